@@ -1,0 +1,1 @@
+//! The message bus: subjects, inboxes, last values, queue groups and requests.

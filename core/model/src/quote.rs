@@ -1,0 +1,229 @@
+use std::time::{Duration, Instant};
+
+use rust_decimal::Decimal;
+use serde::{Serialize, Serializer};
+
+use crate::{
+    Limits, Market, Pair, Price, Rate, RateKind, Scope, Sides, SourceName, Status, Timestamp, Version, decimal,
+};
+
+/// What customers see of one pair: the market's price, theirs, and everything needed to judge it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote {
+    /// Of what.
+    pub pair: Pair,
+    /// Whose rate it is made from.
+    pub source: SourceName,
+    /// Whether the rate has two sides.
+    pub kind: RateKind,
+    /// The market's best bid.
+    pub bid: Price,
+    /// The market's best ask.
+    pub ask: Price,
+    /// What the spread was added to: ask and bid, or the ask twice under `compat.reference = "ask"`.
+    pub original: Sides<Price>,
+    /// The customer's prices, or why there are none.
+    pub customer: Result<Customer, Withheld>,
+    /// The rule that was applied, if there is one.
+    pub rule: Option<RuleRef>,
+    /// The prices are multiples of this.
+    pub step: Price,
+    /// Whether the exchange is matching orders.
+    pub market: Market,
+    /// Fresh, stale or dead when it was published. Ask [`Quote::status`] for now.
+    pub published_status: Status,
+    /// The exchange's own time of the price.
+    pub event_time: Option<Timestamp>,
+    /// When the price arrived from the exchange.
+    pub recv_time: Timestamp,
+    /// When this version was published.
+    pub published_time: Timestamp,
+    /// The last moment at which the feed vouched for the price.
+    pub confirmed_at: Instant,
+    /// When it becomes stale and dead.
+    pub limits: Limits,
+    /// Grows whenever a client would see a difference.
+    pub version: Version,
+}
+
+/// The customer's prices and their distance from the original ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Customer {
+    /// What the customer pays for buying and gets for selling.
+    pub price: Sides<Price>,
+    /// `price - original`, exactly, after rounding.
+    pub spread: Sides<Decimal>,
+}
+
+/// Why a quote carries no customer price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// No spread is set and the config has no default. Not the same as a spread of zero.
+    NoSpread,
+    /// At this market price the spread gives crossed prices or none above zero.
+    InvalidSpread,
+}
+
+/// Which rule made a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RuleRef {
+    /// The scope it was set for; `null` for the config's default.
+    pub scope: Option<Scope>,
+    /// The scope's revision; 0 for the config's default.
+    pub revision: u64,
+}
+
+impl Quote {
+    /// How long ago the feed last vouched for the price.
+    pub fn feed_age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.confirmed_at)
+    }
+
+    /// Fresh, stale or dead at `now`.
+    pub fn status(&self, now: Instant) -> Status {
+        self.limits.status(self.feed_age(now)).max(self.market.best_status())
+    }
+
+    /// The quote as `/v1` shows it, over HTTP, WebSocket and SSE alike.
+    ///
+    /// Prices are strings. A dead quote has none: `original`, `customer` and `spread` are `null`.
+    pub fn view(&self, status: Status) -> QuoteView<'_> {
+        let alive = status != Status::Dead;
+        let customer = self.customer.as_ref().ok().filter(|_| alive);
+        QuoteView {
+            pair: self.pair,
+            source: self.source,
+            kind: self.kind,
+            status,
+            market: self.market,
+            original: alive.then_some(self.original),
+            customer: customer.map(|customer| customer.price),
+            spread: customer.map(|customer| customer.spread.map(DecimalText)),
+            rule: &self.rule,
+            withheld: self.customer.as_ref().err().copied(),
+            version: VersionView::from(self.version),
+            event_time: self.event_time,
+            received_time: self.recv_time,
+            published_time: Some(self.published_time),
+            age: None,
+        }
+    }
+}
+
+impl Rate {
+    /// The rate as `/v1` shows it where no spread is known: the fields of [`Quote::view`] that a raw rate has.
+    pub fn view(&self, status: Status) -> RateView {
+        let original = Sides { buy: self.value.ask(), sell: self.value.bid() };
+        RateView {
+            pair: self.pair,
+            source: self.source,
+            kind: self.value.kind(),
+            status,
+            market: self.market,
+            original: (status != Status::Dead).then_some(original),
+            version: VersionView::from(self.version),
+            event_time: self.event_time,
+            received_time: self.recv_time,
+            age: None,
+        }
+    }
+}
+
+/// The JSON of a [`Quote`]; see [`Quote::view`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuoteView<'a> {
+    pair: Pair,
+    source: SourceName,
+    kind: RateKind,
+    status: Status,
+    market: Market,
+    original: Option<Sides<Price>>,
+    customer: Option<Sides<Price>>,
+    spread: Option<Sides<DecimalText>>,
+    rule: &'a Option<RuleRef>,
+    withheld: Option<Withheld>,
+    #[serde(flatten)]
+    version: VersionView,
+    event_time: Option<Timestamp>,
+    received_time: Timestamp,
+    published_time: Option<Timestamp>,
+    #[serde(flatten)]
+    age: Option<AgeView>,
+}
+
+impl QuoteView<'_> {
+    /// Adds `ageMs` (since the price arrived) and `feedAgeMs` (since the feed last vouched for it), for answers that
+    /// are true at one moment only.
+    #[must_use]
+    pub fn with_age(mut self, age: AgeView) -> Self {
+        self.age = Some(age);
+        self
+    }
+}
+
+/// The JSON of a [`Rate`]; see [`Rate::view`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateView {
+    pair: Pair,
+    source: SourceName,
+    kind: RateKind,
+    status: Status,
+    market: Market,
+    original: Option<Sides<Price>>,
+    #[serde(flatten)]
+    version: VersionView,
+    event_time: Option<Timestamp>,
+    received_time: Timestamp,
+    #[serde(flatten)]
+    age: Option<AgeView>,
+}
+
+impl RateView {
+    /// As [`QuoteView::with_age`].
+    #[must_use]
+    pub fn with_age(mut self, age: AgeView) -> Self {
+        self.age = Some(age);
+        self
+    }
+}
+
+/// Two ages in milliseconds: of the price, and of the feed's word for it.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgeView {
+    age_ms: u64,
+    feed_age_ms: u64,
+}
+
+impl AgeView {
+    /// From the price's age by the wall clock and the feed's by the monotonic one.
+    pub fn new(price: Duration, feed: Duration) -> Self {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self { age_ms: millis(price), feed_age_ms: millis(feed) }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct VersionView {
+    epoch: crate::Epoch,
+    sequence: u64,
+}
+
+impl From<Version> for VersionView {
+    fn from(version: Version) -> Self {
+        Self { epoch: version.epoch, sequence: version.sequence }
+    }
+}
+
+/// A signed decimal as a JSON string.
+#[derive(Debug, Clone, Copy)]
+struct DecimalText(Decimal);
+
+impl Serialize for DecimalText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        decimal::text::serialize(&self.0, to)
+    }
+}

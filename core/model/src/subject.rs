@@ -1,0 +1,175 @@
+use std::{fmt, str::FromStr, sync::Arc};
+
+use crate::{Invalid, Pair, Scope, SourceName};
+
+/// The longest subject or pattern accepted, in bytes.
+const MAX_LEN: usize = 255;
+
+/// Where a message goes: tokens joined by dots, `rates.kraken.BTC_USD`. Cheap to clone.
+///
+/// A token is one or more printable ASCII characters other than space, `.`, `*` and `>`. The same text is the subject
+/// on NATS and the channel on Redis.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject(Arc<str>);
+
+impl Subject {
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tokens in order.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// `rates.<source>.<PAIR>`: what a source says of a pair.
+    pub fn rate(source: SourceName, pair: Pair) -> Self {
+        Self(format!("rates.{source}.{pair}").into())
+    }
+
+    /// `pairs.<source>`: the pairs a source serves and how their subscriptions stand.
+    pub fn pairs(source: SourceName) -> Self {
+        Self(format!("pairs.{source}").into())
+    }
+
+    /// `quotes.<PAIR>`: what customers see.
+    pub fn quote(pair: Pair) -> Self {
+        Self(format!("quotes.{pair}").into())
+    }
+
+    /// `spreads.<PAIR>`; `*` cannot be a token, so its spread travels as `spreads._default`.
+    pub fn spread(scope: Scope) -> Self {
+        match scope {
+            Scope::All => Self("spreads._default".into()),
+            Scope::Pair(pair) => Self(format!("spreads.{pair}").into()),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text.len() <= MAX_LEN && text.split('.').all(is_token) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Invalid::new(text, "a subject such as rates.kraken.BTC_USD"))
+        }
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>')
+}
+
+/// Which subjects somebody wants: a subject in which a token may be `*` (any one token) and the last may be `>` (one or
+/// more tokens). Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern(Arc<str>);
+
+impl Pattern {
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tokens in order.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// Whether it has no wildcard, so that it matches just one subject.
+    pub fn is_literal(&self) -> bool {
+        self.tokens().all(|token| token != "*" && token != ">")
+    }
+
+    /// Whether `subject` is wanted.
+    pub fn matches(&self, subject: &Subject) -> bool {
+        let mut rest = subject.tokens();
+        for wanted in self.tokens() {
+            match (wanted, rest.next()) {
+                (">", found) => return found.is_some(),
+                (wanted, Some(found)) if wanted == "*" || wanted == found => {}
+                _ => return false,
+            }
+        }
+        rest.next().is_none()
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (head, last) = text.rsplit_once('.').map_or((None, text), |(head, last)| (Some(head), last));
+        let valid = text.len() <= MAX_LEN
+            && (last == ">" || last == "*" || is_token(last))
+            && head.is_none_or(|head| head.split('.').all(|token| token == "*" || is_token(token)));
+        if valid {
+            Ok(Self(text.into()))
+        } else {
+            Err(Invalid::new(text, "a pattern such as rates.*.BTC_USD or rates.>"))
+        }
+    }
+}
+
+impl From<Subject> for Pattern {
+    fn from(subject: Subject) -> Self {
+        Self(subject.0)
+    }
+}
+
+macro_rules! shown_as_text {
+    ($type:ty) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        crate::serde_as_text!($type);
+    };
+}
+shown_as_text!(Subject);
+shown_as_text!(Pattern);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_as_in_nats() {
+        let cases = [
+            ("rates.kraken.BTC_USD", "rates.kraken.BTC_USD", true),
+            ("rates.*.BTC_USD", "rates.kraken.BTC_USD", true),
+            ("rates.*", "rates.kraken.BTC_USD", false),
+            ("rates.>", "rates.kraken.BTC_USD", true),
+            ("rates.>", "rates", false),
+            (">", "rates", true),
+            ("*.*", "rates.kraken", true),
+            ("rates.kraken.BTC_USD", "rates.kraken", false),
+        ];
+        for (pattern, subject, expected) in cases {
+            let (pattern, subject) = (pattern.parse::<Pattern>().unwrap(), subject.parse::<Subject>().unwrap());
+            assert_eq!(pattern.matches(&subject), expected, "{pattern} {subject}");
+        }
+    }
+
+    #[test]
+    fn malformed_text_is_refused() {
+        for text in ["", ".", "a.", ".a", "a..b", "a b", "a.\u{e9}", "a\n"] {
+            assert!(text.parse::<Subject>().is_err() && text.parse::<Pattern>().is_err(), "{text:?}");
+        }
+        for text in ["a.*", "a.>", "*", ">"] {
+            assert!(text.parse::<Subject>().is_err() && text.parse::<Pattern>().is_ok(), "{text:?}");
+        }
+        for text in [">.a", "a.>.b", "a*", "a.b>"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What a plugin is written against: sources, sinks, their context and their settings.

@@ -1,0 +1,1 @@
+//! The engine: config, registry, supervision, listeners and shutdown.

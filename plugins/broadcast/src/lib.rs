@@ -1,0 +1,1 @@
+//! Quotes to every connected client, over Socket.IO, WebSocket and SSE.

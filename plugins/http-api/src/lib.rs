@@ -1,0 +1,1 @@
+//! Rates, accounts and spreads over HTTP, and the page.

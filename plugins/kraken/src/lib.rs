@@ -1,0 +1,1 @@
+//! Kraken's public WebSocket v2 ticker as a source of rates.

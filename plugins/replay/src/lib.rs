@@ -1,0 +1,1 @@
+//! Recorded exchange frames, played again, as a source of rates.

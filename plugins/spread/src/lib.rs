@@ -1,0 +1,1 @@
+//! Rates and spreads in, quotes out.
