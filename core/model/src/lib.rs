@@ -45,7 +45,7 @@ pub use version::{Epoch, Version};
 pub struct Invalid {
     /// The text as given, shortened to 64 characters.
     pub given: String,
-    /// What would have been right, in words ("a pair such as BTC_USD").
+    /// What would have been right, in words ("a pair such as `BTC_USD`").
     pub expected: &'static str,
 }
 

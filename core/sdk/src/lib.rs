@@ -1,1 +1,27 @@
-//! What a plugin is written against: sources, sinks, their context and their settings.
+//! What a plugin is written against.
+//!
+//! A [`Source`] brings rates in, a [`Sink`] takes messages off the bus (and may publish others: a processor). Both are
+//! made by a [`Factory`] from their part of the config, and reach everything else through their [`Context`]. Plugins
+//! link neither the bus nor the engine, and none needs another.
+
+mod backoff;
+mod clock;
+mod component;
+mod config;
+mod context;
+mod error;
+pub mod feed;
+mod health;
+mod inbox;
+mod routes;
+
+pub use backoff::{AttemptBudget, Backoff};
+pub use clock::Clock;
+pub use component::{Factory, Sink, Source};
+pub use config::{Compat, CompatReference, ConfigError, Env, PairSettings, Problem};
+pub use context::{Context, Host, Outgoing, PublishError, RequestError};
+pub use error::{Error, ErrorKind, Retry};
+pub use health::{Health, HealthReport, HealthState};
+pub use inbox::{Inbox, Interest, Policy, PollInbox};
+pub use ratebus_model as model;
+pub use routes::Routes;

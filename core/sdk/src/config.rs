@@ -1,0 +1,127 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use ratebus_model::{Pair, Price, SourceName};
+use serde::Deserialize;
+
+use crate::feed::DecoderEntry;
+
+/// One thing wrong in a component's config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key below the component's `config`, dotted: `pairs.1`, or empty for the whole.
+    pub key: String,
+    /// What is wrong and what was expected. Never a secret's value.
+    pub message: String,
+}
+
+/// Everything wrong in a component's config.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigError {
+    /// In the order they were found.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// One problem.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut error = Self::default();
+        error.add(key, message);
+        error
+    }
+
+    /// Adds a problem.
+    pub fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { key: key.into(), message: message.into() });
+    }
+
+    /// Takes over the problems of `result`; its value otherwise.
+    pub fn take<T>(&mut self, result: Result<T, Self>) -> Option<T> {
+        result.map_err(|error| self.problems.extend(error.problems)).ok()
+    }
+
+    /// `value`, unless there were problems.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.problems.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Problem { key, message }) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            let colon = if key.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{key}{colon}{message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// What a component may know of the rest of the config while it is built.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// The component's own name: `kraken` for `[plugin.kraken]`. A valid [`SourceName`].
+    pub name: SourceName,
+    /// The `[pairs.*]` tables.
+    pub pairs: Arc<BTreeMap<Pair, PairSettings>>,
+    /// The `[compat]` table.
+    pub compat: Arc<Compat>,
+    /// The names under `[listener.*]`.
+    pub listeners: Arc<BTreeSet<String>>,
+    /// The decoders of the exchanges built in, by name.
+    pub decoders: &'static [DecoderEntry],
+}
+
+impl Env {
+    /// Checks that `[listener.<name>]` exists. `key` is the key that named it.
+    pub fn listener(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+        if self.listeners.contains(name) {
+            return Ok(());
+        }
+        let known = self.listeners.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        Err(ConfigError::new(key, format!("no listener is named {name:?}; there are: {known}")))
+    }
+}
+
+/// `[pairs.BTC_USD]`: what holds for a pair wherever it is used.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairSettings {
+    /// Customer prices are multiples of this; without it the finest decimals received decide, at most 0.01.
+    pub price_step: Option<Price>,
+    /// Which sources may price the pair, the preferred one first; without it any may.
+    #[serde(default)]
+    pub sources: Vec<SourceName>,
+}
+
+/// `[compat]`: how closely the original project is imitated where it and we differ on purpose.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compat {
+    /// The pairs that `POST /settings/update-rates` sets. By default `BTC_USD`, the original's only one.
+    pub pairs: Vec<Pair>,
+    /// What `original` and so both customer prices start from.
+    pub reference: CompatReference,
+}
+
+impl Default for Compat {
+    fn default() -> Self {
+        Self { pairs: "BTC_USD".parse().into_iter().collect(), reference: CompatReference::default() }
+    }
+}
+
+/// What the customer's prices start from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompatReference {
+    /// The ask for buying and the bid for selling.
+    #[default]
+    Sides,
+    /// The ask for both, as the original did.
+    Ask,
+}

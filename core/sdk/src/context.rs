@@ -1,0 +1,174 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use ratebus_model::{Epoch, Headers, Message, Pattern, Payload, SourceName, Subject};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Clock, Error, Health, HealthReport, Routes};
+
+/// A message to be published; the bus adds version and time.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where it goes.
+    pub subject: Subject,
+    /// Where an answer is awaited.
+    pub reply: Option<Subject>,
+    /// Named texts.
+    pub headers: Headers,
+    /// What it says.
+    pub payload: Payload,
+}
+
+impl Outgoing {
+    /// A message without headers that expects no answer.
+    pub fn new(subject: Subject, payload: impl Into<Payload>) -> Self {
+        Self { subject, reply: None, headers: Headers::new(), payload: payload.into() }
+    }
+}
+
+/// Why a message did not reach everybody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// A subscription with [`Policy::Block`](crate::Policy::Block) is full; all others have the message.
+    #[error("subscription {subscription:?} is full")]
+    Full {
+        /// The name of the (first) full one.
+        subscription: String,
+    },
+    /// The bus is shutting down.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Nobody listens on the subject.
+    #[error("nobody answers on this subject")]
+    NoResponders,
+    /// Somebody listens, and did not answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The bus is shutting down.
+    #[error("the bus is closed")]
+    Closed,
+}
+
+/// What the engine does for a plugin. Plugins use it through [`Context`].
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// Delivers without waiting; how many subscriptions took it.
+    fn try_publish(&self, message: Outgoing) -> Result<usize, PublishError>;
+    /// Delivers, waiting for full inboxes that ask for it.
+    async fn publish(&self, message: Outgoing) -> Result<usize, PublishError>;
+    /// Publishes and waits for one answer.
+    async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Arc<Message>, RequestError>;
+    /// The last value of a subject.
+    fn last_value(&self, subject: &Subject) -> Option<Arc<Message>>;
+    /// The last values of all matching subjects, in no order.
+    fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>>;
+    /// Puts routes on a listener.
+    fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error>;
+    /// The health of every component of this process.
+    fn health_report(&self) -> Vec<HealthReport>;
+}
+
+/// A plugin's way to everything outside it. Clones are cheap and mean the same.
+#[derive(Clone)]
+pub struct Context {
+    name: SourceName,
+    epoch: Epoch,
+    host: Arc<dyn Host>,
+    health: Health,
+    cancel: CancellationToken,
+}
+
+impl Context {
+    /// For the engine and for tests: a context over `host`.
+    pub fn new(name: SourceName, epoch: Epoch, host: Arc<dyn Host>, health: Health, cancel: CancellationToken) -> Self {
+        Self { name, epoch, host, health, cancel }
+    }
+
+    /// The plugin's name in the config.
+    pub fn name(&self) -> SourceName {
+        self.name
+    }
+
+    /// This run's epoch, for values that carry a version of their own.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The clocks.
+    pub fn clock(&self) -> Clock {
+        Clock
+    }
+
+    /// The plugin's health, to be kept true by the plugin.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Resolves when the plugin is asked to stop. Cancel-safe.
+    pub async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// For handing to tasks that must stop with the plugin.
+    pub fn cancel_token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Publishes without waiting. Returns how many subscriptions took the message.
+    pub fn try_publish(&self, subject: &Subject, payload: impl Into<Payload>) -> Result<usize, PublishError> {
+        self.host.try_publish(Outgoing::new(subject.clone(), payload))
+    }
+
+    /// Publishes, waiting for full inboxes that ask for it. Rates, quotes and spreads have none.
+    ///
+    /// Not cancel-safe: dropped early, some of the full inboxes may have the message and some not.
+    pub async fn publish(&self, subject: &Subject, payload: impl Into<Payload> + Send) -> Result<usize, PublishError> {
+        self.host.publish(Outgoing::new(subject.clone(), payload)).await
+    }
+
+    /// Asks on `subject` and waits for the first answer.
+    pub async fn request(
+        &self,
+        subject: &Subject,
+        payload: impl Into<Payload> + Send,
+        timeout: Duration,
+    ) -> Result<Arc<Message>, RequestError> {
+        self.host.request(Outgoing::new(subject.clone(), payload), timeout).await
+    }
+
+    /// Answers a request. A message that expects no answer is left alone.
+    pub async fn respond(&self, request: &Message, payload: impl Into<Payload> + Send) -> Result<usize, PublishError> {
+        match &request.reply {
+            Some(reply) => self.publish(reply, payload).await,
+            None => Ok(0),
+        }
+    }
+
+    /// The last value published on `subject`, if it is kept and not too old.
+    pub fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
+        self.host.last_value(subject)
+    }
+
+    /// The last values of all subjects under `pattern`, in no order.
+    pub fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
+        self.host.last_values(pattern)
+    }
+
+    /// Puts routes on the listener of that name, replacing those that this plugin put there before.
+    ///
+    /// # Errors
+    /// `Config` if there is no such listener or another plugin has one of the paths.
+    pub fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
+        self.host.mount(listener, routes)
+    }
+
+    /// The health of every component of this process.
+    pub fn health_report(&self) -> Vec<HealthReport> {
+        self.host.health_report()
+    }
+}
