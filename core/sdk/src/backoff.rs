@@ -65,7 +65,9 @@ impl AttemptBudget {
             self.made.pop_front();
         }
         match self.made.front() {
-            Some(&oldest) if self.made.len() >= self.limit => Err(self.window.saturating_sub(now.saturating_duration_since(oldest))),
+            Some(&oldest) if self.made.len() >= self.limit => {
+                Err(self.window.saturating_sub(now.saturating_duration_since(oldest)))
+            }
             _ => {
                 self.made.push_back(now);
                 Ok(())

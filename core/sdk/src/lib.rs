@@ -9,11 +9,14 @@ mod clock;
 mod component;
 mod config;
 mod context;
+pub mod duration;
 mod error;
 pub mod feed;
 mod health;
 mod inbox;
 mod routes;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use backoff::{AttemptBudget, Backoff};
 pub use clock::Clock;

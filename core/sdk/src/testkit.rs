@@ -1,0 +1,232 @@
+//! For the tests of plugins: a [`Host`] in memory that delivers, remembers and can be waited on. It knows no slow
+//! readers; what a full inbox does is the bus's own business.
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a failed wait must fail the test"
+)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{self, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::Router;
+use ratebus_model::{Epoch, Message, Pair, Pattern, Payload, Quote, Rate, Subject, Timestamp, Version};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Context, Env, Error, Health, HealthReport, Host, Inbox, Interest, Outgoing, PollInbox, PublishError, RequestError,
+    Routes,
+};
+
+/// A bus, an engine and their memory in one value.
+pub struct RecordingHost {
+    state: Mutex<State>,
+    /// The length of the log, for waiting.
+    published: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    log: Vec<Arc<Message>>,
+    last: HashMap<Subject, Arc<Message>>,
+    inboxes: Vec<(Pattern, mpsc::UnboundedSender<Arc<Message>>)>,
+    routers: BTreeMap<String, Router>,
+    health: Vec<Health>,
+}
+
+impl RecordingHost {
+    /// The epoch of every context and message.
+    pub const EPOCH: Epoch = Epoch::new(7);
+
+    /// An empty one.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), published: watch::Sender::new(0) })
+    }
+
+    /// A context for the plugin `name`. It stops with `context.cancel_token().cancel()`.
+    pub fn context(self: &Arc<Self>, name: &str) -> Context {
+        let health = Health::new(name);
+        self.state().health.push(health.clone());
+        Context::new(name.parse().unwrap(), Self::EPOCH, Arc::clone(self) as _, health, CancellationToken::new())
+    }
+
+    /// An inbox that hears what is published from now on, the last values first where `replay` asks for them.
+    pub fn inbox(&self, interests: &[Interest]) -> Inbox {
+        let subscribe = |interest: &Interest| {
+            let (to, from) = mpsc::unbounded_channel();
+            let mut state = self.state();
+            for message in state.last.values().filter(|m| interest.replay && interest.pattern.matches(&m.subject)) {
+                to.send(Arc::clone(message)).unwrap();
+            }
+            state.inboxes.push((interest.pattern.clone(), to));
+            Box::new(TestInbox(from)) as Box<dyn PollInbox>
+        };
+        Inbox::new(interests.iter().map(subscribe).collect())
+    }
+
+    /// Closes every inbox: sinks see the end of their messages.
+    pub fn close_inboxes(&self) {
+        self.state().inboxes.clear();
+    }
+
+    /// Everything published so far, in order.
+    pub fn messages(&self) -> Vec<Arc<Message>> {
+        self.state().log.clone()
+    }
+
+    /// The rates published so far, in order.
+    pub fn rates(&self) -> Vec<Arc<Rate>> {
+        let rate = |message: &Arc<Message>| match &message.payload {
+            Payload::Rate(rate) => Some(Arc::clone(rate)),
+            _ => None,
+        };
+        self.state().log.iter().filter_map(rate).collect()
+    }
+
+    /// The last rate `source` published of `pair`.
+    pub fn rate(&self, source: &str, pair: Pair) -> Option<Arc<Rate>> {
+        match &self.last_value(&Subject::rate(source.parse().unwrap(), pair))?.payload {
+            Payload::Rate(rate) => Some(Arc::clone(rate)),
+            _ => None,
+        }
+    }
+
+    /// The last quote published of `pair`.
+    pub fn quote(&self, pair: Pair) -> Option<Arc<Quote>> {
+        match &self.last_value(&Subject::quote(pair))?.payload {
+            Payload::Quote(quote) => Some(Arc::clone(quote)),
+            _ => None,
+        }
+    }
+
+    /// What was mounted on a listener.
+    pub fn router(&self, listener: &str) -> Option<Router> {
+        self.state().routers.get(listener).cloned()
+    }
+
+    /// The first message, of those already published and those to come, that `wanted` accepts.
+    ///
+    /// # Panics
+    /// When there is none before `deadline` has passed.
+    pub async fn wait_for(&self, wanted: impl Fn(&Message) -> bool, deadline: Duration) -> Arc<Message> {
+        let mut published = self.published.subscribe();
+        let mut seen = 0;
+        let search = async {
+            loop {
+                published.borrow_and_update();
+                let found = {
+                    let state = self.state();
+                    let found = state.log[seen..].iter().find(|message| wanted(message)).cloned();
+                    seen = state.log.len();
+                    found
+                };
+                match found {
+                    Some(message) => return message,
+                    None => published.changed().await.unwrap(),
+                }
+            }
+        };
+        timeout(deadline, search).await.expect("the message waited for is published")
+    }
+
+    fn deliver(&self, message: Outgoing) -> usize {
+        let mut state = self.state();
+        let version = match state.last.get(&message.subject) {
+            Some(last) => last.version.next(),
+            None => Version::first(Self::EPOCH),
+        };
+        let Outgoing { subject, reply, headers, payload } = message;
+        let published_at = Timestamp::from(std::time::SystemTime::now());
+        let message = Arc::new(Message { subject, reply, headers, payload, version, published_at });
+        state.last.insert(message.subject.clone(), Arc::clone(&message));
+        state.log.push(Arc::clone(&message));
+        let mut taken = 0;
+        state.inboxes.retain(|(pattern, inbox)| {
+            let wanted = pattern.matches(&message.subject);
+            let open = if wanted { inbox.send(Arc::clone(&message)).is_ok() } else { !inbox.is_closed() };
+            taken += usize::from(wanted && open);
+            open
+        });
+        self.published.send_replace(state.log.len());
+        taken
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Host for RecordingHost {
+    fn try_publish(&self, message: Outgoing) -> Result<usize, PublishError> {
+        Ok(self.deliver(message))
+    }
+
+    async fn publish(&self, message: Outgoing) -> Result<usize, PublishError> {
+        Ok(self.deliver(message))
+    }
+
+    async fn request(&self, _message: Outgoing, _timeout: Duration) -> Result<Arc<Message>, RequestError> {
+        Err(RequestError::NoResponders)
+    }
+
+    fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
+        self.state().last.get(subject).cloned()
+    }
+
+    fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
+        self.state().last.values().filter(|message| pattern.matches(&message.subject)).cloned().collect()
+    }
+
+    fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
+        self.state().routers.insert(listener.to_owned(), routes.into_router());
+        Ok(())
+    }
+
+    fn health_report(&self) -> Vec<HealthReport> {
+        let report = |health: &Health| HealthReport { plugin: health.name().to_owned(), state: health.state() };
+        self.state().health.iter().map(report).collect()
+    }
+}
+
+struct TestInbox(mpsc::UnboundedReceiver<Arc<Message>>);
+
+impl PollInbox for TestInbox {
+    fn poll_recv(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Arc<Message>>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// What a component named `name` is built with when the config has nothing else in it.
+pub fn env(name: &str) -> Env {
+    Env {
+        name: name.parse().unwrap(),
+        pairs: Arc::default(),
+        compat: Arc::default(),
+        listeners: Arc::default(),
+        decoders: &[],
+    }
+}
+
+/// Looks again and again until `condition` holds, for what cannot be waited on otherwise (a health, a counter).
+///
+/// # Panics
+/// When it does not hold before `deadline` has passed; `what` names it.
+pub async fn eventually(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(deadline, holds).await.is_ok(), "not within {deadline:?}: {what}");
+}
