@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ratebus_model::{Pair, Price, SourceName};
@@ -71,16 +71,39 @@ pub struct Env {
     pub pairs: Arc<BTreeMap<Pair, PairSettings>>,
     /// The `[compat]` table.
     pub compat: Arc<Compat>,
-    /// The names under `[listener.*]`.
-    pub listeners: Arc<BTreeSet<String>>,
     /// The decoders of the exchanges built in, by name.
     pub decoders: &'static [DecoderEntry],
+    /// The names under `[listener.*]`.
+    listeners: Arc<BTreeSet<String>>,
+    /// Those that were asked for while building.
+    claimed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Env {
-    /// Checks that `[listener.<name>]` exists. `key` is the key that named it.
+    /// What the component `name` may know.
+    pub fn new(
+        name: SourceName,
+        pairs: Arc<BTreeMap<Pair, PairSettings>>,
+        compat: Arc<Compat>,
+        listeners: Arc<BTreeSet<String>>,
+        decoders: &'static [DecoderEntry],
+    ) -> Self {
+        Self { name, pairs, compat, decoders, listeners, claimed: Arc::default() }
+    }
+
+    /// The listeners the component said it will mount routes on.
+    pub fn claimed_listeners(&self) -> BTreeSet<String> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says that the component will mount routes on `[listener.<name>]`, so that the engine opens it. `key` is the key
+    /// that named it.
+    ///
+    /// # Errors
+    /// There is no such listener.
     pub fn listener(&self, key: &str, name: &str) -> Result<(), ConfigError> {
         if self.listeners.contains(name) {
+            self.claimed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
             return Ok(());
         }
         let known = self.listeners.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
