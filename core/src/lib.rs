@@ -1,1 +1,20 @@
 //! The engine: config, registry, supervision, listeners and shutdown.
+//!
+//! A process plays one role, which is a list of plugins. [`config::Config`] reads and checks everything first;
+//! [`run`] binds the ports, starts each plugin under a supervisor, and stops them in order.
+
+pub mod config;
+mod engine;
+mod health;
+mod host;
+mod http;
+mod listener;
+mod mounts;
+mod registry;
+mod shutdown;
+mod supervisor;
+mod telemetry;
+
+pub use engine::{StartError, Stopped, run};
+pub use registry::{Component, Entry, Registry};
+pub use telemetry::Telemetry;

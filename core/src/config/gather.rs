@@ -1,0 +1,88 @@
+use figment::{
+    error::{Error, Kind},
+    value::{Dict, Value},
+};
+use serde::de::DeserializeOwned;
+
+/// More wrong keys than anybody wants to read at once.
+const MOST: usize = 50;
+
+/// A wrong key and what is wrong with it.
+pub(crate) struct Fault {
+    pub(crate) path: Vec<String>,
+    pub(crate) message: String,
+}
+
+/// Reads `value` as a `T`, or says everything that is wrong with it.
+///
+/// Serde stops at the first error. So the key at fault is taken out and the rest is read again, until only what is
+/// missing can be wrong.
+pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Fault>> {
+    let mut value = value.clone();
+    let mut faults: Vec<Fault> = Vec::new();
+    loop {
+        let error = match value.deserialize::<T>() {
+            Ok(read) if faults.is_empty() => return Ok(read),
+            Ok(_) => return Err(faults),
+            Err(error) => error,
+        };
+        let fault = Fault { path: path_of(&error), message: message_of(&error) };
+        // What was taken out because it was wrong is not also missing.
+        let known = faults.iter().any(|known| known.path == fault.path);
+        let removed = !known && faults.len() < MOST && remove(&mut value, &fault.path);
+        if !known {
+            faults.push(fault);
+        }
+        if !removed {
+            return Err(faults);
+        }
+    }
+}
+
+/// Serde names an unknown or missing field in the error, not in the path.
+fn path_of(error: &Error) -> Vec<String> {
+    let mut path = error.path.clone();
+    match &error.kind {
+        Kind::UnknownField(field, _) => path.push(field.clone()),
+        Kind::MissingField(field) => path.push(field.to_string()),
+        _ => {}
+    }
+    path
+}
+
+fn message_of(error: &Error) -> String {
+    let secret = error.path.last().is_some_and(|key| is_secret(key));
+    match &error.kind {
+        Kind::UnknownField(_, known) if known.is_empty() => "unknown key; none is expected here".to_owned(),
+        Kind::UnknownField(_, known) => format!("unknown key; expected one of: {}", known.join(", ")),
+        Kind::MissingField(_) => "missing".to_owned(),
+        Kind::UnknownVariant(given, known) => format!("{given:?} is not one of: {}", known.join(", ")),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if secret => format!("expected {expected}"),
+        Kind::InvalidType(given, expected) | Kind::InvalidValue(given, expected) => {
+            format!("found {given}, expected {expected}")
+        }
+        Kind::Message(_) if secret => "not valid".to_owned(),
+        Kind::Message(message) => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether a key's value must not be shown.
+fn is_secret(key: &str) -> bool {
+    ["password", "secret", "token", "key", "database"].iter().any(|word| key.contains(word))
+}
+
+/// Takes the value at `path` out. An element of a list takes the whole list with it, so that no index shifts.
+fn remove(value: &mut Value, path: &[String]) -> bool {
+    let Some((key, rest)) = path.split_first() else { return false };
+    let Value::Dict(_, dict) = value else { return false };
+    remove_from(dict, key, rest)
+}
+
+fn remove_from(dict: &mut Dict, key: &str, rest: &[String]) -> bool {
+    match dict.get_mut(key) {
+        Some(inner @ Value::Dict(..)) if !rest.is_empty() && remove(inner, rest) => true,
+        Some(_) => dict.remove(key).is_some(),
+        None => false,
+    }
+}

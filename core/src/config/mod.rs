@@ -1,0 +1,190 @@
+//! The config: one file, overridden by `RATEBUS_*` variables and the command line, checked as a whole before anything
+//! starts.
+
+mod gather;
+mod layers;
+mod problem;
+mod settings;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use ratebus_model::SourceName;
+use ratebus_sdk::{ConfigError, Env, feed::DecoderEntry};
+use serde::de::DeserializeOwned;
+
+pub(crate) use gather::read;
+pub use layers::{ConfigFile, Override};
+pub use problem::{ConfigProblem, ConfigReport};
+pub use settings::{Backend, Bus, Listener, Log, LogFormat, Metrics, Plugin, Role, Runtime, Settings};
+
+use crate::registry::{Entry, Registry};
+use layers::Layers;
+
+/// A config that was read, and checked as far as that needs no plugin.
+pub struct Config {
+    /// What it says.
+    pub settings: Settings,
+    layers: Layers,
+}
+
+/// One plugin of a role, ready to be built.
+#[derive(Clone)]
+pub struct Blueprint {
+    /// Its type.
+    pub entry: &'static Entry,
+    /// Its own settings.
+    pub config: figment::value::Value,
+    /// What it may know of the rest.
+    pub env: Env,
+}
+
+/// A role that was checked completely.
+pub struct RolePlan {
+    /// The role's name.
+    pub name: String,
+    /// Its plugins in the order in which messages pass through them.
+    pub plugins: Vec<Blueprint>,
+    /// The listeners they use.
+    pub listeners: BTreeMap<String, Listener>,
+    /// The operator's listener.
+    pub metrics: Metrics,
+    /// The process.
+    pub runtime: Runtime,
+}
+
+impl Config {
+    /// Reads the file's text under the overrides: environment variables first, then `sets` from the command line.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its place.
+    pub fn load(
+        file: ConfigFile,
+        variables: impl Iterator<Item = (String, String)>,
+        sets: Vec<Override>,
+    ) -> Result<Self, ConfigReport> {
+        let layers = Layers::merge(file, variables, sets)?;
+        match read::<Settings>(&layers.merged) {
+            Ok(settings) => Ok(Self { settings, layers }),
+            Err(faults) => {
+                let problem = |fault: gather::Fault| problem_at(&layers, &fault.path, fault.message);
+                Err(ConfigReport { problems: faults.into_iter().map(problem).collect() })
+            }
+        }
+    }
+
+    /// Checks one role: that its plugins exist, are of a known type and accept their settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, with its place.
+    pub fn plan(
+        &self,
+        role: &str,
+        registry: &Registry,
+        decoders: &'static [DecoderEntry],
+    ) -> Result<RolePlan, ConfigReport> {
+        let mut problems = Vec::new();
+        let settings = &self.settings;
+        let Some(found) = settings.role.get(role) else {
+            let message = format!("no role {role:?}; there are: {}", join(settings.role.keys()));
+            return Err(ConfigReport { problems: vec![self.problem(&["runtime", "role"], message)] });
+        };
+        let listeners = Arc::new(settings.listener.keys().cloned().collect::<BTreeSet<_>>());
+        let env = |name| {
+            Env::new(name, settings.pairs.clone().into(), settings.compat.clone().into(), listeners.clone(), decoders)
+        };
+        let mut plugins: Vec<Blueprint> = Vec::new();
+        for (index, &name) in found.plugins.iter().enumerate() {
+            let place = ["role", role, "plugins", &index.to_string()];
+            if plugins.iter().any(|plugin| plugin.env.name == name) {
+                problems.push(self.problem(&place, format!("{name} is listed twice")));
+                continue;
+            }
+            match self.blueprint(name, registry, env(name)) {
+                Ok(plugin) => plugins.push(plugin),
+                Err(None) => {
+                    let known = join(settings.plugin.keys());
+                    problems.push(self.problem(&place, format!("no plugin is named {name:?}; there are: {known}")));
+                }
+                Err(Some(report)) => problems.extend(report.problems),
+            }
+        }
+        if plugins.is_empty() && problems.is_empty() {
+            problems.push(self.problem(&["role", role, "plugins"], "a role needs at least one plugin".to_owned()));
+        }
+        let used: BTreeSet<String> = plugins.iter().flat_map(|plugin| plugin.env.claimed_listeners()).collect();
+        let listeners = settings.listener.iter().filter(|(name, _)| used.contains(*name));
+        let plan = RolePlan {
+            name: role.to_owned(),
+            listeners: listeners.map(|(name, listener)| (name.clone(), listener.clone())).collect(),
+            plugins,
+            metrics: found.metrics.clone().unwrap_or_else(|| settings.metrics.clone()),
+            runtime: settings.runtime.clone(),
+        };
+        problems.extend(self.shared_addresses(&plan));
+        if problems.is_empty() { Ok(plan) } else { Err(ConfigReport { problems }) }
+    }
+
+    /// The settings of every plugin of type `kind` in `role`, read as a `T`: for commands that work beside the plugin.
+    pub fn plugin_settings<T: DeserializeOwned>(&self, role: &str, kind: &str) -> Vec<T> {
+        let names = self.settings.role.get(role).map(|role| role.plugins.as_slice()).unwrap_or_default();
+        let plugins = names.iter().filter_map(|name| self.settings.plugin.get(name));
+        plugins.filter(|plugin| plugin.r#use == kind).filter_map(|plugin| plugin.config.deserialize().ok()).collect()
+    }
+
+    fn blueprint(&self, name: SourceName, registry: &Registry, env: Env) -> Result<Blueprint, Option<ConfigReport>> {
+        let plugin = self.settings.plugin.get(&name).ok_or(None)?;
+        let Some(entry) = registry.find(&plugin.r#use) else {
+            let message = format!("no plugin type {:?}; there are: {}", plugin.r#use, join(registry.types()));
+            let problem = self.problem(&["plugin", name.as_str(), "use"], message);
+            return Err(Some(ConfigReport { problems: vec![problem] }));
+        };
+        let blueprint = Blueprint { entry, config: plugin.config.clone(), env };
+        match blueprint.build() {
+            Ok(_) => Ok(blueprint),
+            Err(ConfigError { problems }) => {
+                let problem = |problem: ratebus_sdk::Problem| {
+                    let mut path = vec!["plugin", name.as_str(), "config"];
+                    path.extend(problem.key.split('.').filter(|name| !name.is_empty()));
+                    self.problem(&path, problem.message)
+                };
+                Err(Some(ConfigReport { problems: problems.into_iter().map(problem).collect() }))
+            }
+        }
+    }
+
+    /// Two listeners on one address would fail only when the second binds.
+    fn shared_addresses(&self, plan: &RolePlan) -> Vec<ConfigProblem> {
+        let mut taken = BTreeMap::from([(plan.metrics.listen, "metrics".to_owned())]);
+        let mut problems = Vec::new();
+        for (name, listener) in plan.listeners.iter().filter(|(_, listener)| listener.listen.port() != 0) {
+            if let Some(other) = taken.insert(listener.listen, format!("listener.{name}")) {
+                let message = format!("{} is also the address of {other}", listener.listen);
+                problems.push(self.problem(&["listener", name, "listen"], message));
+            }
+        }
+        problems
+    }
+
+    fn problem(&self, path: &[&str], message: String) -> ConfigProblem {
+        let path: Vec<String> = path.iter().map(|&name| name.to_owned()).collect();
+        problem_at(&self.layers, &path, message)
+    }
+}
+
+impl Blueprint {
+    /// Builds the component from its settings.
+    pub fn build(&self) -> Result<crate::registry::Component, ConfigError> {
+        (self.entry.build)(&self.config, &self.env)
+    }
+}
+
+fn problem_at(layers: &Layers, path: &[String], message: String) -> ConfigProblem {
+    ConfigProblem { origin: layers.origin(path), key: path.join("."), message }
+}
+
+fn join<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}

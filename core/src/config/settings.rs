@@ -1,0 +1,148 @@
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use figment::value::Value;
+use ratebus_model::{Pair, SourceName};
+use ratebus_sdk::{Compat, PairSettings};
+use serde::Deserialize;
+
+/// The whole config file. Unknown keys are refused everywhere.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[log]`
+    pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
+    /// `[bus]`
+    pub bus: Bus,
+    /// `[compat]`
+    pub compat: Compat,
+    /// `[pairs.<PAIR>]`
+    pub pairs: BTreeMap<Pair, PairSettings>,
+    /// `[role.<name>]`
+    pub role: BTreeMap<String, Role>,
+    /// `[plugin.<name>]`
+    pub plugin: BTreeMap<SourceName, Plugin>,
+    /// `[listener.<name>]`
+    pub listener: BTreeMap<String, Listener>,
+}
+
+/// `[runtime]`: the process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Which `[role.<name>]` this process plays. `--role` and `RATEBUS_ROLE` win.
+    pub role: String,
+    /// How long everything may take to stop, together.
+    #[serde(with = "ratebus_sdk::duration")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { role: "all".to_owned(), shutdown_grace: Duration::from_secs(10) }
+    }
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// As tracing's `EnvFilter` writes it: `info`, or `info,ratebus_kraken=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info,socketioxide=warn,engineioxide=warn".to_owned() }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[metrics]`: the operator's listener with `/metrics` and `/health`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where it listens. Loopback, unless the network is trusted: it tells a lot and asks for no password.
+    pub listen: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)) }
+    }
+}
+
+/// `[bus]`: what carries messages between processes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// Which bus.
+    pub backend: Backend,
+}
+
+/// A bus that carries messages between processes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// None: everything in one process.
+    #[default]
+    Memory,
+}
+
+/// `[role.<name>]`: a list of plugins, and what differs for them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// The plugins of this role, in the order in which messages pass through them.
+    pub plugins: Vec<SourceName>,
+    /// Replaces `[bus]`.
+    pub bus: Option<Bus>,
+    /// Replaces `[metrics]`.
+    pub metrics: Option<Metrics>,
+}
+
+/// `[plugin.<name>]`: one component.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// Its type: `source/kraken`. `ratebus plugins` lists them.
+    pub r#use: String,
+    /// Its own settings; every type documents its keys.
+    #[serde(default = "empty")]
+    pub config: Value,
+}
+
+fn empty() -> Value {
+    Value::from(BTreeMap::<String, Value>::new())
+}
+
+/// `[listener.<name>]`: a port that plugins mount routes on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Where it listens: `0.0.0.0:3334`, `[::]:3334`; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// How many connections it holds at once; more wait in the kernel's backlog.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: usize,
+}
+
+fn default_max_connections() -> usize {
+    16_384
+}

@@ -1,0 +1,219 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
+use ratebus_bus::{Bus, BusConfig};
+use ratebus_model::SourceName;
+use ratebus_sdk::{Context, Error, ErrorKind, Health, Sink, Source};
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::{Blueprint, RolePlan},
+    health::Readiness,
+    host::{PluginHost, inbox},
+    listener::Listener,
+    mounts::Mounts,
+    registry::Component,
+    shutdown::StopSignals,
+    supervisor::supervise,
+    telemetry::Telemetry,
+};
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address could not be bound.
+    #[error("listener {listener:?} cannot listen on {address}: {error}")]
+    Bind {
+        /// The listener's name.
+        listener: String,
+        /// Where it should listen.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything in flight was finished.
+    Drained,
+    /// The shutdown grace ran out first, or a second signal came.
+    CutShort,
+}
+
+/// Runs a role until a signal asks it to stop.
+///
+/// Order of a start: every port is bound, then the sinks run, then the sources. Order of a stop: readiness turns 503, no
+/// connection is accepted any more, sources stop, then the sinks one after another in the role's order, and the
+/// requests in flight finish; all within the shutdown grace.
+///
+/// # Errors
+/// A port is taken. Nothing was started then.
+pub async fn run(plan: RolePlan, telemetry: &Telemetry) -> Result<Stopped, StartError> {
+    let mut signals = StopSignals::listen()?;
+    let engine = Engine::start(plan, telemetry)?;
+    tokio::select! {
+        signal = signals.received() => tracing::info!(signal, "stopping"),
+        () = telemetry.upkeep() => {}
+    }
+    let grace = engine.grace;
+    tokio::select! {
+        drained = timeout(grace, engine.stop()) => match drained {
+            Ok(()) => {
+                tracing::info!("stopped");
+                Ok(Stopped::Drained)
+            }
+            Err(_) => {
+                tracing::warn!(?grace, "stopped before everything had finished");
+                Ok(Stopped::CutShort)
+            }
+        },
+        signal = signals.received() => {
+            tracing::warn!(signal, "second signal: stopped at once");
+            Ok(Stopped::CutShort)
+        }
+    }
+}
+
+struct Engine {
+    readiness: Readiness,
+    /// Ends accepting, and idle connections.
+    listening: CancellationToken,
+    connections: TaskTracker,
+    /// In the order in which they stop.
+    plugins: Vec<Running>,
+    grace: Duration,
+}
+
+struct Running {
+    name: SourceName,
+    cancel: CancellationToken,
+    supervisor: JoinHandle<()>,
+}
+
+impl Engine {
+    fn start(plan: RolePlan, telemetry: &Telemetry) -> Result<Self, StartError> {
+        let readiness = Readiness::default();
+        let listening = CancellationToken::new();
+        let connections = TaskTracker::new();
+        let (mounts, listeners) = bind(&plan, &readiness)?;
+        let operators = bind_operators(&plan, &readiness, telemetry)?;
+        for listener in listeners.into_iter().chain([operators]) {
+            connections.spawn(listener.serve(listening.clone(), connections.clone()));
+        }
+        let bus = Bus::new(BusConfig::default());
+        let mounts = Arc::new(mounts);
+        let host = |name| PluginHost {
+            name,
+            bus: bus.clone(),
+            publisher: bus.publisher(name.as_str()),
+            mounts: mounts.clone(),
+            readiness: readiness.clone(),
+        };
+        let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
+        let start = |plugin: &Blueprint| {
+            let health = Health::new(plugin.env.name.as_str());
+            readiness.add(health.clone());
+            Running::start(plugin.clone(), health, bus.clone(), host.clone())
+        };
+        let sinks: Vec<Running> = sinks.iter().map(start).collect();
+        let mut plugins: Vec<Running> = sources.iter().map(start).collect();
+        plugins.extend(sinks);
+        tracing::info!(role = plan.name, plugins = plugins.len(), version = env!("CARGO_PKG_VERSION"), "ratebus runs");
+        Ok(Self { readiness, listening, connections, plugins, grace: plan.runtime.shutdown_grace })
+    }
+
+    async fn stop(self) {
+        self.readiness.stop();
+        self.listening.cancel();
+        for plugin in self.plugins {
+            plugin.cancel.cancel();
+            if plugin.supervisor.await.is_err() {
+                tracing::error!(plugin = %plugin.name, "the supervisor of a plugin panicked");
+            }
+        }
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+impl Running {
+    fn start(
+        plugin: Blueprint,
+        health: Health,
+        bus: Bus,
+        host: impl Fn(SourceName) -> PluginHost + Send + 'static,
+    ) -> Self {
+        let name = plugin.env.name;
+        let cancel = CancellationToken::new();
+        let stop = cancel.clone();
+        let supervised = supervise(health.clone(), cancel.clone(), move || {
+            let host = host(name);
+            let epoch = host.publisher.epoch();
+            let ctx = Context::new(name, epoch, Arc::new(host), health.clone(), stop.clone());
+            run_component(plugin.clone(), bus.clone(), ctx)
+        });
+        Self { name, cancel, supervisor: tokio::spawn(supervised) }
+    }
+}
+
+async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), Error> {
+    match plugin.build() {
+        Ok(Component::Source(source)) => Source::run(source, ctx).await,
+        Ok(Component::Sink(sink)) => {
+            let inbox = inbox(&bus, ctx.name(), sink.interests());
+            Sink::run(sink, inbox, ctx).await
+        }
+        Err(error) => Err(Error::new(ErrorKind::Config, "its config is no longer accepted").because(error)),
+    }
+}
+
+fn is_source(plugin: &Blueprint) -> bool {
+    plugin.entry.name.starts_with("source/")
+}
+
+type Bound = (BTreeMap<String, Arc<Mounts>>, Vec<Listener>);
+
+fn bind(plan: &RolePlan, readiness: &Readiness) -> Result<Bound, StartError> {
+    let (mut all, mut listeners) = (BTreeMap::new(), Vec::new());
+    for (name, settings) in &plan.listeners {
+        let claims = |plugin: &&Blueprint| plugin.env.claimed_listeners().contains(name);
+        let awaited: BTreeSet<SourceName> = plan.plugins.iter().filter(claims).map(|plugin| plugin.env.name).collect();
+        let mounts = Mounts::new(name, awaited, readiness.clone());
+        let listener = bind_one(name, settings.listen, settings.max_connections, mounts.clone())?;
+        all.insert(name.clone(), mounts);
+        listeners.push(listener);
+    }
+    Ok((all, listeners))
+}
+
+fn bind_one(name: &str, address: SocketAddr, max: usize, mounts: Arc<Mounts>) -> Result<Listener, StartError> {
+    let fault = |error| StartError::Bind { listener: name.to_owned(), address, error };
+    let listener = Listener::bind(name, address, max, mounts).map_err(fault)?;
+    let bound = listener.address().map_err(fault)?;
+    tracing::info!(listener = name, address = %bound, "listening on http://{bound}");
+    Ok(listener)
+}
+
+/// The operator's listener: metrics, and health with its reasons.
+fn bind_operators(plan: &RolePlan, readiness: &Readiness, telemetry: &Telemetry) -> Result<Listener, StartError> {
+    /// More than enough for scrapers and people.
+    const CONNECTIONS: usize = 64;
+    let (metrics, health) = (telemetry.metrics(), readiness.clone());
+    let router = Router::new()
+        .route("/metrics", get(move || async move { metrics.render() }))
+        .route("/health", get(move || async move { health.detail() }));
+    let mounts = Mounts::fixed("metrics", router, readiness.clone());
+    bind_one("metrics", plan.metrics.listen, CONNECTIONS, mounts)
+}

@@ -1,0 +1,109 @@
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ratebus_bus::{Bus, Publisher, Subscribe, Subscription};
+use ratebus_model::{Message, Pattern, SourceName, Subject};
+use ratebus_sdk::{
+    Error, ErrorKind, HealthReport, Host, Inbox, Interest, Outgoing, PollInbox, Policy, PublishError, RequestError,
+    Routes,
+};
+
+use crate::{health::Readiness, mounts::Mounts};
+
+/// The engine as one plugin sees it.
+pub(crate) struct PluginHost {
+    pub(crate) name: SourceName,
+    pub(crate) bus: Bus,
+    pub(crate) publisher: Publisher,
+    pub(crate) mounts: Arc<BTreeMap<String, Arc<Mounts>>>,
+    pub(crate) readiness: Readiness,
+}
+
+#[async_trait]
+impl Host for PluginHost {
+    fn try_publish(&self, message: Outgoing) -> Result<usize, PublishError> {
+        self.publisher.try_publish(outgoing(message)).map_err(publish_error)
+    }
+
+    async fn publish(&self, message: Outgoing) -> Result<usize, PublishError> {
+        self.publisher.publish(outgoing(message)).await.map_err(publish_error)
+    }
+
+    async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Arc<Message>, RequestError> {
+        self.publisher.request(outgoing(message), timeout).await.map_err(|error| match error {
+            ratebus_bus::RequestError::NoResponders => RequestError::NoResponders,
+            ratebus_bus::RequestError::TimedOut => RequestError::TimedOut,
+            ratebus_bus::RequestError::Closed => RequestError::Closed,
+        })
+    }
+
+    fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
+        self.bus.last_value(subject)
+    }
+
+    fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
+        self.bus.last_values(pattern)
+    }
+
+    fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
+        match self.mounts.get(listener) {
+            Some(mounts) => mounts.mount(self.name, routes),
+            None => Err(Error::new(ErrorKind::Config, format!("no listener {listener:?} was claimed"))),
+        }
+    }
+
+    fn health_report(&self) -> Vec<HealthReport> {
+        self.readiness.report()
+    }
+}
+
+fn outgoing(message: Outgoing) -> ratebus_bus::Outgoing {
+    let Outgoing { subject, reply, headers, payload } = message;
+    ratebus_bus::Outgoing { subject, reply, headers, payload }
+}
+
+fn publish_error(error: ratebus_bus::PublishError) -> PublishError {
+    match error {
+        ratebus_bus::PublishError::Full { subscription, .. } => PublishError::Full { subscription },
+        ratebus_bus::PublishError::Closed => PublishError::Closed,
+    }
+}
+
+/// Subscribes `plugin` to what it wants to hear.
+pub(crate) fn inbox(bus: &Bus, plugin: SourceName, interests: Vec<Interest>) -> Inbox {
+    let subscribe = |interest: Interest| -> Box<dyn PollInbox> {
+        let subscription = bus.subscribe(Subscribe {
+            name: format!("{plugin} {}", interest.pattern),
+            pattern: interest.pattern,
+            policy: policy(interest.policy),
+            capacity: interest.capacity,
+            queue: interest.queue,
+            replay: interest.replay,
+        });
+        Box::new(Subscribed(subscription))
+    };
+    Inbox::new(interests.into_iter().map(subscribe).collect())
+}
+
+fn policy(policy: Policy) -> ratebus_bus::Policy {
+    match policy {
+        Policy::Conflate => ratebus_bus::Policy::Conflate,
+        Policy::DropOldest => ratebus_bus::Policy::DropOldest,
+        Policy::DropNewest => ratebus_bus::Policy::DropNewest,
+        Policy::Block(timeout) => ratebus_bus::Policy::Block { timeout },
+        Policy::Disconnect => ratebus_bus::Policy::Disconnect,
+    }
+}
+
+struct Subscribed(Subscription);
+
+impl PollInbox for Subscribed {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Message>>> {
+        self.0.poll_recv(cx)
+    }
+}

@@ -1,0 +1,63 @@
+//! What every listener does for every request: an id, a count, and an answer even when a handler panics.
+
+use std::{any::Any, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
+
+/// Carries the request's id: set by us on every request and answer; what a client sends is replaced.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An RFC 9457 problem document.
+pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(body).into_response().into_body()).into_response()
+}
+
+/// The answer while routes are still missing.
+pub(crate) fn starting() -> Response {
+    let problem = problem(StatusCode::SERVICE_UNAVAILABLE, "The service is starting.");
+    ([(header::RETRY_AFTER, "1")], problem).into_response()
+}
+
+/// Wraps a listener's whole router.
+pub(crate) fn wrap(router: Router, listener: &str) -> Router {
+    let listener = listener.to_owned();
+    router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(move |request, next| observe(listener.clone(), request, next)))
+}
+
+async fn observe(listener: String, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let mut buffer = Uuid::encode_buffer();
+    let id = HeaderValue::from_str(Uuid::now_v7().simple().encode_lower(&mut buffer)).ok();
+    if let Some(id) = &id {
+        request.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+    let mut response = next.run(request).await;
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let status = response.status().as_str().to_owned();
+    metrics::counter!("ratebus_http_requests_total", "listener" => listener.clone(), "status" => status).increment(1);
+    metrics::histogram!("ratebus_http_request_seconds", "listener" => listener).record(started.elapsed().as_secs_f64());
+    response
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = words.unwrap_or("no message"), "a request handler panicked");
+    metrics::counter!("ratebus_http_panics_total").increment(1);
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "The request failed; the fault is ours.")
+}

@@ -1,0 +1,73 @@
+use figment::value::Value;
+use ratebus_sdk::{ConfigError, Env, Factory, Sink, Source};
+
+use crate::config::read;
+
+/// A component that was built and not yet started.
+pub enum Component {
+    /// Brings rates in.
+    Source(Box<dyn Source>),
+    /// Takes messages off the bus.
+    Sink(Box<dyn Sink>),
+}
+
+/// One type of component: its name in the config and how to build it.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The name: `source/kraken`.
+    pub name: &'static str,
+    /// The version of the crate it comes from.
+    pub version: &'static str,
+    pub(crate) build: fn(&Value, &Env) -> Result<Component, ConfigError>,
+}
+
+impl Entry {
+    /// The entry of a source.
+    pub const fn source<T: Factory + Source + 'static>(version: &'static str) -> Self {
+        Self { name: T::TYPE, version, build: |config, env| Ok(Component::Source(Box::new(build::<T>(config, env)?))) }
+    }
+
+    /// The entry of a sink.
+    pub const fn sink<T: Factory + Sink + 'static>(version: &'static str) -> Self {
+        Self { name: T::TYPE, version, build: |config, env| Ok(Component::Sink(Box::new(build::<T>(config, env)?))) }
+    }
+}
+
+fn build<T: Factory>(config: &Value, env: &Env) -> Result<T, ConfigError> {
+    match read::<T::Config>(config) {
+        Ok(config) => T::build(config, env),
+        Err(faults) => {
+            let mut error = ConfigError::default();
+            for fault in faults {
+                error.add(fault.path.join("."), fault.message);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The component types of this binary.
+pub struct Registry {
+    entries: &'static [Entry],
+}
+
+impl Registry {
+    /// A registry of `entries`, in the order in which they are listed.
+    pub const fn new(entries: &'static [Entry]) -> Self {
+        Self { entries }
+    }
+
+    /// The type called `name`.
+    pub fn find(&self, name: &str) -> Option<&'static Entry> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
+
+    /// All types.
+    pub fn entries(&self) -> &'static [Entry] {
+        self.entries
+    }
+
+    pub(crate) fn types(&self) -> impl Iterator<Item = &'static str> {
+        self.entries.iter().map(|entry| entry.name)
+    }
+}
