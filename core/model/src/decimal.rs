@@ -8,10 +8,13 @@ use crate::Invalid;
 /// The most decimals after the point that a [`Decimal`] holds.
 const MAX_SCALE: i64 = 28;
 
-/// Reads a decimal number as JSON writes one (`-12.50`, `5.1e-05`), keeping trailing zeros.
+/// The largest digits, read as an integer, that a [`Decimal`] holds.
+const MAX_MANTISSA: I256 = I256::new((1 << 96) - 1);
+
+/// Reads a decimal number as JSON writes one (`-12.50`, `5.1e-05`), keeping trailing zeros where there is room for them.
 ///
 /// Refused rather than rounded: anything a [`Decimal`] cannot hold exactly (28 digits after the point, 96 bits of
-/// digits). Also refused: signs other than one leading minus, separators, spaces, `NaN`, `Infinity`.
+/// digits), and texts of more than 38 significant digits whatever their value. Also refused: signs other than one leading minus, separators, spaces, `NaN`, `Infinity`.
 pub fn parse(text: &str) -> Result<Decimal, Invalid> {
     parse_exact(text).ok_or_else(|| Invalid::new(text, "a decimal number of at most 28 digits"))
 }
@@ -50,17 +53,17 @@ fn parse_exponent(text: &str) -> Option<i64> {
     text.strip_prefix('+').unwrap_or(text).parse().ok()
 }
 
-/// `mantissa / 10^scale` as a [`Decimal`], if it holds it exactly. A scale above 28 is brought down as far as trailing
-/// zeros allow.
+/// `mantissa / 10^scale` as a [`Decimal`], if it holds it exactly. Trailing zeros are given up only where there is no room
+/// for them.
 pub(crate) fn from_parts(mut mantissa: I256, mut scale: i64) -> Option<Decimal> {
     if mantissa == 0 {
-        return (scale.abs() < 10_000).then(|| Decimal::new(0, u32::try_from(scale.clamp(0, MAX_SCALE)).unwrap_or(0)));
+        scale = scale.clamp(0, MAX_SCALE);
     }
     while scale < 0 {
         mantissa = mantissa.checked_mul(I256::new(10))?;
         scale += 1;
     }
-    while scale > MAX_SCALE {
+    while scale > MAX_SCALE || (scale > 0 && mantissa.abs() > MAX_MANTISSA) {
         if mantissa % 10 != 0 {
             return None;
         }
@@ -118,6 +121,7 @@ mod tests {
     fn text_is_kept_to_the_digit() {
         for text in [
             "0",
+            "79228162514264337593543950335",
             "20249.00000",
             "-0.00017",
             "0.10000000",
@@ -128,6 +132,9 @@ mod tests {
         }
         assert_eq!(parse("5.1e-05").map(|d| d.to_string()), Ok("0.000051".to_owned()));
         assert_eq!(parse("1E3").map(|d| d.to_string()), Ok("1000".to_owned()));
+        assert_eq!(parse("-0e-9999").map(|d| d.is_zero()), Ok(true));
+        let no_room = parse("100.0000000000000000000000000000").map(|d| d.to_string());
+        assert_eq!(no_room, Ok("100.00000000000000000000000000".to_owned()));
     }
 
     #[test]
@@ -153,6 +160,8 @@ mod tests {
             "1e99999",
             "123456789012345678901234567890123456789012345678901234567890",
             "0.00000000000000000000000000001",
+            "79228162514264337593543950336",
+            "7922816251426433759354395033.51",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

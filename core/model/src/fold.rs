@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ethnum::I256;
 
@@ -65,7 +65,8 @@ impl Refusal {
 /// vouches for it.
 ///
 /// A refused tick leaves the last good rate in place but stops heartbeats from keeping it fresh, because the feed has
-/// just said that it no longer holds.
+/// just said that it no longer holds. What it said of each side is remembered, so that a later frame about the other
+/// side alone is not completed with a price that is gone.
 #[derive(Debug)]
 pub struct Fold {
     source: SourceName,
@@ -74,16 +75,25 @@ pub struct Fold {
     next_version: Version,
     rate: Option<Rate>,
     market: Market,
+    told: Told,
     newest_event: Option<Timestamp>,
     /// Whether a heartbeat may keep the rate fresh.
     vouched: bool,
     suspect: Option<Suspect>,
 }
 
+/// What the feed last said of each side, believed or not; `None` where that was no price or nothing yet.
+#[derive(Debug, Default)]
+struct Told {
+    bid: Option<Price>,
+    ask: Option<Price>,
+}
+
 /// A price beyond the jump limit, waiting for others that agree.
 #[derive(Debug)]
 struct Suspect {
     value: RateValue,
+    event_time: Option<Timestamp>,
     ticks: u32,
 }
 
@@ -97,6 +107,7 @@ impl Fold {
             next_version: Version::first(epoch),
             rate: None,
             market: Market::default(),
+            told: Told::default(),
             newest_event: None,
             vouched: false,
             suspect: None,
@@ -111,26 +122,27 @@ impl Fold {
     /// Takes a tick of this pair. The rate returned has a new version if the price or the market state changed, and
     /// the old one if the tick only said the same again.
     pub fn apply(&mut self, tick: &Tick<'_>, arrival: Arrival) -> Result<&Rate, Refusal> {
-        if !tick.snapshot && tick.event_time < self.newest_event && tick.event_time.is_some() {
+        let event_time = tick.event_time.filter(|&at| self.is_plausible(at, arrival.time));
+        if !tick.snapshot && event_time.is_some() && event_time < self.newest_event {
             return Err(Refusal::Older);
         }
-        let value = match self.believe(tick) {
-            Ok(value) => value,
-            Err(refusal) => {
-                self.vouched = false;
-                return Err(refusal);
-            }
-        };
-        self.newest_event = if tick.snapshot { tick.event_time } else { tick.event_time.max(self.newest_event) };
-        // A frame that is itself old (a relay catching up, a stuck engine) is worth what its own time says; a snapshot
-        // may be of any age on a quiet market, and never-traded pairs carry 1970.
-        let lag = match tick.event_time {
-            Some(at) if !tick.snapshot && at.micros() > 0 => at.age_at(arrival.time),
-            _ => std::time::Duration::ZERO,
-        };
+        self.newest_event = if tick.snapshot { event_time } else { event_time.or(self.newest_event) };
+        // An update is as old as its own time says (a relay catching up, a polled source); a snapshot is the exchange's
+        // word of now, however long ago a quiet market last moved.
+        let lag = event_time.filter(|_| !tick.snapshot).map_or(Duration::ZERO, |at| at.age_at(arrival.time));
+        self.vouched = false;
+        let value = self.read(tick)?;
+        self.believe(value, event_time)?;
+        // `None`: from before the monotonic clock began.
+        let confirmed_at = arrival.at.checked_sub(lag).ok_or(Refusal::Older)?;
         self.vouched = lag <= self.limits.freshness.stale_after;
-        let confirmed_at = if self.vouched { arrival.at } else { arrival.at.checked_sub(lag).unwrap_or(arrival.at) };
-        Ok(self.settle(value, tick.event_time, arrival.time, confirmed_at))
+        Ok(self.settle(value, event_time, arrival.time, confirmed_at))
+    }
+
+    /// Whether `at` can be the time of an event that arrived at `now`. Never-traded pairs carry 1970; a time from the
+    /// future, once believed, would make every later tick look old.
+    fn is_plausible(&self, at: Timestamp, now: Timestamp) -> bool {
+        at.micros() > 0 && at <= now.plus(self.limits.freshness.stale_after)
     }
 
     fn settle(
@@ -141,9 +153,9 @@ impl Fold {
         confirmed_at: Instant,
     ) -> &Rate {
         let changed = self.rate.as_ref().is_none_or(|rate| rate.value != value || rate.market != self.market);
-        let (event_time, recv_time, version) = match &self.rate {
-            Some(rate) if !changed => (rate.event_time, rate.recv_time, rate.version),
-            _ => (event_time, recv_time, self.take_version()),
+        let (value, event_time, recv_time, version) = match &self.rate {
+            Some(rate) if !changed => (rate.value, rate.event_time, rate.recv_time, rate.version),
+            _ => (value, event_time, recv_time, self.take_version()),
         };
         self.rate.insert(Rate {
             source: self.source,
@@ -179,9 +191,11 @@ impl Fold {
         Some(rate)
     }
 
-    /// The subscription or the connection is gone: heartbeats no longer count until the next good tick.
+    /// The subscription or the connection is gone: heartbeats no longer count until the next good tick, which must tell
+    /// both sides.
     pub fn doubt(&mut self) {
         self.vouched = false;
+        self.told = Told::default();
         self.suspect = None;
     }
 
@@ -191,42 +205,53 @@ impl Fold {
         version
     }
 
-    fn believe(&mut self, tick: &Tick<'_>) -> Result<RateValue, Refusal> {
-        let value = self.read(tick)?;
-        let Some(percent) = self.limits.max_jump_percent else { return Ok(value) };
-        let Some(last) = self.rate.as_ref().map(|rate| rate.value) else { return Ok(value) };
-        if within(last, value, percent) {
-            self.suspect = None;
-            return Ok(value);
-        }
-        let ticks = match &self.suspect {
-            Some(suspect) if within(suspect.value, value, percent) => suspect.ticks + 1,
-            _ => 1,
-        };
-        if ticks >= self.limits.agreeing_ticks {
-            self.suspect = None;
-            return Ok(value);
-        }
-        self.suspect = Some(Suspect { value, ticks });
-        Err(Refusal::Jump)
-    }
-
-    fn read(&self, tick: &Tick<'_>) -> Result<RateValue, Refusal> {
+    /// The complete value that the feed's words amount to.
+    fn read(&mut self, tick: &Tick<'_>) -> Result<RateValue, Refusal> {
         if let Some(reference) = tick.reference {
             return read_price(reference).map(|price| RateValue::Reference { price });
         }
-        // A side the frame does not speak of is unchanged, except in a snapshot, which is all there is.
-        let known = self.rate.as_ref().filter(|_| !tick.snapshot).and_then(|rate| match rate.value {
-            RateValue::TwoSided { bid, ask } => Some((bid, ask)),
-            RateValue::Reference { .. } => None,
-        });
-        let bid = tick.bid.map(read_price).transpose()?.or(known.map(|(bid, _)| bid)).ok_or(Refusal::OneSided)?;
-        let ask = tick.ask.map(read_price).transpose()?.or(known.map(|(_, ask)| ask)).ok_or(Refusal::OneSided)?;
-        if bid > ask {
-            return Err(Refusal::Crossed);
+        if tick.snapshot {
+            self.told = Told::default();
         }
-        Ok(RateValue::TwoSided { bid, ask })
+        let bid = hear(&mut self.told.bid, tick.bid);
+        let ask = hear(&mut self.told.ask, tick.ask);
+        bid.and(ask)?;
+        match (self.told.bid, self.told.ask) {
+            (Some(bid), Some(ask)) if bid <= ask => Ok(RateValue::TwoSided { bid, ask }),
+            (Some(_), Some(_)) => Err(Refusal::Crossed),
+            _ => Err(Refusal::OneSided),
+        }
     }
+
+    /// Holds back a price beyond the jump limit until enough ticks agree; a frame that is merely sent again is no second
+    /// witness.
+    fn believe(&mut self, value: RateValue, event_time: Option<Timestamp>) -> Result<(), Refusal> {
+        let (Some(percent), Some(last)) = (self.limits.max_jump_percent, &self.rate) else { return Ok(()) };
+        let suspect = self.suspect.take();
+        if within(last.value, value, percent) {
+            return Ok(());
+        }
+        let ticks = match suspect {
+            Some(before) if within(before.value, value, percent) => {
+                let repeated = event_time.is_some() && event_time == before.event_time && value == before.value;
+                before.ticks + u32::from(!repeated)
+            }
+            _ => 1,
+        };
+        if ticks >= self.limits.agreeing_ticks {
+            return Ok(());
+        }
+        self.suspect = Some(Suspect { value, event_time, ticks });
+        Err(Refusal::Jump)
+    }
+}
+
+/// Takes what a frame says of a side; silence changes nothing.
+fn hear(side: &mut Option<Price>, text: Option<&str>) -> Result<(), Refusal> {
+    let Some(text) = text else { return Ok(()) };
+    let price = read_price(text);
+    *side = price.ok();
+    price.map(drop)
 }
 
 fn read_price(text: &str) -> Result<Price, Refusal> {

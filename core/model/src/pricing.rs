@@ -50,8 +50,8 @@ pub fn price(original: Sides<Price>, rule: &Rule, step: Price) -> Result<Custome
     Ok(Customer { price: Sides { buy, sell }, spread })
 }
 
-/// Whether `rule` could ever be right, judged before any price is known: as if bid and ask were one and the same
-/// unknown price. An absolute and a relative side cannot be compared then, so neither may give anything away.
+/// Judges `rule` before any price is known, as if bid and ask were one and the same unknown price: sides of one kind are
+/// compared, and of an absolute and a relative side neither may give anything away.
 pub fn check_without_price(rule: &Rule) -> Result<(), PricingError> {
     let Sides { buy, sell } = rule.adjustments();
     let loses_everything = |adjustment| matches!(Factor::of(adjustment), Some(factor) if !factor.is_positive());
@@ -119,7 +119,9 @@ fn round(mantissa: I256, scale: u32, step: Price, rounding: Rounding) -> Option<
     let (number, divisor) = if step_scale >= scale {
         (mantissa.checked_mul(decimal::pow10(step_scale - scale)?)?, step)
     } else {
-        (mantissa, step.checked_mul(decimal::pow10(scale - step_scale)?)?)
+        // A step past 256 bits is further out than any price, so the largest integer rounds alike.
+        let lifted = decimal::pow10(scale - step_scale).and_then(|power| step.checked_mul(power));
+        (mantissa, lifted.unwrap_or(I256::MAX))
     };
     let steps = match rounding {
         Rounding::Down => number.div_euclid(divisor),

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
 use crate::{
-    Limits, Market, Pair, Price, Rate, RateKind, Scope, Sides, SourceName, Status, Timestamp, Version, decimal,
+    Epoch, Limits, Market, Pair, Price, Rate, RateKind, Scope, Sides, SourceName, Status, Timestamp, Version, decimal,
 };
 
 /// What customers see of one pair: the market's price, theirs, and everything needed to judge it.
@@ -100,13 +100,15 @@ impl Quote {
             original: alive.then_some(self.original),
             customer: customer.map(|customer| customer.price),
             spread: customer.map(|customer| customer.spread.map(DecimalText)),
-            rule: &self.rule,
+            rule: self.rule.as_ref(),
             withheld: self.customer.as_ref().err().copied(),
-            version: VersionView::from(self.version),
+            epoch: self.version.epoch,
+            sequence: self.version.sequence,
             event_time: self.event_time,
             received_time: self.recv_time,
-            published_time: Some(self.published_time),
-            age: None,
+            published_time: self.published_time,
+            age_ms: None,
+            feed_age_ms: None,
         }
     }
 }
@@ -122,10 +124,12 @@ impl Rate {
             status,
             market: self.market,
             original: (status != Status::Dead).then_some(original),
-            version: VersionView::from(self.version),
+            epoch: self.version.epoch,
+            sequence: self.version.sequence,
             event_time: self.event_time,
             received_time: self.recv_time,
-            age: None,
+            age_ms: None,
+            feed_age_ms: None,
         }
     }
 }
@@ -142,24 +146,25 @@ pub struct QuoteView<'a> {
     original: Option<Sides<Price>>,
     customer: Option<Sides<Price>>,
     spread: Option<Sides<DecimalText>>,
-    rule: &'a Option<RuleRef>,
+    rule: Option<&'a RuleRef>,
     withheld: Option<Withheld>,
-    #[serde(flatten)]
-    version: VersionView,
+    epoch: Epoch,
+    sequence: u64,
     event_time: Option<Timestamp>,
     received_time: Timestamp,
-    published_time: Option<Timestamp>,
-    #[serde(flatten)]
-    age: Option<AgeView>,
+    published_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed_age_ms: Option<u64>,
 }
 
 impl QuoteView<'_> {
     /// Adds `ageMs` (since the price arrived) and `feedAgeMs` (since the feed last vouched for it), for answers that
     /// are true at one moment only.
     #[must_use]
-    pub fn with_age(mut self, age: AgeView) -> Self {
-        self.age = Some(age);
-        self
+    pub fn with_age(self, age: AgeView) -> Self {
+        Self { age_ms: Some(age.age_ms), feed_age_ms: Some(age.feed_age_ms), ..self }
     }
 }
 
@@ -173,26 +178,26 @@ pub struct RateView {
     status: Status,
     market: Market,
     original: Option<Sides<Price>>,
-    #[serde(flatten)]
-    version: VersionView,
+    epoch: Epoch,
+    sequence: u64,
     event_time: Option<Timestamp>,
     received_time: Timestamp,
-    #[serde(flatten)]
-    age: Option<AgeView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed_age_ms: Option<u64>,
 }
 
 impl RateView {
     /// As [`QuoteView::with_age`].
     #[must_use]
-    pub fn with_age(mut self, age: AgeView) -> Self {
-        self.age = Some(age);
-        self
+    pub fn with_age(self, age: AgeView) -> Self {
+        Self { age_ms: Some(age.age_ms), feed_age_ms: Some(age.feed_age_ms), ..self }
     }
 }
 
 /// Two ages in milliseconds: of the price, and of the feed's word for it.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy)]
 pub struct AgeView {
     age_ms: u64,
     feed_age_ms: u64,
@@ -203,18 +208,6 @@ impl AgeView {
     pub fn new(price: Duration, feed: Duration) -> Self {
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self { age_ms: millis(price), feed_age_ms: millis(feed) }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct VersionView {
-    epoch: crate::Epoch,
-    sequence: u64,
-}
-
-impl From<Version> for VersionView {
-    fn from(version: Version) -> Self {
-        Self { epoch: version.epoch, sequence: version.sequence }
     }
 }
 

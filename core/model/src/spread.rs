@@ -53,8 +53,10 @@ impl Adjustment {
         Self { unit: Unit::Absolute, value }
     }
 
+    /// The opposite. A zero stays as it is: a [`Decimal`] has a negative one, which would be shown as `-0`.
     fn negated(self) -> Self {
-        Self { unit: self.unit, value: -self.value }
+        let value = if self.value.is_zero() { self.value } else { -self.value };
+        Self { value, ..self }
     }
 }
 

@@ -33,6 +33,11 @@ impl Subject {
         Self(format!("pairs.{source}").into())
     }
 
+    /// `_INBOX.<32 hexadecimal digits>`: where one request awaits its answer.
+    pub fn reply(random: u128) -> Self {
+        Self(format!("_INBOX.{random:032x}").into())
+    }
+
     /// `quotes.<PAIR>`: what customers see.
     pub fn quote(pair: Pair) -> Self {
         Self(format!("quotes.{pair}").into())

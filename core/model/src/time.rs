@@ -11,18 +11,30 @@ use crate::{Invalid, serde_as_text};
 /// A moment of wall-clock time in UTC, in microseconds since 1970. Text form: RFC 3339, `2026-09-19T18:57:42.603536Z`.
 ///
 /// For people and for exchanges' own times. Ages are never computed from it where a monotonic clock can be used.
+/// Bounded to the years 0 to 9999, the range of RFC 3339: whatever an exchange sends can be shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From microseconds since 1970.
+    /// `0000-01-01T00:00:00.000000Z`.
+    const FIRST: i64 = -62_167_219_200_000_000;
+    /// `9999-12-31T23:59:59.999999Z`.
+    const LAST: i64 = 253_402_300_799_999_999;
+
+    /// From microseconds since 1970, saturating.
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        if micros < Self::FIRST {
+            Self(Self::FIRST)
+        } else if micros > Self::LAST {
+            Self(Self::LAST)
+        } else {
+            Self(micros)
+        }
     }
 
     /// From milliseconds since 1970, saturating.
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis.saturating_mul(1000))
+        Self::from_micros(millis.saturating_mul(1000))
     }
 
     /// Microseconds since 1970.
@@ -43,7 +55,7 @@ impl Timestamp {
     /// This moment plus `span`, saturating.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -51,8 +63,8 @@ impl From<SystemTime> for Timestamp {
     fn from(at: SystemTime) -> Self {
         let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         match at.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(since) => Self(micros(since)),
-            Err(before) => Self(-micros(before.duration())),
+            Ok(since) => Self::from_micros(micros(since)),
+            Err(before) => Self::from_micros(-micros(before.duration())),
         }
     }
 }
@@ -64,7 +76,7 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let invalid = || Invalid::new(text, "an RFC 3339 time");
         let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| invalid())?;
-        i64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).map(Self).map_err(|_| invalid())
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1000)).map(Self::from_micros).map_err(|_| invalid())
     }
 }
 
@@ -103,5 +115,18 @@ mod tests {
         assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()), Ok(text.to_owned()));
         let long = "2024-05-17T11:21:16.318303322Z".parse::<Timestamp>().map(|t| t.to_string());
         assert_eq!(long, Ok("2024-05-17T11:21:16.318303Z".to_owned()));
+    }
+
+    #[test]
+    fn every_time_can_be_shown() {
+        let cases = [
+            (i64::MIN, "0000-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999000Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999999Z"),
+        ];
+        for (millis, text) in cases {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+            assert_eq!(text.parse(), Ok(Timestamp::from_millis(millis)));
+        }
     }
 }

@@ -18,7 +18,7 @@ impl FromStr for Epoch {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let invalid = || Invalid::new(text, "an epoch of 16 hexadecimal digits");
-        if text.len() != 16 {
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(invalid());
         }
         u64::from_str_radix(text, 16).map(Self).map_err(|_| invalid())
