@@ -1,0 +1,229 @@
+use std::{borrow::Cow, collections::HashMap};
+
+use ratebus_model::{Market, Pair, Tick, Timestamp};
+use ratebus_sdk::feed::{Decode, DecodeError, DecoderEntry, FeedEvent};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::maintenance::Announcements;
+
+/// Kraken's decoder, for sources that read recordings. It knows each pair by its usual symbol, `BTC/USD`.
+pub const DECODER: DecoderEntry = DecoderEntry {
+    exchange: "kraken",
+    make: |pairs| Box::new(Decoder::new(pairs.iter().map(|&pair| (usual_symbol(pair), pair)))),
+};
+
+/// Kraken's name of a pair unless the config gives another: `BTC/USD`.
+pub(crate) fn usual_symbol(pair: Pair) -> String {
+    format!("{}/{}", pair.base(), pair.quote())
+}
+
+/// Reads the frames of Kraken's public WebSocket API v2.
+///
+/// Frames are told apart by the keys they have, in whatever order: some relays write them anew. Keys and channels that
+/// are not known are ignored, because Kraken adds to both without notice. Numbers stay the text they were.
+pub(crate) struct Decoder {
+    /// Exact names only: `AAPLx/USD` and `AAPLX/USD` would be two things.
+    pairs: HashMap<String, Pair>,
+    announcements: Announcements,
+}
+
+impl Decoder {
+    /// A decoder of the pairs known by these symbols.
+    pub(crate) fn new(symbols: impl IntoIterator<Item = (String, Pair)>) -> Self {
+        Self { pairs: symbols.into_iter().collect(), announcements: Announcements::default() }
+    }
+}
+
+/// Any frame: what it is shows in which of these it has.
+#[derive(Deserialize)]
+struct Frame<'f> {
+    #[serde(borrow)]
+    channel: Option<Text<'f>>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Text<'f>>,
+    #[serde(borrow)]
+    data: Option<&'f RawValue>,
+    #[serde(borrow)]
+    method: Option<Text<'f>>,
+    success: Option<bool>,
+    #[serde(borrow)]
+    result: Option<&'f RawValue>,
+    #[serde(borrow)]
+    error: Option<Text<'f>>,
+    #[serde(borrow)]
+    symbol: Option<Text<'f>>,
+    /// Raw, because what we did not send need not be a number that fits.
+    #[serde(borrow)]
+    req_id: Option<&'f RawValue>,
+    /// The one message that is neither an answer nor of a channel.
+    #[serde(borrow, rename = "Error")]
+    complaint: Option<Text<'f>>,
+}
+
+/// A string, borrowed unless it holds escapes. (Serde borrows a `Cow` only outside of an `Option`.)
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'f>(#[serde(borrow)] Cow<'f, str>);
+
+/// What a successful answer to `subscribe` is about.
+#[derive(Deserialize)]
+struct Acknowledged<'f> {
+    #[serde(borrow)]
+    channel: Cow<'f, str>,
+    #[serde(borrow)]
+    symbol: Option<Text<'f>>,
+}
+
+/// The top of a pair's book.
+#[derive(Deserialize)]
+struct Ticker<'f> {
+    #[serde(borrow)]
+    symbol: Cow<'f, str>,
+    /// A whole `RawValue`, so that `null` is a value that is no price and not the same as an absent key.
+    #[serde(borrow, default = "nothing")]
+    bid: &'f RawValue,
+    #[serde(borrow, default = "nothing")]
+    ask: &'f RawValue,
+    #[serde(borrow)]
+    timestamp: Option<&'f RawValue>,
+}
+
+/// Kraken always sends both sides. Where one is absent it must not be taken for unchanged, so it is no price either.
+fn nothing<'f>() -> &'f RawValue {
+    RawValue::NULL
+}
+
+/// The state of the exchange.
+#[derive(Deserialize)]
+struct Status<'f> {
+    #[serde(borrow)]
+    system: Option<Text<'f>>,
+    #[serde(borrow)]
+    upcoming_maintenance: Option<&'f RawValue>,
+}
+
+impl Decode for Decoder {
+    fn decode<'f>(&mut self, frame: &'f str, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {
+        // Cloudflare's edge says this in plain text before it drops the connection.
+        if frame.trim_start().starts_with("CloudFlare WebSocket proxy restarting") {
+            events.push(FeedEvent::Reconnect);
+            return Ok(());
+        }
+        let frame: Frame<'f> = object(frame)?;
+        match (&frame.channel, &frame.method, &frame.complaint) {
+            (Some(Text(channel)), ..) => match &**channel {
+                "ticker" => self.ticker(&frame, events),
+                "heartbeat" => one(events, FeedEvent::Heartbeat),
+                "status" => self.status(&frame, events),
+                _ => one(events, FeedEvent::Unused("channel")),
+            },
+            (None, Some(Text(method)), _) => match &**method {
+                "subscribe" => subscription(frame, events),
+                "pong" => one(events, FeedEvent::Pong),
+                _ => one(events, FeedEvent::Unused("method")),
+            },
+            (None, None, Some(Text(complaint))) if complaint.contains("Exceeded msg rate") => {
+                one(events, FeedEvent::Throttled)
+            }
+            _ => one(events, FeedEvent::Unused("other")),
+        }
+    }
+}
+
+impl Decoder {
+    /// One bad row does not cost the others theirs.
+    fn ticker<'f>(&self, frame: &Frame<'f>, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {
+        let snapshot = frame.kind.as_ref().is_some_and(|Text(kind)| kind == "snapshot");
+        let mut result = Ok(());
+        for row in rows(frame.data)? {
+            match object::<Ticker<'f>>(row.get()) {
+                Ok(ticker) => events.push(self.tick(&ticker, snapshot)),
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    fn tick<'f>(&self, ticker: &Ticker<'f>, snapshot: bool) -> FeedEvent<'f> {
+        let Some(&pair) = self.pairs.get(&*ticker.symbol) else { return FeedEvent::Unused("unknown_symbol") };
+        FeedEvent::Tick(Tick {
+            pair,
+            bid: Some(ticker.bid.get()),
+            ask: Some(ticker.ask.get()),
+            reference: None,
+            event_time: ticker.timestamp.and_then(event_time),
+            snapshot,
+        })
+    }
+
+    fn status<'f>(&mut self, frame: &Frame<'f>, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {
+        for row in rows(frame.data)? {
+            let status: Status<'f> = object(row.get())?;
+            if let Some(announced) = status.upcoming_maintenance {
+                self.announcements.note(announced.get());
+            }
+            if let Some(Text(system)) = status.system {
+                events.push(FeedEvent::Market(market(&system)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one<'f>(events: &mut Vec<FeedEvent<'f>>, event: FeedEvent<'f>) -> Result<(), DecodeError> {
+    events.push(event);
+    Ok(())
+}
+
+/// Serde would also read a struct from an array, its fields by position; Kraken's older API sends arrays.
+fn object<'f, T: Deserialize<'f>>(text: &'f str) -> Result<T, DecodeError> {
+    if !text.trim_start().starts_with('{') {
+        return Err(DecodeError("not a JSON object".to_owned()));
+    }
+    serde_json::from_str(text).map_err(|error| DecodeError(error.to_string()))
+}
+
+fn rows(data: Option<&RawValue>) -> Result<Vec<&RawValue>, DecodeError> {
+    let text = data.ok_or_else(|| DecodeError("no data".to_owned()))?.get();
+    serde_json::from_str(text).map_err(|error| DecodeError(error.to_string()))
+}
+
+/// Pairs that never traded carry a time in 1970, which says nothing.
+fn event_time(raw: &RawValue) -> Option<Timestamp> {
+    let text = raw.get().trim_matches('"');
+    if text.starts_with("1970-") { None } else { text.parse().ok() }
+}
+
+/// In `cancel_only` and `post_only` nothing is matched: the book may be crossed or empty, and prices are indicative.
+fn market(system: &str) -> Market {
+    match system {
+        "online" => Market::Online,
+        "maintenance" => Market::Maintenance,
+        "cancel_only" | "post_only" => Market::NotMatching,
+        _ => Market::Unknown,
+    }
+}
+
+fn subscription<'f>(frame: Frame<'f>, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {
+    let request = frame.req_id.and_then(|id| id.get().parse().ok());
+    if frame.success == Some(true) {
+        let result = frame.result.ok_or_else(|| DecodeError("a success without a result".to_owned()))?;
+        let acknowledged: Acknowledged<'f> = object(result.get())?;
+        return match acknowledged.symbol {
+            Some(Text(symbol)) if acknowledged.channel == "ticker" => {
+                one(events, FeedEvent::Subscribed { request, symbol })
+            }
+            _ => one(events, FeedEvent::Unused("ack")),
+        };
+    }
+    let symbol = frame.symbol.map(|Text(symbol)| symbol);
+    let reason = frame.error.map_or(Cow::Borrowed("no reason given"), |Text(error)| error);
+    if let Some(symbol) = symbol.as_ref().filter(|_| reason == "Already subscribed") {
+        return one(events, FeedEvent::Subscribed { request, symbol: symbol.clone() });
+    }
+    // The symbol is unknown or no symbol at all: neither gets better by asking again.
+    let permanent = ["Currency pair not supported", "Currency pair not in ISO 4217"];
+    let permanent = permanent.iter().any(|start| reason.starts_with(start));
+    one(events, FeedEvent::Refused { request, symbol, reason, permanent })
+}
