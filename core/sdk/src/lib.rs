@@ -15,7 +15,7 @@ pub mod feed;
 mod health;
 mod inbox;
 mod routes;
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
 pub use backoff::{AttemptBudget, Backoff};

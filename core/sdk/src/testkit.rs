@@ -207,15 +207,10 @@ impl PollInbox for TestInbox {
     }
 }
 
-/// What a component named `name` is built with when the config has nothing else in it.
-pub fn env(name: &str) -> Env {
-    Env {
-        name: name.parse().unwrap(),
-        pairs: Arc::default(),
-        compat: Arc::default(),
-        listeners: Arc::default(),
-        decoders: &[],
-    }
+/// What a component named `name` is built with when the config has these listeners and nothing else.
+pub fn env(name: &str, listeners: &[&str]) -> Env {
+    let listeners = listeners.iter().map(|&listener| listener.to_owned()).collect();
+    Env::new(name.parse().unwrap(), Arc::default(), Arc::default(), Arc::new(listeners), &[])
 }
 
 /// Looks again and again until `condition` holds, for what cannot be waited on otherwise (a health, a counter).

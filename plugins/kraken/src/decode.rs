@@ -189,10 +189,9 @@ fn rows(data: Option<&RawValue>) -> Result<Vec<&RawValue>, DecodeError> {
     serde_json::from_str(text).map_err(|error| DecodeError(error.to_string()))
 }
 
-/// Pairs that never traded carry a time in 1970, which says nothing.
+/// A time that cannot be read is none: it only orders ticks.
 fn event_time(raw: &RawValue) -> Option<Timestamp> {
-    let text = raw.get().trim_matches('"');
-    if text.starts_with("1970-") { None } else { text.parse().ok() }
+    raw.get().trim_matches('"').parse().ok()
 }
 
 /// In `cancel_only` and `post_only` nothing is matched: the book may be crossed or empty, and prices are indicative.

@@ -122,7 +122,7 @@ fn each_kind_of_answer_is_told_apart() {
 #[test]
 fn numbers_and_times_are_taken_as_they_stand() {
     let frame = |row: &str| format!(r#"{{"data":[{{"symbol":"BTC\/USD",{row}}}],"type":"update","channel":"ticker"}}"#);
-    let text = frame(r#""ask":0.10000000,"bid":5.1e-05,"timestamp":"1970-01-01T00:00:00.000000Z""#);
+    let text = frame(r#""ask":0.10000000,"bid":5.1e-05,"timestamp":"1970""#);
     let read = tick(&text);
     assert_eq!((read.bid, read.ask, read.event_time), (Some("5.1e-05"), Some("0.10000000"), None));
     // Each of these is a value, so that it is refused; none is taken for "unchanged".

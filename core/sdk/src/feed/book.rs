@@ -1,5 +1,9 @@
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
+use metrics::Counter;
 use ratebus_model::{Arrival, Fold, FoldLimits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick};
 
 use crate::Context;
@@ -15,45 +19,53 @@ pub struct RateBook {
     order: Vec<Pair>,
     pairs: HashMap<Pair, Entry>,
     pairs_subject: Subject,
+    accepted: Counter,
+    /// By reason, each made when it is first needed.
+    refused: BTreeMap<&'static str, Counter>,
 }
 
 struct Entry {
     fold: Fold,
     subject: Subject,
     state: PairState,
+    warned_at: Option<Instant>,
 }
 
 impl RateBook {
+    /// How long a pair's refused ticks stay out of the log after a warning about one.
+    const QUIET: Duration = Duration::from_mins(1);
+
     /// A book of `pairs`, all pending, published at once.
     pub fn new(ctx: Context, pairs: &[Pair], limits: FoldLimits) -> Self {
         let source = ctx.name();
         let entry = |&pair: &Pair| {
             let fold = Fold::new(source, pair, ctx.epoch(), limits);
-            (pair, Entry { fold, subject: Subject::rate(source, pair), state: PairState::Pending })
+            let subject = Subject::rate(source, pair);
+            (pair, Entry { fold, subject, state: PairState::Pending, warned_at: None })
         };
-        let entries = pairs.iter().map(entry).collect();
-        let book = Self { order: pairs.to_vec(), pairs: entries, pairs_subject: Subject::pairs(source), ctx };
+        let book = Self {
+            order: pairs.to_vec(),
+            pairs: pairs.iter().map(entry).collect(),
+            pairs_subject: Subject::pairs(source),
+            accepted: metrics::counter!("ratebus_ticks_total", "source" => source.to_string()),
+            refused: BTreeMap::new(),
+            ctx,
+        };
         book.publish_pairs();
         book
     }
 
-    /// Takes a tick. A refused one is counted and logged; unknown pairs are counted.
+    /// Takes a tick. A refused one is counted and logged at a limited rate; unknown pairs are counted.
     pub fn tick(&mut self, tick: &Tick<'_>, arrival: Arrival) {
-        let source = self.ctx.name().to_string();
-        let Some(entry) = self.pairs.get_mut(&tick.pair) else {
-            metrics::counter!("ratebus_ticks_refused_total", "source" => source, "reason" => "unknown_pair")
-                .increment(1);
-            return;
-        };
+        let Some(entry) = self.pairs.get_mut(&tick.pair) else { return self.count_refused("unknown_pair") };
         match entry.fold.apply(tick, arrival) {
             Ok(rate) => {
-                metrics::counter!("ratebus_ticks_total", "source" => source).increment(1);
+                self.accepted.increment(1);
                 publish(&self.ctx, &entry.subject, rate);
             }
             Err(refusal) => {
-                metrics::counter!("ratebus_ticks_refused_total", "source" => source, "reason" => refusal.as_str())
-                    .increment(1);
-                log_refusal(tick, refusal);
+                entry.log_refusal(tick, refusal, arrival.at);
+                self.count_refused(refusal.as_str());
             }
         }
     }
@@ -111,6 +123,13 @@ impl RateBook {
         self.pairs.get(&pair)?.fold.rate()
     }
 
+    fn count_refused(&mut self, reason: &'static str) {
+        let source = self.ctx.name();
+        let counter =
+            || metrics::counter!("ratebus_ticks_refused_total", "source" => source.to_string(), "reason" => reason);
+        self.refused.entry(reason).or_insert_with(counter).increment(1);
+    }
+
     fn publish_pairs(&self) {
         let states = self.order.iter().filter_map(|&pair| Some((pair, self.pairs.get(&pair)?.state.clone())));
         let list = PairList { source: self.ctx.name(), pairs: states.collect() };
@@ -126,7 +145,121 @@ fn publish(ctx: &Context, subject: &Subject, rate: &Rate) {
     }
 }
 
-/// One line per refused tick is too much at a feed's pace: the counter has the number, the debug log the detail.
-fn log_refusal(tick: &Tick<'_>, refusal: Refusal) {
-    tracing::debug!(pair = %tick.pair, bid = tick.bid, ask = tick.ask, reason = refusal.as_str(), "tick refused: {refusal}");
+impl Entry {
+    /// One line per refused tick would be too much at a feed's pace: the counter has the number.
+    fn log_refusal(&mut self, tick: &Tick<'_>, refusal: Refusal, now: Instant) {
+        let quiet = self.warned_at.is_some_and(|at| now.saturating_duration_since(at) < RateBook::QUIET);
+        // An out-of-order tick is the network's doing and harms nobody.
+        if quiet || refusal == Refusal::Older {
+            return;
+        }
+        self.warned_at = Some(now);
+        // The texts are the exchange's: as long as it likes, so cut, and escaped.
+        let cut = |text: Option<&str>| text.unwrap_or_default().chars().take(40).collect::<String>();
+        let (bid, ask) = (cut(tick.bid.or(tick.reference)), cut(tick.ask));
+        tracing::warn!(pair = %tick.pair, bid = ?bid, ask = ?ask, reason = refusal.as_str(), "tick refused: {refusal}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ratebus_model::{Limits, Payload};
+
+    use super::*;
+    use crate::testkit::RecordingHost;
+
+    fn pair(text: &str) -> Pair {
+        text.parse().unwrap()
+    }
+
+    fn tick<'t>(pair: &str, bid: &'t str, ask: &'t str) -> Tick<'t> {
+        Tick {
+            pair: pair.parse().unwrap(),
+            bid: Some(bid),
+            ask: Some(ask),
+            reference: None,
+            event_time: None,
+            snapshot: false,
+        }
+    }
+
+    fn book(host: &Arc<RecordingHost>) -> RateBook {
+        let pairs = [pair("BTC_USD"), pair("ETH_USD")];
+        RateBook::new(host.context("test"), &pairs, FoldLimits::new(Limits::STREAM))
+    }
+
+    fn arrival(after: Duration) -> Arrival {
+        let Arrival { time, at } = crate::Clock.arrival();
+        Arrival { time: time.plus(after), at: at + after }
+    }
+
+    /// The pair list last published: each pair and its state.
+    fn states(host: &RecordingHost) -> Vec<(Pair, PairState)> {
+        let messages = host.messages();
+        let lists = messages.iter().rev().filter_map(|message| match &message.payload {
+            Payload::Pairs(list) => Some(list.pairs.clone()),
+            _ => None,
+        });
+        lists.take(1).flatten().collect()
+    }
+
+    #[test]
+    fn a_good_tick_goes_out_and_a_refused_or_unknown_one_does_not() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        book.tick(&tick("BTC_USD", "100.10", "100.20"), arrival(Duration::ZERO));
+        book.tick(&tick("BTC_USD", "100.30", "100.20"), arrival(Duration::ZERO));
+        book.tick(&tick("SOL_USD", "1", "2"), arrival(Duration::ZERO));
+        let rates = host.rates();
+        assert_eq!(rates.len(), 1);
+        assert_eq!(rates[0].value.bid().to_string(), "100.10");
+        assert_eq!(book.rate(pair("BTC_USD")), Some(&*rates[0]));
+    }
+
+    #[test]
+    fn heartbeats_keep_only_what_is_subscribed_and_vouched_for() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        let (btc, eth) = (pair("BTC_USD"), pair("ETH_USD"));
+        book.set_state(btc, PairState::Subscribed);
+        book.tick(&tick("BTC_USD", "1", "2"), arrival(Duration::ZERO));
+        book.tick(&tick("ETH_USD", "1", "2"), arrival(Duration::ZERO));
+        let later = arrival(Duration::from_secs(30));
+        book.heartbeat(later);
+        assert_eq!(book.rate(btc).unwrap().confirmed_at, later.at);
+        assert!(book.rate(eth).unwrap().confirmed_at < later.at);
+        // The feed says that the last price no longer holds: nothing vouches for it any more.
+        book.tick(&tick("BTC_USD", "0", "2"), later);
+        book.heartbeat(arrival(Duration::from_mins(1)));
+        assert_eq!(book.rate(btc).unwrap().confirmed_at, later.at);
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_rates_to_age_and_refusals_to_stand() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        let (btc, eth) = (pair("BTC_USD"), pair("ETH_USD"));
+        book.set_state(btc, PairState::Subscribed);
+        book.set_state(eth, PairState::Refused("unknown".to_owned()));
+        book.tick(&tick("BTC_USD", "1", "2"), arrival(Duration::ZERO));
+        let before = book.rate(btc).cloned();
+        book.disconnected();
+        book.heartbeat(arrival(Duration::from_secs(1)));
+        assert_eq!(book.rate(btc), before.as_ref());
+        let expected = [(btc, PairState::Pending), (eth, PairState::Refused("unknown".to_owned()))];
+        assert_eq!(states(&host), expected);
+    }
+
+    #[test]
+    fn a_market_that_does_not_match_marks_every_rate() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        book.tick(&tick("BTC_USD", "1", "2"), arrival(Duration::ZERO));
+        book.market(Market::Maintenance);
+        book.market(Market::Maintenance);
+        assert_eq!(host.rates().iter().map(|rate| rate.version.sequence).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(host.rate("test", pair("BTC_USD")).unwrap().market, Market::Maintenance);
+    }
 }
