@@ -1,1 +1,30 @@
-fn main() {}
+//! The `ratebus` binary: arguments in, one command, an exit code out.
+
+mod builtin;
+mod cli;
+mod commands;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use ratebus_core::config::ConfigReport;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let error = match commands::execute(cli::Cli::parse()) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    // A closed standard error is no reason to panic.
+    if let Some(report) = error.downcast_ref::<ConfigReport>() {
+        let _ = writeln!(std::io::stderr(), "ratebus: the config cannot be used:\n{report}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let _ = writeln!(std::io::stderr(), "ratebus: {error:#}");
+    ExitCode::FAILURE
+}

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::{Blueprint, RolePlan},
     health::Readiness,
-    host::{PluginHost, inbox},
+    host::{PluginHost, Shared, inbox},
     listener::Listener,
     mounts::Mounts,
     registry::Component,
@@ -69,21 +69,16 @@ pub async fn run(plan: RolePlan, telemetry: &Telemetry) -> Result<Stopped, Start
     }
     let grace = engine.grace;
     tokio::select! {
-        drained = timeout(grace, engine.stop()) => match drained {
-            Ok(()) => {
+        drained = timeout(grace, engine.stop()) => {
+            if drained.is_ok() {
                 tracing::info!("stopped");
-                Ok(Stopped::Drained)
+                return Ok(Stopped::Drained);
             }
-            Err(_) => {
-                tracing::warn!(?grace, "stopped before everything had finished");
-                Ok(Stopped::CutShort)
-            }
-        },
-        signal = signals.received() => {
-            tracing::warn!(signal, "second signal: stopped at once");
-            Ok(Stopped::CutShort)
+            tracing::warn!(?grace, "the shutdown grace ran out before everything had finished");
         }
+        signal = signals.received() => tracing::warn!(signal, "second signal: stopped at once"),
     }
+    Ok(Stopped::CutShort)
 }
 
 struct Engine {
@@ -113,22 +108,11 @@ impl Engine {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
         }
         let bus = Bus::new(BusConfig::default());
-        let mounts = Arc::new(mounts);
-        let host = |name| PluginHost {
-            name,
-            bus: bus.clone(),
-            publisher: bus.publisher(name.as_str()),
-            mounts: mounts.clone(),
-            readiness: readiness.clone(),
-        };
+        let shared = Shared { bus, mounts: Arc::new(mounts), readiness: readiness.clone() };
         let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
-        let start = |plugin: &Blueprint| {
-            let health = Health::new(plugin.env.name.as_str());
-            readiness.add(health.clone());
-            Running::start(plugin.clone(), health, bus.clone(), host.clone())
-        };
-        let sinks: Vec<Running> = sinks.iter().map(start).collect();
-        let mut plugins: Vec<Running> = sources.iter().map(start).collect();
+        let start = |plugin| Running::start(plugin, shared.clone());
+        let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
+        let mut plugins: Vec<Running> = sources.into_iter().map(start).collect();
         plugins.extend(sinks);
         tracing::info!(role = plan.name, plugins = plugins.len(), version = env!("CARGO_PKG_VERSION"), "ratebus runs");
         Ok(Self { readiness, listening, connections, plugins, grace: plan.runtime.shutdown_grace })
@@ -149,20 +133,16 @@ impl Engine {
 }
 
 impl Running {
-    fn start(
-        plugin: Blueprint,
-        health: Health,
-        bus: Bus,
-        host: impl Fn(SourceName) -> PluginHost + Send + 'static,
-    ) -> Self {
+    fn start(plugin: Blueprint, shared: Shared) -> Self {
         let name = plugin.env.name;
+        let health = Health::new(name.as_str());
+        shared.readiness.add(health.clone());
         let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let supervised = supervise(health.clone(), cancel.clone(), move || {
-            let host = host(name);
-            let epoch = host.publisher.epoch();
-            let ctx = Context::new(name, epoch, Arc::new(host), health.clone(), stop.clone());
-            run_component(plugin.clone(), bus.clone(), ctx)
+            let host = PluginHost::new(name, shared.clone());
+            let ctx = Context::new(name, host.epoch(), Arc::new(host), health.clone(), stop.clone());
+            run_component(plugin.clone(), shared.bus.clone(), ctx)
         });
         Self { name, cancel, supervisor: tokio::spawn(supervised) }
     }

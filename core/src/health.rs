@@ -42,7 +42,13 @@ impl Readiness {
         let ready = !stopping && report.iter().all(|one| one.state.is_ready());
         let plugins: Map<String, Value> =
             report.into_iter().map(|one| (one.plugin, one.state.as_str().into())).collect();
-        let word = if stopping { "stopping" } else if ready { "ready" } else { "not_ready" };
+        let word = if stopping {
+            "stopping"
+        } else if ready {
+            "ready"
+        } else {
+            "not_ready"
+        };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (status, Json(json!({ "status": word, "plugins": plugins }))).into_response()
     }

@@ -7,21 +7,39 @@ use std::{
 
 use async_trait::async_trait;
 use ratebus_bus::{Bus, Publisher, Subscribe, Subscription};
-use ratebus_model::{Message, Pattern, SourceName, Subject};
+use ratebus_model::{Epoch, Message, Pattern, SourceName, Subject};
 use ratebus_sdk::{
-    Error, ErrorKind, HealthReport, Host, Inbox, Interest, Outgoing, PollInbox, Policy, PublishError, RequestError,
+    Error, ErrorKind, HealthReport, Host, Inbox, Interest, Outgoing, Policy, PollInbox, PublishError, RequestError,
     Routes,
 };
 
 use crate::{health::Readiness, mounts::Mounts};
 
-/// The engine as one plugin sees it.
-pub(crate) struct PluginHost {
-    pub(crate) name: SourceName,
+/// What all plugins of a process share.
+#[derive(Clone)]
+pub(crate) struct Shared {
     pub(crate) bus: Bus,
-    pub(crate) publisher: Publisher,
     pub(crate) mounts: Arc<BTreeMap<String, Arc<Mounts>>>,
     pub(crate) readiness: Readiness,
+}
+
+/// The engine as one run of a plugin sees it.
+pub(crate) struct PluginHost {
+    name: SourceName,
+    publisher: Publisher,
+    shared: Shared,
+}
+
+impl PluginHost {
+    /// For a new run of the plugin `name`.
+    pub(crate) fn new(name: SourceName, shared: Shared) -> Self {
+        Self { name, publisher: shared.bus.publisher(name.as_str()), shared }
+    }
+
+    /// The run's epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.publisher.epoch()
+    }
 }
 
 #[async_trait]
@@ -43,22 +61,22 @@ impl Host for PluginHost {
     }
 
     fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
-        self.bus.last_value(subject)
+        self.shared.bus.last_value(subject)
     }
 
     fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
-        self.bus.last_values(pattern)
+        self.shared.bus.last_values(pattern)
     }
 
     fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
-        match self.mounts.get(listener) {
+        match self.shared.mounts.get(listener) {
             Some(mounts) => mounts.mount(self.name, routes),
             None => Err(Error::new(ErrorKind::Config, format!("no listener {listener:?} was claimed"))),
         }
     }
 
     fn health_report(&self) -> Vec<HealthReport> {
-        self.readiness.report()
+        self.shared.readiness.report()
     }
 }
 
@@ -69,7 +87,9 @@ fn outgoing(message: Outgoing) -> ratebus_bus::Outgoing {
 
 fn publish_error(error: ratebus_bus::PublishError) -> PublishError {
     match error {
-        ratebus_bus::PublishError::Full { subscription, .. } => PublishError::Full { subscription },
+        ratebus_bus::PublishError::Full { subscription, .. } => {
+            PublishError::Full { subscription: subscription.to_string() }
+        }
         ratebus_bus::PublishError::Closed => PublishError::Closed,
     }
 }
@@ -78,11 +98,11 @@ fn publish_error(error: ratebus_bus::PublishError) -> PublishError {
 pub(crate) fn inbox(bus: &Bus, plugin: SourceName, interests: Vec<Interest>) -> Inbox {
     let subscribe = |interest: Interest| -> Box<dyn PollInbox> {
         let subscription = bus.subscribe(Subscribe {
-            name: format!("{plugin} {}", interest.pattern),
+            name: format!("{plugin} {}", interest.pattern).into(),
             pattern: interest.pattern,
             policy: policy(interest.policy),
             capacity: interest.capacity,
-            queue: interest.queue,
+            queue: interest.queue.map(Into::into),
             replay: interest.replay,
         });
         Box::new(Subscribed(subscription))

@@ -60,7 +60,7 @@ impl Mounts {
         let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
         let paths = routes.paths().iter().map(|path| without_names(path)).collect();
         let mount = Mount { paths, has_fallback: routes.has_fallback(), router: routes.into_router() };
-        for (other, theirs) in mounted.plugins.iter().filter(|(&name, _)| name != plugin) {
+        for (other, theirs) in mounted.plugins.iter().filter(|(name, _)| **name != plugin) {
             let shared = mount.paths.intersection(&theirs.paths).next().map(String::as_str);
             let shared = shared.or((mount.has_fallback && theirs.has_fallback).then_some("every other path"));
             if let Some(path) = shared {

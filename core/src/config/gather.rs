@@ -27,25 +27,24 @@ pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Fault>> 
             Err(error) => error,
         };
         let fault = Fault { path: path_of(&error), message: message_of(&error) };
-        // What was taken out because it was wrong is not also missing.
+        // What was taken out because it was wrong is now missing: then the table around it goes.
         let known = faults.iter().any(|known| known.path == fault.path);
-        let removed = !known && faults.len() < MOST && remove(&mut value, &fault.path);
+        let culprit = if known { &fault.path[..fault.path.len().saturating_sub(1)] } else { &fault.path };
+        let removed = remove(&mut value, culprit);
         if !known {
             faults.push(fault);
         }
-        if !removed {
+        if !removed || faults.len() == MOST {
             return Err(faults);
         }
     }
 }
 
-/// Serde names an unknown or missing field in the error, not in the path.
+/// Serde names a missing field in the error, not in the path.
 fn path_of(error: &Error) -> Vec<String> {
     let mut path = error.path.clone();
-    match &error.kind {
-        Kind::UnknownField(field, _) => path.push(field.clone()),
-        Kind::MissingField(field) => path.push(field.to_string()),
-        _ => {}
+    if let Kind::MissingField(field) = &error.kind {
+        path.push(field.to_string());
     }
     path
 }
@@ -53,7 +52,7 @@ fn path_of(error: &Error) -> Vec<String> {
 fn message_of(error: &Error) -> String {
     let secret = error.path.last().is_some_and(|key| is_secret(key));
     match &error.kind {
-        Kind::UnknownField(_, known) if known.is_empty() => "unknown key; none is expected here".to_owned(),
+        Kind::UnknownField(_, []) => "unknown key; none is expected here".to_owned(),
         Kind::UnknownField(_, known) => format!("unknown key; expected one of: {}", known.join(", ")),
         Kind::MissingField(_) => "missing".to_owned(),
         Kind::UnknownVariant(given, known) => format!("{given:?} is not one of: {}", known.join(", ")),
@@ -80,9 +79,6 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 }
 
 fn remove_from(dict: &mut Dict, key: &str, rest: &[String]) -> bool {
-    match dict.get_mut(key) {
-        Some(inner @ Value::Dict(..)) if !rest.is_empty() && remove(inner, rest) => true,
-        Some(_) => dict.remove(key).is_some(),
-        None => false,
-    }
+    let Some(inner) = dict.get_mut(key) else { return false };
+    (!rest.is_empty() && remove(inner, rest)) || dict.remove(key).is_some()
 }

@@ -1,4 +1,4 @@
-use std::{fs, path::PathBuf};
+use std::{fs, path::Path};
 
 use figment::{
     Figment, Profile, Provider,
@@ -31,8 +31,11 @@ impl Override {
     pub fn from_set(text: &str) -> Option<Self> {
         let (key, value) = text.split_once('=')?;
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        (!path.iter().any(String::is_empty))
-            .then(|| Self { origin: format!("--set {key}"), path, value: value.to_owned() })
+        (!path.iter().any(String::is_empty)).then(|| Self {
+            origin: format!("--set {key}"),
+            path,
+            value: value.to_owned(),
+        })
     }
 
     /// From `RATEBUS_LISTENER__USER_API__LISTEN=127.0.0.1:4000`: two underscores between levels. Names are matched
@@ -55,7 +58,7 @@ pub struct ConfigFile {
 
 impl ConfigFile {
     /// Reads `path`.
-    pub fn read(path: PathBuf) -> Result<Self, ConfigReport> {
+    pub fn read(path: &Path) -> Result<Self, ConfigReport> {
         let name = path.display().to_string();
         match fs::read_to_string(path) {
             Ok(text) => Ok(Self { name, text }),
@@ -136,15 +139,18 @@ fn existing_names(dict: &Dict, path: &[String]) -> Vec<String> {
     let existing = dict.keys().find(|key| plain(key) == plain(name));
     let name = existing.cloned().unwrap_or_else(|| name.to_ascii_lowercase());
     let inner = dict.get(&name).and_then(Value::as_dict);
-    let rest = inner.map_or_else(|| rest.iter().map(|name| name.to_ascii_lowercase()).collect(), |dict| existing_names(dict, rest));
+    let rest = inner
+        .map_or_else(|| rest.iter().map(|name| name.to_ascii_lowercase()).collect(), |dict| existing_names(dict, rest));
     [vec![name], rest].concat()
 }
 
 fn overlay(dict: Dict, one: &Override) -> Dict {
     let old = one.path.iter().try_fold(&Value::from(dict.clone()), |value, name| value.as_dict()?.get(name)).cloned();
-    let value = one.path.iter().rev().fold(typed(&one.value, old.as_ref()), |inner, name| {
-        Value::from(Dict::from([(name.clone(), inner)]))
-    });
+    let value = one
+        .path
+        .iter()
+        .rev()
+        .fold(typed(&one.value, old.as_ref()), |inner, name| Value::from(Dict::from([(name.clone(), inner)])));
     let Value::Dict(_, layer) = value else { return dict };
     let both = Figment::from(Layer(dict)).merge(Layer(layer));
     both.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default()

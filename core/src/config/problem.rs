@@ -25,6 +25,17 @@ pub struct ConfigReport {
     pub problems: Vec<ConfigProblem>,
 }
 
+impl ConfigReport {
+    /// Adds another report's problems, each once: roles that share a plugin share its problems.
+    pub fn extend(&mut self, other: Self) {
+        for problem in other.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+    }
+}
+
 impl fmt::Display for ConfigReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {

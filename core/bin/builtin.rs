@@ -1,0 +1,21 @@
+//! Everything built into this binary, in one sorted list. A new plugin is a dependency in `Cargo.toml` and a line here.
+
+use ratebus_broadcast::Broadcast;
+use ratebus_core::{Entry, Registry};
+use ratebus_http_api::HttpApi;
+use ratebus_kraken::Kraken;
+use ratebus_replay::Replay;
+use ratebus_sdk::feed::DecoderEntry;
+use ratebus_spread::Spread;
+
+/// The component types that a config can name with `use`.
+pub(crate) const COMPONENTS: Registry = Registry::new(&[
+    Entry::sink::<Broadcast>(ratebus_broadcast::VERSION),
+    Entry::sink::<HttpApi>(ratebus_http_api::VERSION),
+    Entry::sink::<Spread>(ratebus_spread::VERSION),
+    Entry::source::<Kraken>(ratebus_kraken::VERSION),
+    Entry::source::<Replay>(ratebus_replay::VERSION),
+]);
+
+/// The exchanges whose recorded frames `source/replay` can read.
+pub(crate) const DECODERS: &[DecoderEntry] = &[ratebus_kraken::DECODER];

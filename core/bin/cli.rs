@@ -1,0 +1,75 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Streams live exchange rates, adds the spread an administrator sets, and lets everyone see it at once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ratebus",
+    version,
+    after_help = "\
+Without a command it runs. Without --config it reads ./plugins.toml, or the config built in when there is none.
+
+Exit codes: 0 done, or stopped with everything finished; 1 failed (a port is taken, a command could not do its work, the
+shutdown grace ran out); 2 wrong arguments; 78 the config is wrong.
+
+Examples:
+  ratebus                                  everything in one process, live rates from Kraken
+  ratebus demo                             the same from a recording: no network, no database kept
+  ratebus --role exchange-rate             one role of the config
+  ratebus --set listener.user-api.listen=127.0.0.1:4000
+  ratebus admin create --email me@example.com < password.txt"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Where the config comes from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigArgs {
+    /// The config file
+    #[arg(long, global = true, env = "RATEBUS_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The role to play, instead of the file's runtime.role
+    #[arg(long, global = true, env = "RATEBUS_ROLE", value_name = "NAME")]
+    pub(crate) role: Option<String>,
+    /// Overrides one key: listener.user-api.listen=127.0.0.1:4000; wins over RATEBUS_* variables
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    /// Run a role until SIGINT or SIGTERM (the default)
+    Run,
+    /// Run everything from a recording: no network, a new database in a temporary folder, an admin made for you
+    Demo,
+    /// Check the config, every role of it or the one named with --role, and start nothing
+    Check,
+    /// List the plugin types, their versions and where they come from
+    Plugins,
+    /// Bring the database's schema up to date
+    Migrate {
+        /// Only say what would be done
+        #[arg(long)]
+        status: bool,
+    },
+    /// Make demo users and an admin with generated passwords, printed once
+    Seed,
+    /// Manage administrators
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Make an administrator; the password is read from standard input, or asked for on a terminal
+    Create {
+        /// The address to log in with
+        #[arg(long)]
+        email: String,
+    },
+}

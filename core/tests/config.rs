@@ -1,0 +1,193 @@
+//! The config as its reader sees it: layers, and one report of everything that is wrong.
+
+#![allow(clippy::unwrap_used, reason = "a failed step must fail the test")]
+
+use std::io::Write;
+
+use async_trait::async_trait;
+use ratebus_core::{
+    Entry, Registry,
+    config::{Config, ConfigFile, Override},
+};
+use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Source};
+use serde::Deserialize;
+
+/// A source that wants a name and a number.
+struct Toy;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToyConfig {
+    pairs: Vec<String>,
+    #[serde(default)]
+    api_key: String,
+    #[serde(default)]
+    count: u32,
+    #[serde(default)]
+    amount: String,
+}
+
+impl Factory for Toy {
+    type Config = ToyConfig;
+    const TYPE: &'static str = "source/toy";
+
+    fn build(config: ToyConfig, env: &Env) -> Result<Self, ConfigError> {
+        let mut error = ConfigError::default();
+        error.take(env.listener("listener", "web"));
+        for (index, pair) in config.pairs.iter().enumerate().filter(|(_, pair)| !pair.contains('_')) {
+            error.add(format!("pairs.{index}"), format!("{pair:?} is not a pair"));
+        }
+        if config.amount == "show" {
+            error.add("amount", format!("count is {}, key has {} letters", config.count, config.api_key.len()));
+        }
+        error.or(Self)
+    }
+}
+
+#[async_trait]
+impl Source for Toy {
+    async fn run(self: Box<Self>, _: Context) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+const REGISTRY: Registry = Registry::new(&[Entry::source::<Toy>("1.2.3")]);
+
+const GOOD: &str = r#"
+[role.all]
+plugins = ["toy"]
+[plugin.toy]
+use = "source/toy"
+[plugin.toy.config]
+pairs = ["BTC_USD"]
+amount = "0.10"
+[listener.web]
+listen = "127.0.0.1:0"
+"#;
+
+/// The report for `text` under variables and `--set`s, or "" when nothing is wrong.
+fn report(text: &str, variables: &[(&str, &str)], sets: &[&str]) -> String {
+    let file = ConfigFile { name: "test.toml".to_owned(), text: text.to_owned() };
+    let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let sets = sets.iter().map(|set| Override::from_set(set).unwrap()).collect();
+    let checked = Config::load(file, variables, sets).and_then(|config| {
+        let role = config.settings.runtime.role.clone();
+        config.plan(&role, &REGISTRY, &[]).map(drop)
+    });
+    checked.err().map(|report| report.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_good_config_is_accepted() {
+    assert_eq!(report(GOOD, &[], &[]), "");
+}
+
+#[test]
+fn everything_wrong_is_told_at_once_with_its_line() {
+    let text = r#"[runtime]
+rol = "all"
+shutdown_grace = "soon"
+[log]
+format = "xml"
+[role.all]
+plugins = ["toy"]
+[plugin.toy]
+use = "source/toy"
+librry = "x"
+[listener.web]
+listen = "everywhere"
+"#;
+    let expected = "\
+test.toml:5: log.format: \"xml\" is not one of: auto, text, json
+test.toml:12: listener.web.listen: invalid socket address syntax
+test.toml:10: plugin.toy.librry: unknown key; expected one of: use, config
+test.toml:2: runtime.rol: unknown key; expected one of: role, shutdown_grace
+test.toml:3: runtime.shutdown_grace: \"soon\" is not a duration such as \"500ms\", \"10s\", \"5m\" or \"2h\"";
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&report(text, &[], &[])), sorted(expected));
+}
+
+#[test]
+fn a_plugins_own_problems_carry_its_keys() {
+    let text =
+        GOOD.replace("[\"BTC_USD\"]", "[\n  \"BTC_USD\",\n  \"BTCUSD\",\n]").replace("listener.web", "listener.other");
+    let report = report(&text, &[], &[]);
+    assert!(report.contains("test.toml:9: plugin.toy.config.pairs.1: \"BTCUSD\" is not a pair"), "{report}");
+    assert!(report.contains("plugin.toy.config.listener: no listener is named \"web\"; there are: other"), "{report}");
+}
+
+#[test]
+fn unknown_types_roles_and_plugins_are_named() {
+    let unknown_type = report(&GOOD.replace("source/toy", "source/tyo"), &[], &[]);
+    assert_eq!(unknown_type, "test.toml:5: plugin.toy.use: no plugin type \"source/tyo\"; there are: source/toy");
+    let unknown_plugin = report(&GOOD.replace("[\"toy\"]", "[\"toy\", \"yot\", \"toy\"]"), &[], &[]);
+    assert!(unknown_plugin.contains("test.toml:3: role.all.plugins.1: no plugin is named yot"), "{unknown_plugin}");
+    assert!(unknown_plugin.contains("test.toml:3: role.all.plugins.2: toy is listed twice"), "{unknown_plugin}");
+    let unknown_role = report(GOOD, &[], &["runtime.role=none"]);
+    assert_eq!(unknown_role, "--set runtime.role: runtime.role: no role \"none\"; there are: all");
+}
+
+#[test]
+fn two_plugins_of_one_name_are_refused() {
+    let text = format!("{GOOD}\n[plugin.toy]\nuse = \"source/toy\"\n");
+    let report = report(&text, &[], &[]);
+    assert!(report.contains("duplicate key `toy`") && report.contains("line 12"), "{report}");
+}
+
+#[test]
+fn two_listeners_on_one_address_are_refused() {
+    let text = GOOD.replace("127.0.0.1:0", "127.0.0.1:9090");
+    assert_eq!(
+        report(&text, &[], &[]),
+        "test.toml:10: listener.web.listen: 127.0.0.1:9090 is also the address of metrics"
+    );
+}
+
+#[test]
+fn variables_and_sets_win_and_are_named_when_wrong() {
+    let variables = [("RATEBUS_PLUGIN__TOY__CONFIG__COUNT", "7"), ("RATEBUS_PLUGIN__TOY__CONFIG__AMOUNT", "show")];
+    assert!(report(GOOD, &variables, &[]).contains("count is 7"));
+    assert!(report(GOOD, &variables, &["plugin.toy.config.count=8"]).contains("count is 8"));
+    let wrong = report(GOOD, &[("RATEBUS_LISTENER__WEB__LISTEN", "nowhere")], &[]);
+    assert_eq!(
+        wrong,
+        "environment variable RATEBUS_LISTENER__WEB__LISTEN: listener.web.listen: invalid socket address syntax"
+    );
+    let unknown = report(GOOD, &[("RATEBUS_LOGS__FORMAT", "json")], &[]);
+    assert!(unknown.starts_with("environment variable RATEBUS_LOGS__FORMAT: logs: unknown key"), "{unknown}");
+    assert_eq!(report(GOOD, &[("RATEBUS_ROLE", "x"), ("RATEBUS_CONFIG", "y"), ("OTHER", "z")], &[]), "");
+}
+
+#[test]
+fn an_amount_from_a_variable_stays_text() {
+    // As a binary float it would become 0.1 and be refused as no string.
+    assert_eq!(report(GOOD, &[("RATEBUS_PLUGIN__TOY__CONFIG__AMOUNT", "0.10")], &[]), "");
+    let unset = GOOD.replace("amount = \"0.10\"\n", "");
+    assert_eq!(report(&unset, &[("RATEBUS_PLUGIN__TOY__CONFIG__AMOUNT", "0.10")], &[]), "");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let wrong = report(GOOD, &[("RATEBUS_PLUGIN__TOY__CONFIG__API_KEY", "[\"canary\"]")], &[]);
+    assert!(wrong.contains("api_key: expected a string"), "{wrong}");
+    assert!(!wrong.contains("canary"), "{wrong}");
+}
+
+#[test]
+fn a_broken_or_missing_file_is_named() {
+    assert!(report("[runtime", &[], &[]).starts_with("test.toml: TOML parse error at line 1"));
+    let missing = ConfigFile::read(std::path::Path::new("/nonexistent/plugins.toml")).unwrap_err().to_string();
+    assert!(missing.starts_with("/nonexistent/plugins.toml: cannot be read: No such file"), "{missing}");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"\xff\xfe").unwrap();
+    assert!(
+        ConfigFile::read(file.path())
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read: stream did not contain valid UTF-8")
+    );
+}
