@@ -1,0 +1,247 @@
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ratebus_model::{Epoch, Message, Pattern, Subject, Version};
+
+use crate::{
+    effects::Effects,
+    error::PublishError,
+    inbox::Inbox,
+    publisher::{Outgoing, Publisher, Run},
+    random,
+    replies::Replies,
+    slow,
+    subjects::Subjects,
+    subscription::{Stats, Subscribe, Subscription},
+    targets::{Published, Targets, WhenFull},
+    trie::Trie,
+};
+
+/// The bounds of a bus.
+#[derive(Debug, Clone)]
+pub struct BusConfig {
+    /// The prefixes of subjects that keep their last value.
+    pub last_value_prefixes: Vec<String>,
+    /// A last value older than this is not handed out. `None`: it never gets too old.
+    pub last_value_max_age: Option<Duration>,
+    /// How many subjects keep a last value; more are counted and not kept.
+    pub max_last_values: usize,
+    /// How many other subjects are remembered with those who want them; the rest is looked up for each message.
+    pub match_cache: usize,
+    /// Where subscriptions that lose messages are reported, `$SYS.slow.<instance>`. `None`: only logged and counted.
+    pub slow_subject: Option<Subject>,
+}
+
+impl Default for BusConfig {
+    fn default() -> Self {
+        Self {
+            last_value_prefixes: ["rates.", "quotes.", "spreads.", "pairs."].map(String::from).to_vec(),
+            last_value_max_age: None,
+            max_last_values: 65_536,
+            match_cache: 16_384,
+            slow_subject: None,
+        }
+    }
+}
+
+/// The in-process bus. Clones are cheap and are the same bus; it closes with its last clone and publisher.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Bus {
+    /// An empty bus.
+    pub fn new(config: BusConfig) -> Self {
+        let BusConfig { last_value_prefixes, last_value_max_age, max_last_values, match_cache, slow_subject } = config;
+        let hub = Hub {
+            subscriptions: RwLock::default(),
+            generation: AtomicU64::new(1),
+            subjects: Subjects::new(last_value_prefixes, last_value_max_age, max_last_values, match_cache),
+            replies: Replies::default(),
+            turn: AtomicUsize::new(0),
+            slow_subject,
+            run: Arc::new(Run::new("bus".into(), Epoch::new(random()))),
+        };
+        Self { hub: Arc::new(hub) }
+    }
+
+    /// A new publisher, with an epoch of its own.
+    pub fn publisher(&self, name: impl Into<Arc<str>>) -> Publisher {
+        Publisher::new(self.hub.clone(), Run::new(name.into(), Epoch::new(random())))
+    }
+
+    /// Subscribes. Every message published after this call returns is seen; with `replay`, every matching subject's last
+    /// value from before as well, and never one that is older than what was already seen.
+    pub fn subscribe(&self, subscribe: Subscribe) -> Subscription {
+        let replay = subscribe.replay && subscribe.queue.is_none();
+        let inbox = Arc::new(Inbox::new(subscribe));
+        let generation = self.hub.subscribe(&inbox);
+        let mut last_values = VecDeque::new();
+        if replay {
+            // What was delivered from this generation on is in the inbox already.
+            self.hub.subjects.last_values(&inbox.pattern, generation, &mut last_values);
+        }
+        Subscription::new(inbox, last_values, Arc::downgrade(&self.hub))
+    }
+
+    /// The last value of a subject, if it is kept and not too old.
+    pub fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
+        self.hub.subjects.last_value(subject)
+    }
+
+    /// The last values of all matching subjects, in no order.
+    pub fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
+        let mut last_values = Vec::new();
+        self.hub.subjects.last_values(pattern, u64::MAX, &mut last_values);
+        last_values
+    }
+
+    /// Ends publishing. Subscriptions end once what they hold is read.
+    pub fn close(&self) {
+        self.hub.close();
+    }
+}
+
+/// What the handles share.
+///
+/// Order of locks: a subject's, then the subscriptions' or an inbox's. None is held while another task is awaited or
+/// woken.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    subscriptions: RwLock<Subscriptions>,
+    /// Counts the changes of the subscriptions: what was looked up before is out of date.
+    generation: AtomicU64,
+    pub(crate) subjects: Subjects,
+    pub(crate) replies: Replies,
+    /// With which member a subject's queue groups begin.
+    turn: AtomicUsize,
+    slow_subject: Option<Subject>,
+    /// Publishes the reports.
+    run: Arc<Run>,
+}
+
+#[derive(Debug, Default)]
+struct Subscriptions {
+    trie: Trie<Arc<Inbox>>,
+    closed: bool,
+}
+
+impl Hub {
+    /// One look-up, then every inbox applies its policy. No lock is held when readers are woken.
+    pub(crate) fn publish(
+        &self,
+        run: &Arc<Run>,
+        outgoing: Outgoing,
+        when_full: WhenFull,
+    ) -> Result<Published, PublishError> {
+        let mut effects = Effects::default();
+        let published = if Replies::is_reply(&outgoing.subject) {
+            self.publish_reply(run, outgoing, when_full, &mut effects)
+        } else {
+            self.publish_live(run, outgoing, when_full, &mut effects)
+        };
+        effects.settle(self);
+        published
+    }
+
+    fn publish_live(
+        &self,
+        run: &Arc<Run>,
+        outgoing: Outgoing,
+        when_full: WhenFull,
+        effects: &mut Effects,
+    ) -> Result<Published, PublishError> {
+        self.subjects.publish(outgoing, |entry, outgoing| {
+            if entry.generation != self.generation.load(Ordering::Acquire) {
+                (entry.generation, entry.targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
+            }
+            let sequence = entry.next_sequence(run);
+            let message = Arc::new(outgoing.stamp(Version { epoch: run.epoch, sequence }));
+            let published = entry.targets.deliver(&message, when_full, effects);
+            Ok((message, published))
+        })
+    }
+
+    fn publish_reply(
+        &self,
+        run: &Arc<Run>,
+        outgoing: Outgoing,
+        when_full: WhenFull,
+        effects: &mut Effects,
+    ) -> Result<Published, PublishError> {
+        let (_, mut targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
+        let message = Arc::new(outgoing.stamp(Version::first(run.epoch)));
+        let mut published = targets.deliver(&message, when_full, effects);
+        published.delivered += usize::from(self.replies.deliver(&message));
+        Ok(published)
+    }
+
+    /// Who wants `subject`, and as of which generation; `None` once closed.
+    fn targets(&self, subject: &Subject) -> Option<(u64, Targets)> {
+        let subscriptions = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.generation.load(Ordering::Acquire);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        (!subscriptions.closed).then(|| (generation, Targets::of(subject, &subscriptions.trie, turn)))
+    }
+
+    /// The generation from which on the inbox is served.
+    fn subscribe(&self, inbox: &Arc<Inbox>) -> u64 {
+        let (closed, generation) = self.change(|subscriptions| {
+            subscriptions.trie.insert(&inbox.pattern, inbox.clone());
+            subscriptions.closed
+        });
+        if closed {
+            inbox.close(false);
+        }
+        generation
+    }
+
+    pub(crate) fn unsubscribe(&self, inbox: &Arc<Inbox>) {
+        self.change(|subscriptions| subscriptions.trie.remove(&inbox.pattern, inbox));
+    }
+
+    fn close(&self) {
+        let (trie, _) = self.change(|subscriptions| {
+            subscriptions.closed = true;
+            mem::take(&mut subscriptions.trie)
+        });
+        trie.each(&mut |inbox: &Arc<Inbox>| inbox.close(false));
+        self.replies.clear();
+    }
+
+    /// Changes the subscriptions. What `change` returns, and the generation from which on it is in force.
+    fn change<T>(&self, change: impl FnOnce(&mut Subscriptions) -> T) -> (T, u64) {
+        let mut subscriptions = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut subscriptions);
+        (result, self.generation.fetch_add(1, Ordering::Release) + 1)
+    }
+
+    pub(crate) fn report_slow(&self, inbox: &Inbox, stats: Stats) {
+        tracing::warn!(
+            subscription = &*inbox.name,
+            pattern = inbox.pattern.as_str(),
+            dropped = stats.dropped,
+            disconnected = stats.disconnected,
+            "A subscription does not keep up and loses messages"
+        );
+        if let Some(subject) = self.slow_subject.clone() {
+            let report = Outgoing::new(subject, slow::report(inbox, stats));
+            // A watcher that has no room for the report counts its loss itself.
+            _ = self.publish(&self.run, report, WhenFull::GoOn);
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,267 @@
+use std::{
+    collections::HashMap,
+    hash::BuildHasher,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use metrics::Counter;
+use ratebus_model::{Message, Pattern, Subject};
+use tokio::time::Instant;
+
+use crate::{
+    lock,
+    publisher::{Outgoing, Run},
+    targets::Targets,
+};
+
+/// Enough that publishers of different subjects seldom meet.
+const SHARDS: usize = 64;
+
+/// What the bus knows of each subject. One look-up finds all that a publish needs; its lock makes stamping, keeping
+/// and handing over one step, so that the last value and every inbox see a subject's messages in the same order.
+/// Nothing waits and nobody is woken while it is held.
+#[derive(Debug)]
+pub(crate) struct Subjects {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+struct Limits {
+    /// The prefixes of subjects that keep their last value.
+    prefixes: Vec<String>,
+    max_age: Option<Duration>,
+    max_last_values: usize,
+    last_values: AtomicUsize,
+    refused: Counter,
+    /// How many subjects without a last value each shard remembers.
+    remembered: usize,
+}
+
+/// Aligned so that locking one shard does not slow down its neighbours.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_subject: HashMap<Subject, Entry, RandomState>,
+    /// How many subjects may come before the next sweep.
+    room: usize,
+}
+
+/// One subject.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Who wants it, as of a generation of the subscriptions.
+    pub(crate) targets: Targets,
+    pub(crate) generation: u64,
+    keeps_last: bool,
+    last: Option<Last>,
+    sequences: Vec<Sequence>,
+    /// Whether it was published since the last sweep.
+    used: bool,
+}
+
+#[derive(Debug)]
+struct Last {
+    message: Arc<Message>,
+    /// The subscriptions' generation with which it was delivered.
+    generation: u64,
+    /// Known if there is a maximal age.
+    kept_at: Option<Instant>,
+}
+
+/// How far a publisher's run is.
+#[derive(Debug)]
+struct Sequence {
+    run: Weak<Run>,
+    last: u64,
+}
+
+impl Subjects {
+    pub(crate) fn new(
+        prefixes: Vec<String>,
+        max_age: Option<Duration>,
+        max_last_values: usize,
+        remembered: usize,
+    ) -> Self {
+        let limits = Limits {
+            prefixes,
+            max_age,
+            max_last_values,
+            last_values: AtomicUsize::new(0),
+            refused: metrics::counter!("ratebus_bus_last_values_refused_total"),
+            remembered: remembered.div_ceil(SHARDS).max(1),
+        };
+        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::default(), limits }
+    }
+
+    /// Publishes with the subject's entry, which is made if it is new. `publish` hands the message over and returns it.
+    pub(crate) fn publish<T, E>(
+        &self,
+        outgoing: Outgoing,
+        publish: impl FnOnce(&mut Entry, Outgoing) -> Result<(Arc<Message>, T), E>,
+    ) -> Result<T, E> {
+        let mut entries = self.shard(&outgoing.subject);
+        let entries = &mut *entries;
+        let publish = |entry: &mut Entry, outgoing| {
+            let (message, result) = publish(entry, outgoing)?;
+            entry.used = true;
+            if entry.keeps_last {
+                entry.keep(message, &self.limits);
+            }
+            Ok(result)
+        };
+        if let Some(entry) = entries.by_subject.get_mut(&outgoing.subject) {
+            return publish(entry, outgoing);
+        }
+        if entries.room == 0 {
+            entries.sweep(&self.limits);
+        }
+        entries.room -= 1;
+        let new = Entry::new(&outgoing.subject, &self.limits);
+        publish(entries.by_subject.entry(outgoing.subject.clone()).or_insert(new), outgoing)
+    }
+
+    pub(crate) fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
+        let entries = self.shard(subject);
+        let last = entries.by_subject.get(subject)?.last.as_ref()?;
+        last.is_fresh(&self.limits).then(|| last.message.clone())
+    }
+
+    /// The last values of all matching subjects that were delivered before the subscriptions' `generation`, in no order.
+    pub(crate) fn last_values<C: Extend<Arc<Message>>>(&self, pattern: &Pattern, generation: u64, into: &mut C) {
+        for shard in &self.shards {
+            let entries = lock(&shard.0);
+            let lasts = entries.by_subject.iter().filter_map(|(subject, entry)| Some((subject, entry.last.as_ref()?)));
+            into.extend(
+                lasts
+                    .filter(|(_, last)| last.generation < generation && last.is_fresh(&self.limits))
+                    .filter(|(subject, _)| pattern.matches(subject))
+                    .map(|(_, last)| last.message.clone()),
+            );
+        }
+    }
+
+    /// How many subjects are remembered.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(&shard.0).by_subject.len()).sum()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+    fn shard(&self, subject: &Subject) -> MutexGuard<'_, Entries> {
+        let hash = self.hasher.hash_one(subject.as_str()) as usize;
+        lock(&self.shards[hash % SHARDS].0)
+    }
+}
+
+impl Entries {
+    /// Makes room: forgets the subjects without a last value that were not published since the last sweep, or, when that
+    /// is too few, all of them. They come back with their next message.
+    fn sweep(&mut self, limits: &Limits) {
+        let mut unkept = 0;
+        self.by_subject.retain(|_, entry| {
+            entry.expire(limits);
+            let stays = entry.last.is_some() || mem::take(&mut entry.used);
+            unkept += usize::from(stays && entry.last.is_none());
+            stays || entry.forget()
+        });
+        if unkept > limits.remembered / 2 {
+            unkept = 0;
+            self.by_subject.retain(|_, entry| entry.last.is_some() || entry.forget());
+        }
+        self.room = limits.remembered - unkept;
+    }
+}
+
+impl Entry {
+    fn new(subject: &Subject, limits: &Limits) -> Self {
+        Self {
+            targets: Targets::default(),
+            generation: 0,
+            keeps_last: limits.prefixes.iter().any(|prefix| subject.as_str().starts_with(prefix.as_str())),
+            last: None,
+            sequences: Vec::new(),
+            used: true,
+        }
+    }
+
+    /// The run's next number for this subject.
+    pub(crate) fn next_sequence(&mut self, run: &Arc<Run>) -> u64 {
+        if let Some(known) = self.sequences.iter_mut().find(|known| known.run.as_ptr() == Arc::as_ptr(run)) {
+            known.last += 1;
+            return known.last;
+        }
+        self.sequences.retain(|known| known.run.strong_count() > 0);
+        let last = run.forgotten() + 1;
+        self.sequences.push(Sequence { run: Arc::downgrade(run), last });
+        last
+    }
+
+    fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
+        if self.last.is_none() && limits.last_values.fetch_add(1, Ordering::Relaxed) >= limits.max_last_values {
+            limits.last_values.fetch_sub(1, Ordering::Relaxed);
+            limits.refused.increment(1);
+            return;
+        }
+        let kept_at = limits.max_age.map(|_| Instant::now());
+        self.last = Some(Last { message, generation: self.generation, kept_at });
+    }
+
+    fn expire(&mut self, limits: &Limits) {
+        if self.last.take_if(|last| !last.is_fresh(limits)).is_some() {
+            limits.last_values.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves the sequences with their runs, so that no run ever counts back. Always false: the entry does not stay.
+    fn forget(&self) -> bool {
+        for known in &self.sequences {
+            if let Some(run) = known.run.upgrade() {
+                run.forget(known.last);
+            }
+        }
+        false
+    }
+}
+
+impl Last {
+    fn is_fresh(&self, limits: &Limits) -> bool {
+        let age = self.kept_at.map(|at| at.elapsed());
+        limits.max_age.is_none_or(|max| age.is_some_and(|age| age <= max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Bus, BusConfig};
+
+    #[test]
+    fn the_number_of_subjects_is_bounded_and_last_values_stay() {
+        let (match_cache, max_last_values) = (256, 100);
+        let bus = Bus::new(BusConfig { max_last_values, match_cache, ..BusConfig::default() });
+        let publisher = bus.publisher("p");
+        let publish = |subject: String| {
+            publisher.try_publish(Outgoing::new(subject.parse().unwrap(), Bytes::new())).unwrap();
+        };
+        for number in 0..20_000 {
+            publish(format!("rates.a.P{}", number % 400));
+            publish(format!("other.{number}"));
+            publish(format!("_INBOX.{number}"));
+            assert!(bus.hub.subjects.len() <= match_cache + max_last_values);
+        }
+        assert_eq!(bus.last_values(&">".parse().unwrap()).len(), max_last_values);
+    }
+}
