@@ -50,8 +50,9 @@ pub fn price(original: Sides<Price>, rule: &Rule, step: Price) -> Result<Custome
     Ok(Customer { price: Sides { buy, sell }, spread })
 }
 
-/// Judges `rule` before any price is known, as if bid and ask were one and the same unknown price: sides of one kind are
-/// compared, and of an absolute and a relative side neither may give anything away.
+/// Judges `rule` before any price is known, as if bid and ask were the same: refused if there is a price at which the
+/// customer's prices would be crossed, or if none gives both above zero. So of an absolute and a relative side neither
+/// may give anything away.
 pub fn check_without_price(rule: &Rule) -> Result<(), PricingError> {
     let Sides { buy, sell } = rule.adjustments();
     let loses_everything = |adjustment| matches!(Factor::of(adjustment), Some(factor) if !factor.is_positive());
