@@ -1,0 +1,230 @@
+// The page in a real browser, twice: one of an administrator, one of somebody who only looks on.
+//
+//   node page.mjs --url http://127.0.0.1:3334 --email E --password P [--screenshot FILE] [--chromium PATH]
+//
+// Needs a server whose rates move. Leaves the spreads as it found them, save for that of the first pair: unset.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
+import { chromium } from 'playwright-core';
+
+const DEADLINE_MS = 20_000;
+const { values: options } = parseArgs({
+  options: {
+    url: { type: 'string' },
+    email: { type: 'string' },
+    password: { type: 'string' },
+    screenshot: { type: 'string' },
+    chromium: { type: 'string' },
+  },
+});
+assert(options.url && options.email && options.password, 'usage: page.mjs --url URL --email E --password P');
+const origin = new URL(options.url).origin;
+
+// What the browser must not do: leave the origin, or complain of anything but the refusals this test provokes.
+const strayRequests = [];
+const complaints = [];
+const PROVOKED = /status of (412|422)|ERR_INTERNET_DISCONNECTED/;
+
+const browser = await chromium.launch({
+  executablePath: options.chromium ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync),
+  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'],
+});
+let step = 'start';
+try {
+  const admin = await open('the page opens for the administrator');
+  const viewer = await open('the page opens for somebody else');
+  await ratesMove(viewer);
+  await logIn(admin);
+
+  const pair = await admin.getByTestId('scope').inputValue();
+  const spreadShown = (side) => viewer.locator(`[data-pair="${pair}"]`).getByTestId(`spread-${side}`);
+  await clearSpread(admin);
+  const defaultSpread = await spreadShown('buy').textContent();
+
+  await refuseWrongAmount(admin);
+  await preview(admin, pair);
+  await setSpread(admin, '450', '25');
+  await seeSpread(viewer, pair, '450');
+  await noticeConflict(admin, pair);
+  await reconnect(viewer);
+  await fitNarrowScreen(viewer);
+  if (options.screenshot) await admin.screenshot({ path: options.screenshot, fullPage: true });
+
+  enter('removing the spread brings the default back, on the other page too');
+  await clearSpread(admin);
+  await spreadShown('buy').filter({ hasText: new RegExp(`^${escape(defaultSpread)}$`) }).waitFor();
+
+  enter('logging out ends the session');
+  await admin.getByTestId('logout').click();
+  await admin.getByTestId('login-form').waitFor();
+
+  enter('nothing left the origin, nothing was complained of, nothing was reloaded');
+  assert.deepEqual(strayRequests, []);
+  assert.deepEqual(complaints.filter((text) => !PROVOKED.test(text)), []);
+  assert.equal(await viewer.evaluate(() => window.sinceTheStart), true);
+  console.log(`The page works: ${pair} followed by two browsers at ${origin}.`);
+} catch (error) {
+  console.error(`Failed while checking that ${step}:\n${stripVTControlCharacters(error.message)}`);
+  if (complaints.length > 0) console.error(`The browser's console: ${complaints.join('\n')}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}
+
+function enter(name) {
+  step = name;
+}
+
+async function open(name) {
+  enter(name);
+  const context = await browser.newContext({ locale: 'en-GB', viewport: { width: 1100, height: 900 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(DEADLINE_MS);
+  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && complaints.push(message.text()));
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('dialog', (dialog) => dialog.accept());
+  const note = (url) => new URL(url).host !== new URL(origin).host && strayRequests.push(url);
+  page.on('request', (request) => note(request.url()));
+  page.on('websocket', (socket) => note(socket.url()));
+
+  const headers = (await page.goto(`${origin}/ws-test/`)).headers();
+  const policy = headers['content-security-policy'] ?? '';
+  assert.match(policy, /default-src 'self'/);
+  assert.match(policy, /frame-ancestors 'none'/);
+  assert.doesNotMatch(policy, /unsafe/);
+  assert.equal(headers['x-content-type-options'], 'nosniff');
+  await page.evaluate(() => (window.sinceTheStart = true));
+  await page.locator('[data-testid=connection][data-state=live]').waitFor();
+  await page.locator('[data-pair][data-status=fresh]').first().waitFor();
+  return page;
+}
+
+async function ratesMove(page) {
+  enter('prices move');
+  const before = await page.getByTestId('original-buy').allTextContents();
+  await page.waitForFunction((before) => {
+    const now = [...document.querySelectorAll('[data-testid=original-buy]')];
+    return now.some((cell, index) => cell.textContent !== before[index]);
+  }, before);
+}
+
+async function logIn(page) {
+  enter('the administrator logs in, with the keyboard alone');
+  await page.getByTestId('email').focus();
+  await page.keyboard.type(options.email);
+  await page.keyboard.press('Tab');
+  await page.keyboard.type(options.password);
+  await page.keyboard.press('Enter');
+  await page.getByTestId('spread-form').waitFor();
+}
+
+async function clearSpread(page) {
+  const remove = page.getByTestId('remove');
+  if (await remove.isDisabled()) return;
+  await remove.click();
+  await said(page, /^Removed/);
+}
+
+async function refuseWrongAmount(page) {
+  enter('a wrong amount is explained beside its field');
+  await fill(page, '1,5', '25');
+  await page.getByTestId('set').click();
+  await page.getByTestId('buy-error').filter({ hasText: 'decimal' }).waitFor();
+  assert.equal(await page.getByTestId('buy-value').getAttribute('aria-invalid'), 'true');
+  assert.equal(await page.getByTestId('sell-error').textContent(), '');
+}
+
+async function preview(page, pair) {
+  enter('a preview shows the prices before and after');
+  await fill(page, '450', '25');
+  await page.getByTestId('preview').click();
+  const row = page.getByTestId('preview-result').locator(`[data-pair="${pair}"]`);
+  await row.waitFor();
+  const [market, , after] = await row.locator('td.number').allTextContents();
+  assert.equal(digits(after) - digits(market), digits('450'), `${market} and 450 make ${after}`);
+  assert.match(await row.textContent(), /bps/);
+}
+
+async function setSpread(page, buy, sell) {
+  enter('the administrator sets a spread');
+  await fill(page, buy, sell);
+  await page.getByTestId('set').click();
+  await said(page, /^Set/);
+}
+
+async function seeSpread(page, pair, buy) {
+  enter('the other page has the new prices without a reload');
+  const row = page.locator(`[data-pair="${pair}"]`);
+  await row.getByTestId('spread-buy').filter({ hasText: new RegExp(`^\\+${buy}(\\.0+)?$`) }).waitFor();
+  const shown = await row.evaluate((row) => {
+    const text = (name) => row.querySelector(`[data-testid="${name}"]`).textContent.replace('market ', '');
+    return { buy: text('buy'), sell: text('sell'), marketBuy: text('original-buy'), marketSell: text('original-sell') };
+  });
+  assert.equal(digits(shown.buy) - digits(shown.marketBuy), digits(buy), JSON.stringify(shown));
+  assert(digits(shown.sell) < digits(shown.marketSell), JSON.stringify(shown));
+}
+
+async function noticeConflict(page, pair) {
+  enter('a change by someone else is noticed, and the second try replaces it');
+  const login = await post('/login', { email: options.email, password: options.password });
+  const headers = { Authorization: `Bearer ${login.data.token.token}` };
+  await post(`/v1/spreads/${pair}`, { buy: { value: '7' }, sell: { value: '7' } }, { method: 'PUT', headers });
+  await fill(page, '460', '25');
+  await page.getByTestId('set').click();
+  await said(page, /^Someone changed/);
+  await page.getByTestId('current').filter({ hasText: 'buy 7 ' }).waitFor();
+  assert.equal(await page.getByTestId('buy-value').inputValue(), '460');
+  await page.getByTestId('set').click();
+  await said(page, /^Set/);
+}
+
+async function reconnect(page) {
+  enter('a lost connection is shown, and comes back by itself');
+  await page.context().setOffline(true);
+  await page.locator('[data-testid=connection]:not([data-state=live])').waitFor();
+  await page.locator('[data-pair][data-status=unknown]').first().waitFor();
+  await page.context().setOffline(false);
+  await page.locator('[data-testid=connection][data-state=live]').waitFor();
+  await page.locator('[data-pair][data-status=fresh]').first().waitFor();
+}
+
+async function fitNarrowScreen(page) {
+  enter('a narrow screen needs no sideways scrolling');
+  await page.setViewportSize({ width: 360, height: 800 });
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+}
+
+async function fill(page, buy, sell) {
+  await page.getByTestId('buy-value').fill(buy);
+  await page.getByTestId('buy-unit').selectOption('absolute');
+  await page.getByTestId('sell-value').fill(sell);
+  await page.getByTestId('sell-unit').selectOption('bps');
+}
+
+async function said(page, words) {
+  await page.getByTestId('message').filter({ hasText: words }).waitFor();
+}
+
+async function post(path, body, { method = 'POST', headers = {} } = {}) {
+  const response = await fetch(origin + path, {
+    method,
+    headers: { 'Content-Type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(DEADLINE_MS),
+  });
+  assert(response.ok, `${method} ${path} answered ${response.status}`);
+  return response.json();
+}
+
+// A decimal as a whole number of 1e-18, to compare exactly.
+function digits(text) {
+  const [whole, fraction = ''] = text.split('.');
+  return BigInt(whole + fraction.padEnd(18, '0'));
+}
+
+function escape(text) {
+  return text.replace(/[.+]/g, '\\$&');
+}
