@@ -1,0 +1,101 @@
+//! The commands beside `run`.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::harness::{EMAIL, Launch, PASSWORD, Ratebus, within};
+
+/// Runs a command to its end: exit code, standard output, standard error.
+async fn run(launch: &Launch, args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
+    let mut command = launch.command();
+    command.args(args).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that does not read its standard input may have closed it.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes()).await;
+    let output = within("the command", child.wait_with_output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn version_help_and_wrong_arguments() {
+    let launch = Launch::new();
+    let (code, out, _) = run(&launch, &["--version"], "").await;
+    assert_eq!((code, out), (Some(0), format!("ratebus {}\n", env!("CARGO_PKG_VERSION"))));
+    let (code, out, _) = run(&launch, &["--help"], "").await;
+    assert_eq!(code, Some(0));
+    for command in ["run", "demo", "check", "plugins", "migrate", "seed", "admin", "Exit codes", "Examples"] {
+        assert!(out.contains(command), "{command}: {out}");
+    }
+    assert_eq!(run(&launch, &["fly"], "").await.0, Some(2));
+}
+
+#[tokio::test]
+async fn check_tells_about_every_role() {
+    let (code, out, _) = run(&Launch::new(), &["check"], "").await;
+    assert_eq!(code, Some(0));
+    for role in ["all", "demo", "exchange-rate", "user-api"] {
+        assert!(out.contains(&format!("role {role}: ")), "{out}");
+    }
+    let (code, _, err) = run(&Launch::new().set("plugin.replay.config.file=nowhere.jsonl"), &["check"], "").await;
+    assert_eq!(code, Some(78));
+    assert!(err.contains("plugin.replay.config.file: ") && err.contains("nowhere.jsonl"), "{err}");
+}
+
+#[tokio::test]
+async fn plugins_lists_types_versions_and_origin() {
+    let (code, out, _) = run(&Launch::new(), &["plugins"], "").await;
+    assert_eq!(code, Some(0));
+    for name in ["sink/broadcast", "sink/http-api", "sink/spread", "source/kraken", "source/replay"] {
+        let line = out.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.contains(env!("CARGO_PKG_VERSION")) && line.contains("built in"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_database_is_migrated_and_seeded_by_hand() {
+    let launch = Launch::new();
+    let (code, out, _) = run(&launch, &["migrate", "--status"], "").await;
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("pending"), "{out}");
+    let (code, out, _) = run(&launch, &["migrate"], "").await;
+    assert_eq!(code, Some(0), "{out}");
+    let (_, out, _) = run(&launch, &["migrate", "--status"], "").await;
+    assert!(!out.contains("pending"), "{out}");
+    let (code, out, err) = run(&launch, &["seed"], "").await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("admin@"), "{out}");
+}
+
+#[tokio::test]
+async fn an_admin_is_made_with_a_password_from_standard_input() {
+    let launch = Launch::new();
+    let create = ["admin", "create", "--email", EMAIL];
+    let (code, out, err) = run(&launch, &create, &format!("{PASSWORD}\n")).await;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains(EMAIL) && !out.contains(PASSWORD), "{out}");
+    let (code, _, err) = run(&launch, &create, &format!("{PASSWORD}\n")).await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("is already taken"), "{err}");
+    let (code, _, err) = run(&launch, &["admin", "create", "--email", "other@example.com"], "short\n").await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("15"), "{err}");
+    assert_eq!(run(&launch, &["admin", "create", "--email", "nobody"], &format!("{PASSWORD}\n")).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn the_demo_needs_no_network_and_leaves_nothing_behind() {
+    let launch = Launch::new().arg("demo");
+    let ratebus: Ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let password = ratebus.logged("password").await;
+    assert!(password.trim().len() > "password".len() + 15, "{password}");
+    let rates: serde_json::Value =
+        reqwest::get(format!("{}/rates", ratebus.url("user-api"))).await.unwrap().json().await.unwrap();
+    assert!(rates["data"]["BTC_USD"]["withSpread"].is_object(), "{rates}");
+    ratebus.signal("TERM");
+    let (status, _) = ratebus.exited().await;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(std::fs::read_dir(launch.folder()).unwrap().count(), 0);
+}

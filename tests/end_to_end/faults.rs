@@ -1,0 +1,121 @@
+//! Faults from outside: the exchange misbehaves, signals come, nobody reads the log.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::harness::{Exchange, Launch, WebSocket, eventually, quote_over_http, within};
+
+#[tokio::test]
+async fn an_unreachable_exchange_is_named_and_tried_again_until_it_is_there() {
+    let exchange = Exchange::start().await;
+    exchange.go_down().await;
+    let ratebus = Launch::new().exchange(&exchange.url()).start().await;
+    let line = ratebus.logged("Connection refused").await;
+    assert!(line.contains(&exchange.url()), "{line}");
+    exchange.come_back().await;
+    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    ratebus.ready("user-api").await;
+}
+
+#[tokio::test]
+async fn a_silent_feed_turns_stale_then_dead_and_comes_back() {
+    let exchange = Exchange::start().await;
+    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let launch = Launch::new()
+        .exchange(&exchange.url())
+        .set("plugin.kraken.config.pairs=[\"BTC_USD\"]")
+        .set("plugin.kraken.config.stall_after=300ms")
+        .set("plugin.kraken.config.stale_after=600ms")
+        .set("plugin.kraken.config.dead_after=1500ms");
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let url = ratebus.url("user-api");
+    let mut socket = WebSocket::connect(&url, "").await;
+    let fresh = socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
+    exchange.refuse_all_connections();
+    let stale = socket.until("BTC_USD", |quote| quote["status"] == "stale").await;
+    assert_eq!(stale["original"], fresh["original"], "stale is shown, and marked");
+    let dead = socket.until("BTC_USD", |quote| quote["status"] == "dead").await;
+    assert_eq!((&dead["original"], &dead["customer"]), (&Value::Null, &Value::Null));
+    assert_eq!(reqwest::get(format!("{url}/v1/rates/BTC_USD")).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(format!("{url}/rates/BTC_USD")).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(format!("{url}/livez")).await.unwrap().status(), 200);
+    exchange.accept_connections_again();
+    let back = socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
+    assert_eq!(back["epoch"], fresh["epoch"]);
+    assert!(back["sequence"].as_u64() > dead["sequence"].as_u64());
+}
+
+#[tokio::test]
+async fn no_bad_price_is_ever_served() {
+    let exchange = Exchange::start().await;
+    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let ratebus = Launch::new().exchange(&exchange.url()).start().await;
+    ratebus.ready("user-api").await;
+    let url = ratebus.url("user-api");
+    let bad = [
+        ("20001", "20000"), ("0", "20000"), ("20000", "0"), ("-1", "20000"), ("1e308", "1e308"), ("200001", "200002"),
+        ("null", "20000"), ("\"20000\"", "[]"), ("2000", "2000.1"),
+    ];
+    for (bid, ask) in bad {
+        exchange.tick_raw("BTC/USD", bid, ask);
+    }
+    exchange.send_text("{\"channel\":\"ticker\",\"type\":\"upd");
+    exchange.send_text("CloudFlare is no JSON");
+    exchange.tick("ETH/USD", "2650.01", "2650.02");
+    eventually("the tick behind the bad ones", || async {
+        (quote_over_http(&url, "ETH_USD").await["original"]["buy"] == "2650.02").then_some(())
+    })
+    .await;
+    let quote = quote_over_http(&url, "BTC_USD").await;
+    assert_eq!(quote["original"]["buy"], "20000.2");
+    assert!(ratebus.metric("ratebus_ticks_refused_total").await >= 6, "every refusal is counted");
+}
+
+#[tokio::test]
+async fn a_signal_drains_and_says_goodbye() {
+    let exchange = Exchange::start().await;
+    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let ratebus = Launch::new().exchange(&exchange.url()).start().await;
+    ratebus.ready("user-api").await;
+    let mut socket = WebSocket::connect(&ratebus.url("user-api"), "").await;
+    socket.next().await;
+    ratebus.signal("TERM");
+    assert_eq!(socket.closed().await, 1012);
+    let (status, log) = ratebus.exited().await;
+    assert_eq!(status.code(), Some(0), "{}", log.join("\n"));
+}
+
+#[tokio::test]
+async fn a_blocked_log_does_not_block_the_service() {
+    let exchange = Exchange::start().await;
+    let launch = Launch::new().exchange(&exchange.url()).set("log.filter=trace");
+    let mut command = launch.command();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // Reads until it knows the port, then never again: the pipe fills up within moments at trace level.
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut url = None;
+    while let Some(line) = within("a log line", lines.next_line()).await.unwrap() {
+        let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+        if line["listener"] == "user-api" {
+            url = Some(format!("http://{}", line["address"].as_str().unwrap()));
+        }
+        if line["message"] == "ratebus runs" {
+            break;
+        }
+    }
+    let url = url.unwrap();
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    for _ in 0..2000 {
+        client.get(format!("{url}/livez")).send().await.unwrap();
+    }
+    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    eventually("a price", || async {
+        let status = client.get(format!("{url}/v1/rates/BTC_USD")).send().await.ok()?.status();
+        status.is_success().then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,151 @@
+use std::process::Stdio;
+
+use futures_util::{SinkExt, Stream, StreamExt};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command},
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
+
+use super::{ratebus::in_project, within};
+
+/// Official Socket.IO clients in a Node process: every `rates:live` argument's JSON is a line.
+pub struct SocketIo {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl SocketIo {
+    /// One client of the given major version over `polling`, `websocket` or `upgrade`.
+    pub fn connect(url: &str, version: &str, transport: &str) -> Self {
+        Self::spawn(&["--url", url, "--client", version, "--transport", transport])
+    }
+
+    /// `count` clients of version 4; their lines are `{"client":…,"event":…}`.
+    pub fn connect_many(url: &str, count: usize, transport: &str) -> Self {
+        Self::spawn(&["--url", url, "--client", "4", "--transport", transport, "--count", &count.to_string()])
+    }
+
+    fn spawn(args: &[&str]) -> Self {
+        let mut command = Command::new("node");
+        command.arg(in_project("tests/clients/follow.mjs")).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("node starts; tests/run installs it");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { lines, _child: child }
+    }
+
+    /// The next event's raw JSON, digits as they came.
+    pub async fn next(&mut self) -> String {
+        within("a rates:live event", self.lines.next_line()).await.unwrap().expect("the client's process ended")
+    }
+
+    /// The first event for which `wanted` holds.
+    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> String {
+        loop {
+            let line = self.next().await;
+            if wanted(&serde_json::from_str(&line).unwrap()) {
+                return line;
+            }
+        }
+    }
+}
+
+/// A client of `/v1/ws`.
+pub struct WebSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl WebSocket {
+    /// Connects; `query` may be empty or `?pairs=…`.
+    pub async fn connect(url: &str, query: &str) -> Self {
+        let url = format!("{}/v1/ws{query}", url.replace("http://", "ws://"));
+        let (socket, _) = within("a WebSocket", tokio_tungstenite::connect_async(url)).await.unwrap();
+        Self(socket)
+    }
+
+    /// The next text frame.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            match within("a WebSocket frame", self.0.next()).await {
+                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("no text frame: {other:?}"),
+            }
+        }
+    }
+
+    /// The close frame's code, once it comes.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            match within("a close frame", self.0.next()).await {
+                Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+                Some(Ok(_)) => {}
+                other => panic!("no close frame: {other:?}"),
+            }
+        }
+    }
+
+    /// Sends a text frame.
+    pub async fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next quote of `pair` for which `wanted` holds, from a snapshot or a quote frame.
+    pub async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let frame = self.next().await;
+            let quotes = match frame["type"].as_str() {
+                Some("snapshot") => frame["quotes"].as_array().unwrap().clone(),
+                Some("quote") => vec![frame["quote"].clone()],
+                _ => Vec::new(),
+            };
+            if let Some(quote) = quotes.into_iter().find(|quote| quote["pair"] == pair && wanted(quote)) {
+                return quote;
+            }
+        }
+    }
+}
+
+/// A client of `/v1/rates/stream`.
+pub struct Sse {
+    chunks: std::pin::Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>,
+    buffer: String,
+}
+
+impl Sse {
+    /// Connects.
+    pub async fn connect(url: &str) -> Self {
+        let answer = within("an event stream", reqwest::get(format!("{url}/v1/rates/stream"))).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let chunks = answer.bytes_stream().map(|chunk| chunk.expect("the stream goes on").to_vec());
+        Self { chunks: Box::pin(chunks), buffer: String::new() }
+    }
+
+    /// The next event's name and data.
+    pub async fn next(&mut self) -> (String, Value) {
+        loop {
+            while let Some((event, rest)) = self.buffer.split_once("\n\n") {
+                let field = |name| event.lines().find_map(|line: &str| line.strip_prefix(name)).map(str::trim);
+                let found = field("event:").map(str::to_owned).zip(field("data:").map(str::to_owned));
+                self.buffer = rest.to_owned();
+                if let Some((event, data)) = found {
+                    return (event, serde_json::from_str(&data).unwrap());
+                }
+            }
+            let chunk = within("an event", self.chunks.next()).await.expect("the stream ended");
+            self.buffer.push_str(&String::from_utf8(chunk).unwrap());
+        }
+    }
+
+    /// The next quote of `pair` for which `wanted` holds.
+    pub async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let (event, data) = self.next().await;
+            let quotes = if event == "snapshot" { data["quotes"].as_array().unwrap().clone() } else { vec![data] };
+            if let Some(quote) = quotes.into_iter().find(|quote| quote["pair"] == pair && wanted(quote)) {
+                return quote;
+            }
+        }
+    }
+}

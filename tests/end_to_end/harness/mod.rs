@@ -1,0 +1,35 @@
+//! What the end-to-end tests share: the built binary, its clients, and waiting with a deadline.
+
+mod admin;
+mod clients;
+mod ratebus;
+
+use std::{future::Future, time::Duration};
+
+pub use admin::{Admin, EMAIL, PASSWORD};
+pub use clients::{SocketIo, Sse, WebSocket};
+pub use ratebus::{Launch, Ratebus, binary};
+
+/// How long anything may take before a test gives up: generous, since it is only waited for in full by a test that fails.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for `future`; fails the test, naming `what`, when it takes too long.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {DEADLINE:?} for {what}"),
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let asking = async {
+        loop {
+            if let Some(value) = ask().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(what, asking).await
+}

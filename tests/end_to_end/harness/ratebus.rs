@@ -1,0 +1,196 @@
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::{eventually, within};
+
+/// The built binary.
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_ratebus")
+}
+
+/// How a process is to be started.
+pub struct Launch {
+    folder: Arc<TempDir>,
+    args: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// The shipped config on free ports, with its database in a folder of its own.
+    pub fn new() -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self { folder: folder.clone(), args: Vec::new(), variables: Vec::new() }
+            .set("listener.exchange-rate.listen=127.0.0.1:0")
+            .set("listener.user-api.listen=127.0.0.1:0")
+            .set("metrics.listen=127.0.0.1:0")
+            .set("role.user-api.metrics.listen=127.0.0.1:0")
+            .set(&format!("plugin.api.config.database=sqlite://{}", folder.path().join("ratebus.db").display()))
+    }
+
+    /// Takes rates from the scripted exchange at `url`.
+    pub fn exchange(self, url: &str) -> Self {
+        self.set(&format!("plugin.kraken.config.endpoint={url}"))
+    }
+
+    /// Overrides one key.
+    pub fn set(mut self, key_and_value: &str) -> Self {
+        self.args.extend(["--set".to_owned(), key_and_value.to_owned()]);
+        self
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Adds an environment variable.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The folder it is started in.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The command, not yet started, in its own folder: no `plugins.toml` there, so the built-in config is used.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.args(&self.args).current_dir(self.folder.path()).env_clear().kill_on_drop(true);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it listens. It may be started again later: the folder is the same.
+    pub async fn start(&self) -> Ratebus {
+        let mut child = self.command().spawn().unwrap();
+        let log = Log::default();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        log.follow(stdout);
+        log.follow(stderr);
+        let mut ratebus = Ratebus { child, log, addresses: HashMap::new(), _folder: self.folder.clone() };
+        ratebus.addresses = ratebus.wait_for_addresses().await;
+        ratebus
+    }
+}
+
+/// What a process wrote, line by line.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn follow(&self, from: impl tokio::io::AsyncRead + Unpin + Send + 'static) {
+        let lines = self.0.clone();
+        tokio::spawn(async move {
+            let mut from = BufReader::new(from).lines();
+            while let Ok(Some(line)) = from.next_line().await {
+                lines.lock().unwrap().push(line);
+            }
+        });
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// A running process. Killed when dropped.
+pub struct Ratebus {
+    child: Child,
+    log: Log,
+    addresses: HashMap<String, SocketAddr>,
+    _folder: Arc<TempDir>,
+}
+
+impl Ratebus {
+    /// The address of a listener: `http://127.0.0.1:40123`.
+    pub fn url(&self, listener: &str) -> String {
+        match self.addresses.get(listener) {
+            Some(address) => format!("http://{address}"),
+            None => panic!("no listener {listener}; log:\n{}", self.log.lines().join("\n")),
+        }
+    }
+
+    /// Waits until `/readyz` of a listener says 200.
+    pub async fn ready(&self, listener: &str) {
+        let url = format!("{}/readyz", self.url(listener));
+        let asked = eventually("readiness", || async {
+            let status = reqwest::get(&url).await.ok()?.status();
+            status.is_success().then_some(())
+        });
+        tokio::select! {
+            () = asked => {}
+            () = tokio::time::sleep(super::DEADLINE) => panic!("not ready; log:\n{}", self.log.lines().join("\n")),
+        }
+    }
+
+    /// Waits for a line of its log that contains `text`.
+    pub async fn logged(&self, text: &str) -> String {
+        eventually(&format!("the log line {text:?}"), || async {
+            self.log.lines().into_iter().find(|line| line.contains(text))
+        })
+        .await
+    }
+
+    /// Everything it has written.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines()
+    }
+
+    /// The sum of a metric over its labels, 0 when there is none.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = reqwest::get(format!("{}/metrics", self.url("metrics"))).await.unwrap().text().await.unwrap();
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub async fn exited(mut self) -> (ExitStatus, Vec<String>) {
+        let status = within("the process to end", self.child.wait()).await.unwrap();
+        (status, self.log.lines())
+    }
+
+    async fn wait_for_addresses(&mut self) -> HashMap<String, SocketAddr> {
+        let log = self.log.clone();
+        let listening = eventually("the process to listen", || async {
+            let lines = log.lines();
+            lines.iter().any(|line| line.contains("ratebus runs")).then_some(lines)
+        });
+        let lines = tokio::select! {
+            lines = listening => lines,
+            status = self.child.wait() => panic!("ended with {status:?}; log:\n{}", self.log.lines().join("\n")),
+        };
+        let address = |line: &String| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            Some((line["listener"].as_str()?.to_owned(), line["address"].as_str()?.parse().ok()?))
+        };
+        lines.iter().filter_map(address).collect()
+    }
+}
+
+/// A path below the project's root.
+pub fn in_project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

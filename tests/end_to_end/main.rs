@@ -1,0 +1,17 @@
+//! The built binary from outside: a scripted exchange on one side, real clients on the other.
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed step must fail the test"
+)]
+
+mod cli;
+mod config;
+mod contract;
+mod faults;
+mod harness;
+mod live;
+mod page;
+mod spread;

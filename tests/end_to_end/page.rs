@@ -1,0 +1,22 @@
+//! The page in a real browser.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::harness::{Admin, EMAIL, Launch, PASSWORD, in_project, within};
+
+#[tokio::test]
+async fn rates_move_and_an_admins_spread_shows_on_every_open_page() {
+    let launch = Launch::new().set("runtime.role=demo");
+    Admin::create(&launch).await;
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let mut command = Command::new("node");
+    command.arg(in_project("tests/clients/page.mjs")).args(["--url", &ratebus.url("user-api")]);
+    command.args(["--email", EMAIL, "--password", PASSWORD]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let output = within("the browser test", command.output()).await.unwrap();
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", words(&output.stdout), words(&output.stderr));
+}
