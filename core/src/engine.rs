@@ -8,10 +8,11 @@ use std::{
 
 use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig};
-use ratebus_model::SourceName;
+use ratebus_model::{SourceName, Subject};
 use ratebus_sdk::{Context, Error, ErrorKind, Health, Sink, Source};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use crate::{
     config::{Blueprint, RolePlan},
@@ -107,7 +108,7 @@ impl Engine {
         for listener in listeners.into_iter().chain([operators]) {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
         }
-        let bus = Bus::new(BusConfig::default());
+        let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
         let shared = Shared { bus, mounts: Arc::new(mounts), readiness: readiness.clone() };
         let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
         let start = |plugin| Running::start(plugin, shared.clone());
@@ -157,6 +158,11 @@ async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), 
         }
         Err(error) => Err(Error::new(ErrorKind::Config, "its config is no longer accepted").because(error)),
     }
+}
+
+/// `$SYS.slow.<instance>`: where subscriptions that lose messages are reported.
+fn slow_subject() -> Option<Subject> {
+    format!("$SYS.slow.{}", Uuid::new_v4().simple()).parse().ok()
 }
 
 fn is_source(plugin: &Blueprint) -> bool {

@@ -62,3 +62,41 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     metrics::counter!("ratebus_http_panics_total").increment(1);
     problem(StatusCode::INTERNAL_SERVER_ERROR, "The request failed; the fault is ours.")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::to_bytes, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: Router, request_id: Option<&str>) -> (StatusCode, String, String) {
+        let mut request = Request::new(axum::body::Body::empty());
+        if let Some(id) = request_id {
+            request.headers_mut().insert(REQUEST_ID, id.parse().unwrap());
+        }
+        let response = wrap(router, "test").oneshot(request).await.unwrap();
+        let (status, id) = (response.status(), response.headers()[REQUEST_ID].to_str().unwrap().to_owned());
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, id, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_answer_and_tells_nothing() {
+        async fn handler() -> &'static str {
+            panic!("secret")
+        }
+        let (status, _, body) = ask(Router::new().route("/", get(handler)), None).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains("The request failed") && !body.contains("secret"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_an_id_of_our_own() {
+        let handler = async |request: Request| request.headers()[REQUEST_ID].to_str().unwrap().to_owned();
+        let router = Router::new().route("/", get(handler));
+        let (status, id, seen) = ask(router, Some("forged")).await;
+        assert_eq!((status, &seen), (StatusCode::OK, &id));
+        assert_eq!(id.len(), 32);
+    }
+}

@@ -28,3 +28,8 @@ pub use health::{Health, HealthReport, HealthState};
 pub use inbox::{Inbox, Interest, Policy, PollInbox};
 pub use ratebus_model as model;
 pub use routes::Routes;
+
+/// Compiles the README's example of a source.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
