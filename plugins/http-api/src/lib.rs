@@ -1,1 +1,28 @@
-//! Rates, accounts and spreads over HTTP, and the page.
+//! `sink/http-api`: rates, accounts and spreads over HTTP, and the page.
+//!
+//! Two families of routes, each with one form of answers: those of the original project ([`envelope`]) and `/v1`
+//! ([`problem`]). `docs/api.md` is the contract of both. Rates are read from the bus's last values at each request; the
+//! database behind [`store`] holds accounts and spreads, and is opened only where they are served.
+
+mod accounts;
+pub mod admin;
+mod body;
+mod config;
+mod envelope;
+mod health;
+mod json;
+mod page;
+mod pair;
+mod plugin;
+mod private;
+mod problem;
+mod quotes;
+mod rates;
+mod request_id;
+mod root;
+mod spreads;
+mod state;
+mod store;
+
+pub use config::{Config, Group};
+pub use plugin::HttpApi;

@@ -1,0 +1,4 @@
+CREATE TRIGGER spread_audit_no_update BEFORE UPDATE ON spread_audit
+BEGIN
+    SELECT RAISE(ABORT, 'the audit log is append-only');
+END;

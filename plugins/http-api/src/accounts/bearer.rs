@@ -1,0 +1,83 @@
+use axum::http::{HeaderMap, header::AUTHORIZATION};
+use ratebus_model::Timestamp;
+
+use crate::{
+    state::{App, Unavailable},
+    store::User,
+};
+
+/// The longest token looked at; ours have about 400 characters.
+const LONGEST: usize = 1024;
+
+/// Who a request comes from.
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) user: User,
+}
+
+/// Why a request comes from nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuthError {
+    /// No token, a bad one, one that ran out, or one whose session has ended. Which of them is nobody's business.
+    NotLoggedIn,
+    /// It could not be checked.
+    Unavailable(Unavailable),
+}
+
+/// Who the request's bearer token belongs to. Session, role and the account's state are read from the database each
+/// time: logging out and losing a role take effect at once.
+pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Session, AuthError> {
+    let backend = app.backend().map_err(AuthError::Unavailable)?;
+    let now = app.ctx.clock().wall();
+    let claims = bearer(headers).and_then(|token| backend.tokens.check(token, now)).ok_or(AuthError::NotLoggedIn)?;
+    match backend.store.session_user(&claims.sid, &claims.sub, now).await {
+        Ok(Some(user)) => Ok(Session { id: claims.sid, user }),
+        Ok(None) => Err(AuthError::NotLoggedIn),
+        Err(error) => Err(AuthError::Unavailable(app.refuse(&error))),
+    }
+}
+
+/// The token of `Authorization: Bearer <token>`: one such header, one space, nothing after it.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let valid = scheme.eq_ignore_ascii_case("bearer")
+        && !token.is_empty()
+        && token.len() <= LONGEST
+        && token.bytes().all(allowed);
+    valid.then_some(token)
+}
+
+/// When a session that starts now must have ended.
+pub(crate) fn whole_seconds(at: Timestamp) -> i64 {
+    at.millis().div_euclid(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token_of(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        bearer(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn only_the_exact_form_is_a_token() {
+        assert_eq!(token_of(&["Bearer a.b-c_d"]).as_deref(), Some("a.b-c_d"));
+        assert_eq!(token_of(&["bearer a"]).as_deref(), Some("a"));
+        let long = format!("Bearer {}", "a".repeat(LONGEST + 1));
+        for value in
+            ["", "Bearer", "Bearer ", "Bearer  a", "Bearer a ", "Bearer a b", "Basic a", "a", "Bearer a,b", &long]
+        {
+            assert_eq!(token_of(&[value]), None, "{value:?}");
+        }
+        assert_eq!(token_of(&[]), None);
+        assert_eq!(token_of(&["Bearer a", "Bearer a"]), None);
+    }
+}

@@ -1,0 +1,124 @@
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use ratebus_model::Timestamp;
+use secrecy::SecretString;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{AuthError, Busy, authenticate, masked, validate};
+use crate::{
+    body,
+    envelope::{Failure, Fault, done, success},
+    json::Fields,
+    request_id::request_id,
+    state::{App, Shared},
+    store::{NewUser, Role, User},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Registered<'a> {
+    first_name: &'a str,
+    last_name: &'a str,
+    email: &'a str,
+    created_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct LoggedIn<'a> {
+    email: &'a str,
+    token: Bearer,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Bearer {
+    r#type: &'static str,
+    token: String,
+    expires_at: Timestamp,
+}
+
+impl From<Busy> for Failure {
+    fn from(_: Busy) -> Self {
+        Self::unavailable("Too many logins at once, please try again")
+    }
+}
+
+/// `POST /register`.
+pub(crate) async fn register(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
+    let request_id = request_id(request.headers()).map(str::to_owned);
+    let backend = app.backend()?;
+    let body = body::read(request).await?;
+    let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
+    let new = validate::registration(&fields, backend.min_password).map_err(Failure::invalid)?;
+    // Hashed before the address is looked at, so that one that is taken takes as long as one that is free.
+    let password_hash = backend.hasher.hash(new.password).await?;
+    let created_at = app.ctx.clock().wall();
+    let user = NewUser {
+        id: &Uuid::now_v7().to_string(),
+        email: &new.email,
+        first_name: &new.first_name,
+        last_name: &new.last_name,
+        role: Role::User,
+        password_hash: &password_hash,
+        created_at,
+    };
+    let inserted = backend.store.insert_user(&user).await.map_err(|error| app.refuse(&error))?;
+    let result = if inserted { "ok" } else { "taken" };
+    metrics::counter!("ratebus_registrations_total", "result" => result).increment(1);
+    tracing::info!(account = masked(&new.email), result, request_id, "registration");
+    if !inserted {
+        return Err(Failure::invalid(vec![Fault::new("unique", "email", "The email is already taken")]));
+    }
+    let (first_name, last_name, email) = (&new.first_name, &new.last_name, &new.email);
+    Ok(success("Registered successfully", Registered { first_name, last_name, email, created_at }))
+}
+
+/// `POST /login`. An unknown address, a wrong password and a disabled account get one answer, after one time.
+pub(crate) async fn login(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
+    let request_id = request_id(request.headers()).map(str::to_owned);
+    let body = body::read(request).await?;
+    let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
+    let shown = validate::credentials(&fields).map_err(Failure::invalid)?;
+    let user = verified(&app, &shown.email, shown.password).await?;
+    let result = if user.is_some() { "ok" } else { "refused" };
+    metrics::counter!("ratebus_logins_total", "result" => result).increment(1);
+    tracing::info!(account = masked(&shown.email), result, request_id, "login");
+    let user = user.ok_or_else(|| Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"))?;
+    let token = start_session(&app, &user).await?;
+    Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
+}
+
+/// The account of these credentials, if they are right and it is not disabled.
+async fn verified(app: &App, email: &str, password: SecretString) -> Result<Option<User>, Failure> {
+    let backend = app.backend()?;
+    let user = backend.store.user_by_email(email).await.map_err(|error| app.refuse(&error))?;
+    let hash = user.as_ref().map(|user| user.password_hash.as_str());
+    let right = backend.hasher.verify(password, hash).await?;
+    Ok(user.filter(|user| right && !user.disabled))
+}
+
+async fn start_session(app: &App, user: &User) -> Result<Bearer, Failure> {
+    let backend = app.backend()?;
+    let (now, session) = (app.ctx.clock().wall(), Uuid::new_v4().to_string());
+    let (token, expires_at) = backend.tokens.issue(&user.id, &session, now).map_err(|error| {
+        tracing::error!(%error, "a login failed");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong")
+    })?;
+    backend.store.insert_session(&session, user, now, expires_at).await.map_err(|error| app.refuse(&error))?;
+    Ok(Bearer { r#type: "bearer", token, expires_at })
+}
+
+/// `DELETE /logout`: ends the token's session, at once and for every instance.
+pub(crate) async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, Failure> {
+    let session = authenticate(&app, &headers).await.map_err(|error| match error {
+        AuthError::NotLoggedIn => Failure::new(StatusCode::BAD_REQUEST, "You're not loggedin"),
+        AuthError::Unavailable(error) => error.into(),
+    })?;
+    app.backend()?.store.delete_session(&session.id).await.map_err(|error| app.refuse(&error))?;
+    tracing::info!(account = masked(&session.user.email), request_id = request_id(&headers), "logout");
+    Ok(done("You're now logged out!"))
+}

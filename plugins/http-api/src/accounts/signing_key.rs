@@ -1,0 +1,108 @@
+use std::{
+    fs,
+    io::{self, ErrorKind as Io, Read, Write},
+    path::Path,
+};
+
+use ratebus_sdk::{Error, ErrorKind};
+use secrecy::{SecretBox, SecretSlice};
+use uuid::Uuid;
+
+use crate::private;
+
+/// The fewest bytes of a key: the output of the hash behind HS256 (RFC 7518, 3.2).
+const SHORTEST: usize = 32;
+/// A random key of 32 bytes practically never has fewer different ones; a repeated or typed one has.
+const FEWEST_DIFFERENT: usize = 10;
+const LONGEST: u64 = 4096;
+
+/// Reads the key that tokens are signed with, and makes one if there is none.
+///
+/// # Errors
+/// `Config` if others than its owner may read the file or if it holds no usable key, `Connect` if it cannot be read.
+pub(super) fn read_or_make(path: &Path) -> Result<SecretSlice<u8>, Error> {
+    let unusable =
+        |error| Error::new(ErrorKind::Connect, format!("cannot use the signing key {}", path.display())).because(error);
+    if !path.try_exists().map_err(unusable)? {
+        make(path).map_err(unusable)?;
+    }
+    let file = fs::File::open(path).map_err(unusable)?;
+    if let Some(problem) = private::exposure(&file, path).map_err(unusable)? {
+        return Err(Error::new(ErrorKind::Config, problem));
+    }
+    let mut key = Vec::new();
+    file.take(LONGEST).read_to_end(&mut key).map_err(unusable)?;
+    key.truncate(key.trim_ascii_end().len());
+    if is_weak(&key) {
+        let message = format!("{} holds no usable key: expected at least {SHORTEST} random bytes", path.display());
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    Ok(SecretBox::new(key.into_boxed_slice()))
+}
+
+/// Makes a key of 32 random bytes, as text. Complete before it has its name, so that a second process starting at the
+/// same time reads this one or none.
+fn make(path: &Path) -> io::Result<()> {
+    let random = || getrandom::u64().map_err(io::Error::other);
+    let text = format!("{:016x}{:016x}{:016x}{:016x}", random()?, random()?, random()?, random()?);
+    private::create_parent(path)?;
+    let unfinished = path.with_file_name(format!("{}.new", Uuid::new_v4().simple()));
+    let mut file = private::create_new(&unfinished)?;
+    let linked =
+        writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&unfinished, path));
+    fs::remove_file(&unfinished)?;
+    match linked {
+        Ok(()) => {
+            tracing::info!(file = %path.display(), "made a new key for signing tokens");
+            Ok(())
+        }
+        Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_weak(key: &[u8]) -> bool {
+    let mut different = key.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    key.len() < SHORTEST || different.len() < FEWEST_DIFFERENT
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets/jwt.key");
+        let made = read_or_make(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_or_make(&path).unwrap().expose_secret(), made.expose_secret());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn bad_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwt.key");
+        let refused = |content: &str, mode: u32| {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read_or_make(&path).err().map(|error| (error.kind(), error.to_string()))
+        };
+        let good = "0123456789abcdef0123456789abcdef";
+        assert_eq!(refused(good, 0o600), None);
+        assert_eq!(refused(good, 0o400), None);
+        for (content, mode) in [(good, 0o644), (good, 0o640), ("secret", 0o600), ("", 0o600), (&"ab".repeat(32), 0o600)]
+        {
+            let (kind, message) = refused(content, mode).unwrap();
+            assert_eq!(kind, ErrorKind::Config, "{message}");
+            assert!(content.is_empty() || !message.contains(content), "{message}");
+        }
+    }
+}

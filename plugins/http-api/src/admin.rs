@@ -1,0 +1,122 @@
+//! What the command line does with the database: the only ways to make an administrator.
+
+use ratebus_model::Timestamp;
+use ratebus_sdk::{Error, ErrorKind};
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+pub use crate::store::MigrationReport;
+use crate::{
+    accounts::{Hasher, canonical_email, is_email, password_fault},
+    store::{NewUser, Role, Store},
+};
+
+/// The shortest password of an administrator, in characters: one stolen password changes the price everybody sees.
+const MIN_ADMIN_PASSWORD: usize = 15;
+
+/// An account that [`seed`] made.
+#[derive(Debug)]
+pub struct SeededAccount {
+    /// Its address.
+    pub email: &'static str,
+    /// `admin` or `user`.
+    pub role: &'static str,
+    /// Generated, and stored nowhere but as a hash: to be shown once.
+    pub password: SecretString,
+}
+
+/// The demo accounts.
+const DEMO: &[(&str, &str, &str, Role)] = &[
+    ("admin@example.com", "Ada", "Admin", Role::Admin),
+    ("alice@example.com", "Alice", "Example", Role::User),
+    ("bob@example.com", "Bob", "Example", Role::User),
+];
+
+/// Runs the pending migrations of the database at `url`, making it if there is none.
+///
+/// # Errors
+/// `Config` if the URL or the database cannot be used, `Connect` for what may pass.
+pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
+    let store = open(url).await?;
+    let report = store.migrate().await;
+    store.close().await;
+    report
+}
+
+/// Makes an administrator, running pending migrations first.
+///
+/// # Errors
+/// `Config` if the address is not one or has an account already, or if the password is shorter than 15 characters.
+pub async fn create_admin(url: &str, email: &str, password: SecretString) -> Result<(), Error> {
+    let email = canonical_email(email);
+    if !is_email(&email) {
+        return Err(Error::new(ErrorKind::Config, format!("{email:?} is not an e-mail address")));
+    }
+    let too_short = format!("The password must not be less than {MIN_ADMIN_PASSWORD} characters");
+    if let Some(fault) = password_fault(password.expose_secret(), MIN_ADMIN_PASSWORD, too_short) {
+        return Err(Error::new(ErrorKind::Config, fault.message));
+    }
+    let store = open(url).await?;
+    store.migrate().await?;
+    let made = make(&store, &Hasher::new()?, &email, ("Admin", "Admin"), Role::Admin, password).await;
+    store.close().await;
+    if made? { Ok(()) } else { Err(Error::new(ErrorKind::Config, format!("{email} has an account already"))) }
+}
+
+/// Makes the demo accounts that are missing, an administrator among them, running pending migrations first. Returns
+/// those it made.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn seed(url: &str) -> Result<Vec<SeededAccount>, Error> {
+    let store = open(url).await?;
+    store.migrate().await?;
+    let hasher = Hasher::new()?;
+    let mut made = Vec::new();
+    for &(email, first, last, role) in DEMO {
+        let password = generate()?;
+        if make(&store, &hasher, email, (first, last), role, password.clone()).await? {
+            made.push(SeededAccount { email, role: role.as_str(), password });
+        }
+    }
+    store.close().await;
+    Ok(made)
+}
+
+async fn open(url: &str) -> Result<Store, Error> {
+    let url = url.parse().map_err(|message: String| Error::new(ErrorKind::Config, message))?;
+    Store::open(&url).await
+}
+
+async fn make(
+    store: &Store,
+    hasher: &Hasher,
+    email: &str,
+    (first_name, last_name): (&str, &str),
+    role: Role,
+    password: SecretString,
+) -> Result<bool, Error> {
+    let internal = |error| Error::new(ErrorKind::Internal, "cannot hash the password").because(error);
+    let password_hash = hasher.hash(password).await.map_err(internal)?;
+    let created_at = Timestamp::from(std::time::SystemTime::now());
+    let id = Uuid::now_v7().to_string();
+    let user = NewUser { id: &id, email, first_name, last_name, role, password_hash: &password_hash, created_at };
+    let failed = |error| Error::new(ErrorKind::Connect, "cannot write the account").because(error);
+    store.insert_user(&user).await.map_err(failed)
+}
+
+/// 24 random letters and digits, without those that look alike: 137 bits.
+fn generate() -> Result<SecretString, Error> {
+    const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
+    let mut password = String::new();
+    while password.len() < 24 {
+        let mut random = [0];
+        getrandom::fill(&mut random)
+            .map_err(|error| Error::new(ErrorKind::Internal, "no random numbers").because(error))?;
+        // The bytes past the last whole round would favour the first letters.
+        if usize::from(random[0]) < 256 / ALPHABET.len() * ALPHABET.len() {
+            password.push(char::from(ALPHABET[usize::from(random[0]) % ALPHABET.len()]));
+        }
+    }
+    Ok(password.into())
+}

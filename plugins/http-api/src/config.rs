@@ -1,0 +1,132 @@
+use std::{path::PathBuf, time::Duration};
+
+use ratebus_sdk::{ConfigError, Env};
+use serde::Deserialize;
+
+use crate::store::DatabaseUrl;
+
+/// The shortest password that any config can allow, in code points.
+pub(crate) const PASSWORD_FLOOR: usize = 8;
+/// The longest password taken; a longer one is refused, never cut.
+pub(crate) const PASSWORD_CAP: usize = 256;
+/// The longest life of a token: 30 days.
+const LONGEST_TTL: Duration = Duration::from_hours(30 * 24);
+
+/// The plugin's part of the config.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The name of the listener that the routes are mounted on.
+    pub listener: String,
+    /// Which groups of routes are served.
+    pub routes: Vec<Group>,
+    /// Where accounts and spreads are kept; only opened for their groups.
+    #[serde(default = "default_database")]
+    pub database: String,
+    /// Whether pending migrations are run at start.
+    #[serde(default = "default_migrate")]
+    pub migrate: bool,
+    /// How long a login lasts.
+    #[serde(default = "default_token_ttl", with = "ratebus_sdk::duration")]
+    pub token_ttl: Duration,
+    /// The key that tokens are signed with, made at the first start. By default `jwt.key` beside the database.
+    pub signing_key_file: Option<PathBuf>,
+    /// The shortest password that can be registered, in characters; at least 8.
+    #[serde(default = "default_min_password")]
+    pub min_password: usize,
+}
+
+/// A group of routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// Raw rates, the `exchange-rate` role's contract: `/`, `/rates/{pair}` and `/v1`. Excludes `quotes`.
+    Rates,
+    /// Rates with the spread, the `user-api` role's: `/`, `/rates`, `/rates/{pair}` and `/v1`. Excludes `rates`.
+    Quotes,
+    /// `/health` as the original had it.
+    Health,
+    /// `/register`, `/login`, `/logout`.
+    Accounts,
+    /// `/settings/update-rates` and `/v1/spreads`.
+    Spreads,
+    /// The page at `/ws-test/`.
+    Page,
+}
+
+fn default_database() -> String {
+    "sqlite://data/ratebus.db".to_owned()
+}
+
+fn default_migrate() -> bool {
+    true
+}
+
+fn default_token_ttl() -> Duration {
+    Duration::from_hours(5)
+}
+
+fn default_min_password() -> usize {
+    PASSWORD_FLOOR
+}
+
+/// A [`Config`] that was checked.
+pub(crate) struct Settings {
+    pub(crate) listener: String,
+    pub(crate) routes: Vec<Group>,
+    /// What accounts and spreads need, where they are served.
+    pub(crate) backend: Option<BackendSettings>,
+}
+
+/// What accounts and spreads need.
+#[derive(Debug, Clone)]
+pub(crate) struct BackendSettings {
+    pub(crate) database: DatabaseUrl,
+    pub(crate) migrate: bool,
+    pub(crate) token_ttl: Duration,
+    pub(crate) signing_key_file: PathBuf,
+    pub(crate) min_password: usize,
+}
+
+impl Settings {
+    /// Checks everything; all problems are reported at once.
+    pub(crate) fn new(config: Config, env: &Env) -> Result<Self, ConfigError> {
+        let mut errors = ConfigError::default();
+        errors.take(env.listener("listener", &config.listener));
+        check_routes(&config.routes, &mut errors);
+        if config.token_ttl.as_secs() == 0 || config.token_ttl > LONGEST_TTL {
+            errors.add("token_ttl", "expected between 1s and 720h");
+        }
+        if !(PASSWORD_FLOOR..=PASSWORD_CAP).contains(&config.min_password) {
+            errors.add("min_password", format!("expected between {PASSWORD_FLOOR} and {PASSWORD_CAP}"));
+        }
+        let stored = config.routes.iter().any(|group| matches!(group, Group::Accounts | Group::Spreads));
+        let database = if stored {
+            errors.take(config.database.parse().map_err(|text: String| ConfigError::new("database", text)))
+        } else {
+            None
+        };
+        let backend = database.map(|database: DatabaseUrl| BackendSettings {
+            signing_key_file: config.signing_key_file.unwrap_or_else(|| database.path().with_file_name("jwt.key")),
+            migrate: config.migrate,
+            token_ttl: config.token_ttl,
+            min_password: config.min_password,
+            database,
+        });
+        errors.or(Self { listener: config.listener, routes: config.routes, backend })
+    }
+}
+
+fn check_routes(routes: &[Group], errors: &mut ConfigError) {
+    if routes.is_empty() {
+        errors.add("routes", "expected at least one group of routes");
+    }
+    for (index, group) in routes.iter().enumerate() {
+        if routes[..index].contains(group) {
+            errors.add(format!("routes.{index}"), "named twice");
+        }
+    }
+    if routes.contains(&Group::Rates) && routes.contains(&Group::Quotes) {
+        errors.add("routes", "\"rates\" and \"quotes\" have the same paths: choose one of them");
+    }
+}

@@ -1,0 +1,144 @@
+//! The original project's form of answers: `{"state", "statusCode", "message", "data"}`.
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, RETRY_AFTER},
+    },
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::MethodRouter,
+};
+use serde::Serialize;
+
+use crate::{body::BodyError, state::Unavailable};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, T> {
+    state: &'static str,
+    status_code: u16,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<T>,
+}
+
+/// 200 with `data`.
+pub(crate) fn success(message: &str, data: impl Serialize) -> Response {
+    Json(Envelope { state: "success", status_code: 200, message, data: Some(data) }).into_response()
+}
+
+/// 200 with a message alone.
+pub(crate) fn done(message: &str) -> Response {
+    Json(Envelope::<()> { state: "success", status_code: 200, message, data: None }).into_response()
+}
+
+/// A request that was refused.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    message: String,
+    faults: Vec<Fault>,
+    /// In seconds.
+    retry_after: Option<u32>,
+}
+
+/// One thing wrong with a request's body, as `AdonisJS` reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Fault {
+    /// The rule that was broken: `required`, `email`, `minLength`, …
+    pub(crate) rule: &'static str,
+    /// The member of the body.
+    pub(crate) field: &'static str,
+    /// For people.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(rule: &'static str, field: &'static str, message: impl Into<String>) -> Self {
+        Self { rule, field, message: message.into() }
+    }
+}
+
+#[derive(Serialize)]
+struct Errors {
+    errors: Vec<Fault>,
+}
+
+impl Failure {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), faults: Vec::new(), retry_after: None }
+    }
+
+    /// 422: these are wrong.
+    pub(crate) fn invalid(faults: Vec<Fault>) -> Self {
+        Self { faults, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Validation failed.") }
+    }
+
+    /// 422: the body is no JSON object at all.
+    pub(crate) fn unreadable(message: String) -> Self {
+        Self::invalid(vec![Fault::new("json", "", message)])
+    }
+
+    /// 503: may work in a second.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        let message = error.to_string();
+        let mut letters = message.chars();
+        let first = letters.next().into_iter().flat_map(char::to_uppercase);
+        Self::new(error.status(), first.chain(letters).collect::<String>())
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(_: Unavailable) -> Self {
+        Self::unavailable("Service temporarily unavailable")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let data = (!self.faults.is_empty()).then_some(Errors { errors: self.faults });
+        let envelope = Envelope { state: "failed", status_code: self.status.as_u16(), message: &self.message, data };
+        let mut response = (self.status, Json(envelope)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// The original's answer to a path it does not know.
+pub(crate) fn not_found() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "We couldn't find what you're looking for.")
+}
+
+/// Makes every answer of a path one of this family, that to an unknown method included.
+pub(crate) fn family(methods: MethodRouter) -> MethodRouter {
+    methods.layer(from_fn(async |request: Request, next: Next| {
+        let mut response = next.run(request).await;
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            let (parts, _) = response.into_parts();
+            response = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
+            response
+                .headers_mut()
+                .extend(parts.headers.get("allow").map(|allow| (axum::http::header::ALLOW, allow.clone())));
+        }
+        no_store(&mut response);
+        response
+    }))
+}
+
+/// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise.
+pub(crate) fn no_store(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+}

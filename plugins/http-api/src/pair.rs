@@ -1,0 +1,84 @@
+//! Which pairs there are: those the sources announce, and those that have a price.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use axum::{
+    Json,
+    extract::{Path, rejection::PathRejection},
+    response::{IntoResponse, Response},
+};
+use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, SourceName, Status};
+use ratebus_sdk::Context;
+use serde::Serialize;
+
+/// A pair out of the path. What cannot be one is a pair nobody serves, not a malformed request.
+pub(crate) type PairPath = Result<Path<String>, PathRejection>;
+
+/// The payloads of all last values under `pattern` that `pick` takes.
+pub(crate) fn last<T>(ctx: &Context, pattern: &str, pick: impl Fn(&Payload) -> Option<Arc<T>>) -> Vec<Arc<T>> {
+    let Ok(pattern) = pattern.parse::<Pattern>() else { return Vec::new() };
+    ctx.last_values(&pattern).iter().filter_map(|message| pick(&message.payload)).collect()
+}
+
+/// Every pair that is served.
+pub(crate) fn known(ctx: &Context) -> BTreeSet<Pair> {
+    let announced =
+        lists(ctx).into_iter().flat_map(|list| list.pairs.iter().map(|(pair, _)| *pair).collect::<Vec<_>>());
+    let quoted = crate::quotes::all(ctx).into_iter().map(|quote| quote.pair);
+    let rated = crate::rates::all(ctx).into_iter().map(|rate| rate.pair);
+    announced.chain(quoted).chain(rated).collect()
+}
+
+/// The pair of a path, if it is served.
+pub(crate) fn find(ctx: &Context, path: PairPath) -> Option<Pair> {
+    let pair = path.ok()?.0.parse().ok()?;
+    known(ctx).contains(&pair).then_some(pair)
+}
+
+fn lists(ctx: &Context) -> Vec<Arc<PairList>> {
+    let mut lists = last(ctx, "pairs.*", |payload| match payload {
+        Payload::Pairs(list) => Some(Arc::clone(list)),
+        _ => None,
+    });
+    lists.sort_by_key(|list| list.source);
+    lists
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PairView {
+    pair: Pair,
+    price_step: Option<Price>,
+    sources: Vec<SourceView>,
+    status: Option<Status>,
+}
+
+#[derive(Clone, Serialize)]
+struct SourceView {
+    source: SourceName,
+    #[serde(flatten)]
+    state: PairState,
+}
+
+#[derive(Serialize)]
+struct PairsView {
+    pairs: Vec<PairView>,
+}
+
+/// The answer of `GET /v1/pairs`; `price` gives a pair's price step and status, where it has them.
+pub(crate) fn list(ctx: &Context, price: impl Fn(Pair) -> (Option<Price>, Option<Status>)) -> Response {
+    let mut sources: BTreeMap<Pair, Vec<SourceView>> = BTreeMap::new();
+    for list in lists(ctx) {
+        for (pair, state) in &list.pairs {
+            sources.entry(*pair).or_default().push(SourceView { source: list.source, state: state.clone() });
+        }
+    }
+    let view = |pair| {
+        let (price_step, status) = price(pair);
+        PairView { pair, price_step, sources: sources.remove(&pair).unwrap_or_default(), status }
+    };
+    Json(PairsView { pairs: known(ctx).into_iter().map(view).collect() }).into_response()
+}

@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::routing::{MethodRouter, delete, get, post};
+use ratebus_sdk::{
+    Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, Inbox, Interest, Retry, Routes, Sink,
+};
+use tokio::time::sleep;
+
+use crate::{
+    accounts,
+    config::{BackendSettings, Config, Group, Settings},
+    envelope, health, page, problem, quotes, rates, root, spreads,
+    state::{App, Backend, Shared},
+    store::StoreError,
+};
+
+/// How often the database is looked at while nothing fails.
+const CADENCE: Duration = Duration::from_secs(5);
+
+/// Serves HTTP on a listener: the groups of routes that its config names.
+///
+/// Routes answer from the start. Those that need the database answer 503 until it is open, and whenever it fails; rates
+/// do not depend on it.
+pub struct HttpApi {
+    settings: Settings,
+    env: Env,
+}
+
+impl Factory for HttpApi {
+    type Config = Config;
+
+    const TYPE: &'static str = "sink/http-api";
+
+    fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { settings: Settings::new(config, env)?, env: env.clone() })
+    }
+}
+
+#[async_trait]
+impl Sink for HttpApi {
+    /// None: handlers read the last values when they are asked.
+    fn interests(&self) -> Vec<Interest> {
+        Vec::new()
+    }
+
+    async fn run(self: Box<Self>, _inbox: Inbox, ctx: Context) -> Result<(), Error> {
+        let app = App::new(ctx.clone(), self.env);
+        ctx.mount(&self.settings.listener, routes(&self.settings, &app))?;
+        let Some(backend) = &self.settings.backend else {
+            ctx.health().ready();
+            ctx.cancelled().await;
+            return Ok(());
+        };
+        let served = tokio::select! {
+            served = serve(&app, backend) => served,
+            () = ctx.cancelled() => Ok(()),
+        };
+        if let Ok(backend) = app.backend() {
+            backend.store.close().await;
+        }
+        served
+    }
+}
+
+/// Opens the database, however long it takes, and then watches it. Ends only with what a new run must settle.
+async fn serve(app: &App, settings: &BackendSettings) -> Result<(), Error> {
+    let mut backoff = Backoff::default();
+    while let Err(error) = open(app, settings).await {
+        if error.kind() == ErrorKind::Config {
+            return Err(error);
+        }
+        app.ctx.health().not_ready(error.to_string());
+        sleep(backoff.next_delay()).await;
+    }
+    loop {
+        match app.backend().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?.store.ping().await {
+            Ok(()) => app.ctx.health().ready(),
+            Err(error @ StoreError::Replaced) => {
+                return Err(Error::new(ErrorKind::Connect, error.to_string()).with_retry(Retry::Now));
+            }
+            Err(error) => app.ctx.health().not_ready(error.to_string()),
+        }
+        tokio::select! {
+            () = sleep(CADENCE) => {}
+            () = app.trouble.notified() => {}
+        }
+    }
+}
+
+/// Opens the database and tells the bus of every spread in it, removed ones too, before anybody can change one.
+async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
+    let backend = Backend::open(settings).await?;
+    let spreads = backend.store.spreads().await;
+    let spreads = spreads.map_err(|error| Error::new(ErrorKind::Connect, "cannot read the spreads").because(error))?;
+    for spread in spreads {
+        spreads::publish(&app.ctx, spread);
+    }
+    app.opened(backend);
+    Ok(())
+}
+
+fn routes(settings: &Settings, app: &Shared) -> Routes {
+    settings.routes.iter().fold(Routes::new(), |routes, group| match group {
+        Group::Rates => rate_routes(routes, app),
+        Group::Quotes if settings.routes.contains(&Group::Page) => {
+            quote_routes(routes, app, get(root::service_or_page))
+        }
+        Group::Quotes => quote_routes(routes, app, get(root::service)),
+        Group::Health => routes.route("/health", original(app, get(health::health))),
+        Group::Accounts => account_routes(routes, app),
+        Group::Spreads => spread_routes(routes, app),
+        Group::Page => page::mount(routes),
+    })
+}
+
+fn rate_routes(routes: Routes, app: &Shared) -> Routes {
+    routes
+        .route("/", envelope::family(get(root::hello)))
+        .route("/rates/{pair}", original(app, get(rates::original_one)))
+        .route("/v1/pairs", v1(app, get(rates::pairs)))
+        .route("/v1/rates", v1(app, get(rates::list)))
+        .route("/v1/rates/{pair}", v1(app, get(rates::one)))
+        .fallback(root::fallback)
+}
+
+fn quote_routes(routes: Routes, app: &Shared, root: MethodRouter) -> Routes {
+    routes
+        .route("/", envelope::family(root))
+        .route("/rates", original(app, get(quotes::original_list)))
+        .route("/rates/{pair}", original(app, get(quotes::original_one)))
+        .route("/v1/pairs", v1(app, get(quotes::pairs)))
+        .route("/v1/rates", v1(app, get(quotes::list)))
+        .route("/v1/rates/{pair}", v1(app, get(quotes::one)))
+        .fallback(root::fallback)
+}
+
+fn account_routes(routes: Routes, app: &Shared) -> Routes {
+    routes
+        .route("/register", original(app, post(accounts::register)))
+        .route("/login", original(app, post(accounts::login)))
+        .route("/logout", original(app, delete(accounts::logout)))
+}
+
+fn spread_routes(routes: Routes, app: &Shared) -> Routes {
+    let one = get(spreads::get).put(spreads::put).delete(spreads::delete);
+    routes
+        .route("/settings/update-rates", original(app, post(spreads::update_rates)))
+        .route("/v1/spreads", v1(app, get(spreads::list)))
+        .route("/v1/spreads/{scope}", v1(app, one))
+        .route("/v1/spreads/{scope}/preview", v1(app, post(spreads::preview)))
+}
+
+/// A path of the original project.
+fn original(app: &Shared, methods: MethodRouter<Shared>) -> MethodRouter {
+    envelope::family(methods.with_state(app.clone()))
+}
+
+/// A path under `/v1`.
+fn v1(app: &Shared, methods: MethodRouter<Shared>) -> MethodRouter {
+    problem::family(methods.with_state(app.clone()))
+}

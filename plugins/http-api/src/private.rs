@@ -1,0 +1,35 @@
+//! Files and folders that only their owner may read: the database and the signing key.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// Makes the folder of `file`, and those above it, for the owner alone. Folders that exist stay as they are.
+pub(crate) fn create_parent(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a file for reading and writing, making it for the owner alone if there is none.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes a new file for the owner alone; one that exists is an error.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// What is wrong with the permissions of `file`, opened from `path`, if others than its owner may use it.
+pub(crate) fn exposure(file: &File, path: &Path) -> io::Result<Option<String>> {
+    let mode = file.metadata()?.mode() & 0o7777;
+    Ok((mode & 0o077 != 0).then(|| {
+        let path = path.display();
+        format!("{path} is open to others than its owner (mode {mode:04o}); make it private: chmod 600 {path}")
+    }))
+}

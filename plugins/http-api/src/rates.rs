@@ -1,0 +1,128 @@
+//! Raw rates: the `exchange-rate` role's routes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, Status};
+use ratebus_sdk::Context;
+use serde::Serialize;
+
+use crate::{
+    envelope::{Failure, success},
+    pair::{self, PairPath},
+    problem::Problem,
+    state::{App, Shared},
+};
+
+/// The last rates of all sources.
+pub(crate) fn all(ctx: &Context) -> Vec<Arc<Rate>> {
+    pair::last(ctx, "rates.*.*", |payload| match payload {
+        Payload::Rate(rate) => Some(Arc::clone(rate)),
+        _ => None,
+    })
+}
+
+/// The one rate of each pair.
+fn best(app: &App, now: Instant) -> BTreeMap<Pair, Arc<Rate>> {
+    let mut best: BTreeMap<Pair, Arc<Rate>> = BTreeMap::new();
+    for rate in all(&app.ctx) {
+        let Some(rank) = rank(app, &rate, now) else { continue };
+        let better =
+            best.get(&rate.pair).and_then(|known| self::rank(app, known, now)).is_none_or(|known| rank < known);
+        if better {
+            best.insert(rate.pair, rate);
+        }
+    }
+    best
+}
+
+/// Where a rate stands among those of its pair, lowest first: the freshest, of these the source that the config prefers,
+/// of these the first by name. `None` for a source that may not price the pair.
+fn rank<'a>(app: &App, rate: &'a Rate, now: Instant) -> Option<(Status, usize, &'a str)> {
+    let sources = app.env.pairs.get(&rate.pair).map(|settings| settings.sources.as_slice()).unwrap_or_default();
+    let place = match sources {
+        [] => 0,
+        sources => sources.iter().position(|&source| source == rate.source)?,
+    };
+    Some((rate.status(now), place, rate.source.as_str()))
+}
+
+#[derive(Serialize)]
+struct CurrentRate {
+    pair: Pair,
+    /// The ask, with the decimals it was received with.
+    rate: Price,
+}
+
+/// `GET /rates/{pair}`.
+pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> Result<Response, Failure> {
+    let pair = pair::find(&app.ctx, path).ok_or_else(invalid_pair)?;
+    let now = app.ctx.clock().now();
+    match best(&app, now).get(&pair) {
+        Some(rate) if rate.status(now) != Status::Dead => {
+            Ok(success(&format!("Current rate for {pair}"), CurrentRate { pair, rate: rate.value.ask() }))
+        }
+        _ => Err(no_rate(pair)),
+    }
+}
+
+/// 406, as the original answered.
+pub(crate) fn invalid_pair() -> Failure {
+    Failure::new(StatusCode::NOT_ACCEPTABLE, "Invalid pair!")
+}
+
+/// 503 in the original's form.
+pub(crate) fn no_rate(pair: Pair) -> Failure {
+    Failure::unavailable(format!("No current rate for {pair}"))
+}
+
+#[derive(Serialize)]
+struct RatesView {
+    rates: Vec<RateView>,
+}
+
+fn view(app: &App, rate: &Rate, now: Instant) -> RateView {
+    let age = AgeView::new(rate.recv_time.age_at(app.ctx.clock().wall()), rate.feed_age(now));
+    rate.view(rate.status(now)).with_age(age)
+}
+
+/// `GET /v1/rates`.
+pub(crate) async fn list(State(app): State<Shared>) -> Response {
+    let now = app.ctx.clock().now();
+    Json(RatesView { rates: best(&app, now).values().map(|rate| view(&app, rate, now)).collect() }).into_response()
+}
+
+/// `GET /v1/rates/{pair}`.
+pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
+    let pair = pair::find(&app.ctx, path).ok_or_else(unknown_pair)?;
+    let now = app.ctx.clock().now();
+    match best(&app, now).get(&pair) {
+        Some(rate) if rate.status(now) != Status::Dead => Ok(Json(view(&app, rate, now)).into_response()),
+        _ => Err(no_current_rate(pair)),
+    }
+}
+
+/// 404 under `/v1`.
+pub(crate) fn unknown_pair() -> Problem {
+    Problem::not_found("no source serves this pair")
+}
+
+/// 503 under `/v1`.
+pub(crate) fn no_current_rate(pair: Pair) -> Problem {
+    Problem::unavailable(format!("there is no current rate of {pair}"))
+}
+
+/// `GET /v1/pairs`. Prices have a step only where the config sets one: raw rates are not rounded.
+pub(crate) async fn pairs(State(app): State<Shared>) -> Response {
+    let now = app.ctx.clock().now();
+    let best = best(&app, now);
+    pair::list(&app.ctx, |pair| {
+        let step = app.env.pairs.get(&pair).and_then(|settings| settings.price_step);
+        (step, best.get(&pair).map(|rate| rate.status(now)))
+    })
+}

@@ -1,0 +1,70 @@
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use ratebus_model::{Adjustment, Rule, Scope, Sides, decimal, pricing::PricingError};
+
+use super::{
+    check::Refusal,
+    handlers::actor,
+    write::{self, ChangeError},
+};
+use crate::{
+    accounts, body,
+    envelope::{Failure, Fault, done},
+    json::{Fields, string},
+    state::Shared,
+};
+
+/// `POST /settings/update-rates`: signed absolute adjustments of both customer prices, for the pairs of `compat.pairs`.
+/// As in the original, the sell side is added too.
+pub(crate) async fn update_rates(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
+    let headers = request.headers().clone();
+    let admin = accounts::original_admin(&app, &headers).await?;
+    let rule = adjustments(&body::read(request).await?)?;
+    let scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();
+    let changed = write::change(&app, actor(&admin, &headers), &scopes, Some(rule), |_| true).await.map_err(refusal)?;
+    Ok(done(if changed.created { "Rates created" } else { "Rates updated" }))
+}
+
+fn adjustments(body: &[u8]) -> Result<Rule, Failure> {
+    let fields = Fields::parse(body).map_err(Failure::unreadable)?;
+    match (number(&fields, "buy"), number(&fields, "sell")) {
+        (Ok(buy), Ok(sell)) => {
+            let (buy, sell) = (Adjustment::absolute(buy), Adjustment::absolute(sell));
+            Ok(Rule::from_adjustments(Sides { buy, sell }))
+        }
+        (buy, sell) => Err(Failure::invalid(buy.err().into_iter().chain(sell.err()).collect())),
+    }
+}
+
+/// A number or a numeric string, by its text: it never becomes a binary float.
+fn number(fields: &Fields<'_>, field: &'static str) -> Result<decimal::Decimal, Fault> {
+    let missing = || Fault::new("required", field, format!("The {field} field is required"));
+    let value = fields.given(field).ok_or_else(missing)?;
+    let text = string(value).unwrap_or_else(|| value.get().to_owned());
+    match text.trim() {
+        "" => Err(missing()),
+        text => {
+            decimal::parse(text).map_err(|_| Fault::new("number", field, format!("The {field} value must be a number")))
+        }
+    }
+}
+
+fn refusal(error: ChangeError) -> Failure {
+    match error {
+        ChangeError::Unavailable(error) => error.into(),
+        ChangeError::Refused(refusal) => Failure::invalid(vec![fault(&refusal)]),
+        // Neither has a cause here: there is no condition and nothing is removed.
+        ChangeError::Condition(_) | ChangeError::Missing => Failure::new(StatusCode::CONFLICT, "Conflict"),
+    }
+}
+
+fn fault(refusal: &Refusal) -> Fault {
+    let field = match refusal.error {
+        PricingError::BuyNotPositive => "buy",
+        PricingError::Crossed | PricingError::SellNotPositive | PricingError::OutOfRange => "sell",
+    };
+    Fault::new("spread", field, refusal.to_string())
+}

@@ -1,0 +1,103 @@
+use ratebus_model::{Rule, Scope, Spread, Subject};
+use ratebus_sdk::Context;
+
+use super::check::{self, Refusal};
+use crate::{
+    accounts::masked,
+    state::{App, Unavailable},
+    store::{Actor, StoreError},
+};
+
+/// Why nothing was changed.
+#[derive(Debug)]
+pub(super) enum ChangeError {
+    /// The database failed.
+    Unavailable(Unavailable),
+    /// The request's condition does not hold; with the revision that is set.
+    Condition(Option<u64>),
+    /// There is none to remove.
+    Missing,
+    /// The rule would give prices that nobody may see.
+    Refused(Refusal),
+}
+
+/// What was changed.
+pub(super) struct Changed {
+    pub(super) spreads: Vec<Spread>,
+    /// None of the scopes had a spread before.
+    pub(super) created: bool,
+}
+
+/// Sets `rule` for all `scopes`, or removes theirs for `None`, if `condition` holds for the revision each has (`None`
+/// for no spread). Committed, audited and published together or not at all.
+pub(super) async fn change(
+    app: &App,
+    actor: Actor<'_>,
+    scopes: &[Scope],
+    rule: Option<Rule>,
+    condition: impl Fn(Option<u64>) -> bool + Send,
+) -> Result<Changed, ChangeError> {
+    let failed = |error: StoreError| ChangeError::Unavailable(app.refuse(&error));
+    let store = &app.backend().map_err(ChangeError::Unavailable)?.store;
+    let mut writer = store.write_spreads().await.map_err(failed)?;
+    let before = writer.spreads().await.map_err(failed)?;
+    let mut after = Vec::new();
+    for &scope in scopes {
+        let old = before.iter().find(|spread| spread.scope == scope);
+        let new = next(app, scope, old, rule, actor);
+        judge(app, old, &new, &before, &condition)?;
+        writer.put(old, &new, actor).await.map_err(failed)?;
+        after.push(new);
+    }
+    let (ctx, published) = (app.ctx.clone(), after.clone());
+    writer.commit(move || published.into_iter().for_each(|spread| publish(&ctx, spread))).await.map_err(failed)?;
+    log(&after, actor);
+    let was_set = |scope: &Scope| before.iter().any(|spread| spread.scope == *scope && spread.rule.is_some());
+    Ok(Changed { spreads: after, created: !scopes.iter().any(was_set) })
+}
+
+fn next(app: &App, scope: Scope, old: Option<&Spread>, rule: Option<Rule>, actor: Actor<'_>) -> Spread {
+    let now = app.ctx.clock().wall();
+    Spread {
+        scope,
+        rule,
+        revision: old.map_or(0, |old| old.revision) + 1,
+        updated_by: actor.email.to_owned(),
+        updated_at: now,
+    }
+}
+
+fn judge(
+    app: &App,
+    old: Option<&Spread>,
+    new: &Spread,
+    before: &[Spread],
+    condition: impl Fn(Option<u64>) -> bool,
+) -> Result<(), ChangeError> {
+    let revision = old.filter(|old| old.rule.is_some()).map(|old| old.revision);
+    if !condition(revision) {
+        return Err(ChangeError::Condition(revision));
+    }
+    match &new.rule {
+        Some(rule) => check::check(app, new.scope, rule, before).map_err(ChangeError::Refused),
+        None if revision.is_none() => Err(ChangeError::Missing),
+        None => Ok(()),
+    }
+}
+
+/// Tells the bus of a spread as the database has it; last values keep it.
+pub(crate) fn publish(ctx: &Context, spread: Spread) {
+    let subject = Subject::spread(spread.scope);
+    if let Err(error) = ctx.try_publish(&subject, spread) {
+        tracing::warn!(%subject, %error, "a spread was not delivered to everybody");
+    }
+}
+
+fn log(changed: &[Spread], actor: Actor<'_>) {
+    for spread in changed {
+        metrics::counter!("ratebus_spread_changes_total").increment(1);
+        let (scope, revision, removed) = (spread.scope, spread.revision, spread.rule.is_none());
+        let account = masked(actor.email);
+        tracing::info!(%scope, revision, removed, account, request_id = actor.request_id, "spread changed");
+    }
+}

@@ -1,0 +1,79 @@
+use std::sync::{Arc, OnceLock};
+
+use ratebus_sdk::{Context, Env, Error};
+use tokio::sync::Notify;
+
+use crate::{
+    accounts::{Hasher, Tokens},
+    config::BackendSettings,
+    store::{Store, StoreError},
+};
+
+/// What every handler may reach.
+pub(crate) struct App {
+    pub(crate) ctx: Context,
+    pub(crate) env: Env,
+    /// Empty until the database could be opened; for good where no route needs it.
+    backend: OnceLock<Backend>,
+    /// The database failed: whoever watches it looks at once.
+    pub(crate) trouble: Notify,
+}
+
+/// How handlers take it.
+pub(crate) type Shared = Arc<App>;
+
+/// What accounts and spreads need. Everything that asks the database fails closed.
+pub(crate) struct Backend {
+    pub(crate) store: Store,
+    pub(crate) hasher: Hasher,
+    pub(crate) tokens: Tokens,
+    pub(crate) min_password: usize,
+}
+
+/// The answer is 503: the database, or a place in the queue before it, is missing. Why is in the log and in the
+/// plugin's health, not in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("temporarily unavailable; try again in a moment")]
+pub(crate) struct Unavailable;
+
+impl App {
+    pub(crate) fn new(ctx: Context, env: Env) -> Shared {
+        Arc::new(Self { ctx, env, backend: OnceLock::new(), trouble: Notify::new() })
+    }
+
+    /// The backend, once it is open.
+    pub(crate) fn backend(&self) -> Result<&Backend, Unavailable> {
+        self.backend.get().ok_or(Unavailable)
+    }
+
+    /// The database is open. Once per run.
+    pub(crate) fn opened(&self, backend: Backend) {
+        let _first = self.backend.set(backend);
+    }
+
+    /// Turns a failure of the database into a refusal.
+    pub(crate) fn refuse(&self, error: &StoreError) -> Unavailable {
+        metrics::counter!("ratebus_database_errors_total").increment(1);
+        tracing::debug!(%error, "the database failed a request");
+        self.trouble.notify_one();
+        Unavailable
+    }
+}
+
+impl Backend {
+    /// Opens the database, migrates it if it may, and reads or makes the signing key.
+    pub(crate) async fn open(settings: &BackendSettings) -> Result<Self, Error> {
+        let store = Store::open(&settings.database).await?;
+        if settings.migrate {
+            let report = store.migrate().await?;
+            if !report.applied.is_empty() {
+                let (count, names) = (report.applied.len(), report.applied);
+                tracing::info!(count, ?names, "database migrated");
+            }
+        } else {
+            store.require_migrated().await?;
+        }
+        let tokens = Tokens::open(&settings.signing_key_file, settings.token_ttl)?;
+        Ok(Self { store, hasher: Hasher::new()?, tokens, min_password: settings.min_password })
+    }
+}

@@ -1,0 +1,74 @@
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use ratebus_sdk::{Error, ErrorKind};
+
+use super::StoreError;
+use crate::private;
+
+/// Where the database is: `sqlite://data/ratebus.db`, the path taken as it is written.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseUrl {
+    path: PathBuf,
+}
+
+impl DatabaseUrl {
+    /// The database's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '#', '\0']) => {
+                Ok(Self { path: path.into() })
+            }
+            // What was given may hold a password.
+            _ => Err("expected the URL of a SQLite file, such as \"sqlite://data/ratebus.db\"".to_owned()),
+        }
+    }
+}
+
+/// The file of an open database, recognised by its inode.
+pub(super) struct DatabaseFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl DatabaseFile {
+    /// Makes sure that there is a file which only its owner can use; SQLite gives its companions (`-wal`, `-shm`) the
+    /// same permissions.
+    pub(super) fn open(url: &DatabaseUrl) -> Result<Self, Error> {
+        let path = url.path().to_path_buf();
+        let cannot_open = |error| {
+            Error::new(ErrorKind::Connect, format!("cannot open the database {}", path.display())).because(error)
+        };
+        private::create_parent(&path).map_err(cannot_open)?;
+        let file = private::open_or_create(&path).map_err(cannot_open)?;
+        if let Some(problem) = private::exposure(&file, &path).map_err(cannot_open)? {
+            return Err(Error::new(ErrorKind::Config, problem));
+        }
+        let metadata = file.metadata().map_err(cannot_open)?;
+        Ok(Self { identity: (metadata.dev(), metadata.ino()), path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to the file that was opened. SQLite would go on with one that was removed, and
+    /// acknowledge what nobody will find again.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        match tokio::fs::metadata(&self.path).await {
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == self.identity => Ok(()),
+            _ => Err(StoreError::Replaced),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator},
+};
+
+use super::{Store, StoreError};
+use ratebus_sdk::{Error, ErrorKind};
+
+/// The migrations, in order. Forward only; one that was released is never changed.
+const SQLITE: &[(i64, &str, &str)] = &[
+    (1, "users", include_str!("../../../../migrations/sqlite/0001_users.sql")),
+    (2, "sessions", include_str!("../../../../migrations/sqlite/0002_sessions.sql")),
+    (3, "sessions_expires_at", include_str!("../../../../migrations/sqlite/0003_sessions_expires_at.sql")),
+    (4, "spreads", include_str!("../../../../migrations/sqlite/0004_spreads.sql")),
+    (5, "spread_audit", include_str!("../../../../migrations/sqlite/0005_spread_audit.sql")),
+    (6, "spread_audit_no_update", include_str!("../../../../migrations/sqlite/0006_spread_audit_no_update.sql")),
+    (7, "spread_audit_no_delete", include_str!("../../../../migrations/sqlite/0007_spread_audit_no_delete.sql")),
+];
+
+/// sqlx's own table of what was applied.
+const TABLE: &str = "_sqlx_migrations";
+
+/// What a run of the migrations did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationReport {
+    /// The migrations that were run now, in order: number and name.
+    pub applied: Vec<(i64, &'static str)>,
+    /// How many had been run before.
+    pub already: usize,
+}
+
+impl Store {
+    /// Runs the migrations that are pending, all or none.
+    ///
+    /// # Errors
+    /// `Config` if the database was migrated by a newer version or by other files of ours, `Connect` otherwise.
+    pub(crate) async fn migrate(&self) -> Result<MigrationReport, Error> {
+        self.try_migrate().await.map_err(to_error)
+    }
+
+    async fn try_migrate(&self) -> Result<MigrationReport, MigrateError> {
+        // Inside the write lock, so that two processes starting together do not both run them.
+        let mut tx = self.write().await.map_err(into_migrate_error)?;
+        tx.ensure_migrations_table(TABLE).await?;
+        let before = tx.list_applied_migrations(TABLE).await?;
+        migrator().run_direct(None, &mut *tx, false).await?;
+        tx.commit().await?;
+        let pending = |version: &i64| before.iter().all(|done| done.version != *version);
+        let applied = SQLITE.iter().map(|&(version, name, _)| (version, name)).filter(|(version, _)| pending(version));
+        Ok(MigrationReport { applied: applied.collect(), already: before.len() })
+    }
+
+    /// Fails unless every migration was run.
+    pub(crate) async fn require_migrated(&self) -> Result<(), Error> {
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM _sqlx_migrations");
+        let done = count.fetch_one(&self.readers).await.unwrap_or(0);
+        let pending = i64::try_from(SQLITE.len()).unwrap_or(i64::MAX) - done;
+        match pending {
+            0 => Ok(()),
+            1.. => Err(Error::new(
+                ErrorKind::Config,
+                format!("{pending} database migrations are pending; run `ratebus migrate`, or set `migrate = true`"),
+            )),
+            _ => Err(newer()),
+        }
+    }
+}
+
+fn migrator() -> Migrator {
+    let migration = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(SQLITE.iter().map(migration).collect())
+}
+
+fn into_migrate_error(error: StoreError) -> MigrateError {
+    match error {
+        StoreError::Sql(error) => error.into(),
+        other => MigrateError::Source(other.into()),
+    }
+}
+
+fn to_error(error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(_) => newer().because(error),
+        MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
+            Error::new(ErrorKind::Config, "the database was not migrated by this program").because(error)
+        }
+        error => Error::new(ErrorKind::Connect, "cannot migrate the database").because(error),
+    }
+}
+
+fn newer() -> Error {
+    Error::new(ErrorKind::Config, "the database was migrated by a newer version of ratebus")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every file of the folder is in the list, numbered without a hole.
+    #[test]
+    fn the_list_is_the_folder() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations/sqlite");
+        let mut files: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let listed: Vec<String> = SQLITE.iter().map(|(version, name, _)| format!("{version:04}_{name}.sql")).collect();
+        assert_eq!(files, listed);
+        assert!(SQLITE.iter().zip(1..).all(|((version, ..), expected)| *version == expected));
+    }
+}

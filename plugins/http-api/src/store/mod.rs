@@ -1,0 +1,109 @@
+//! The database: the only SQL of ratebus.
+//!
+//! Statements are portable where they can be: `$1 … $n` in order, no `RETURNING`, times as microseconds, ids and
+//! decimals as text. The truth about accounts and spreads is here; rates never are.
+
+mod file;
+mod migrations;
+mod sessions;
+mod spreads;
+mod users;
+
+use std::{sync::Arc, time::Duration};
+
+use ratebus_sdk::{Error, ErrorKind};
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+
+use file::DatabaseFile;
+pub(crate) use file::DatabaseUrl;
+pub use migrations::MigrationReport;
+pub(crate) use spreads::Actor;
+pub(crate) use users::{NewUser, Role, User};
+
+/// How long a request waits for a connection before it is told that the database is unavailable.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// How long a statement waits for another process's lock.
+const BUSY: Duration = Duration::from_secs(5);
+const READERS: u32 = 3;
+
+/// Why the database did not do what was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The file is no longer the one that was opened: what is written would be lost with it.
+    #[error("the database file was moved, removed or replaced")]
+    Replaced,
+    /// The database said no, or did not answer in time.
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// A row holds what no version of ratebus writes.
+    #[error("the database holds an invalid {0}")]
+    Corrupt(&'static str),
+}
+
+/// An open database. One connection writes, up to three read, so that readers never wait for a writer.
+pub(crate) struct Store {
+    file: DatabaseFile,
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// Held from the begin of a change of spreads until its publication, so that they go out in the order of commits.
+    spread_order: Arc<Mutex<()>>,
+}
+
+impl Store {
+    /// Opens the database, making file and folder if there are none.
+    ///
+    /// # Errors
+    /// `Config` if the file is open to others than its owner, `Connect` for all that may pass.
+    pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, Error> {
+        let file = DatabaseFile::open(url)?;
+        let options = SqliteConnectOptions::new()
+            .filename(file.path())
+            .journal_mode(SqliteJournalMode::Wal)
+            // An acknowledged spread survives a power loss; with NORMAL it may not.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let cannot_open = |error: sqlx::Error| {
+            Error::new(ErrorKind::Connect, format!("cannot open the database {}", file.path().display())).because(error)
+        };
+        let writer = pool(1).connect_with(options.clone()).await.map_err(cannot_open)?;
+        let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
+        Ok(Self { file, writer, readers, spread_order: Arc::default() })
+    }
+
+    /// Whether the database still answers, and is still the file that was opened.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT revision FROM spreads LIMIT 1").fetch_optional(self.read().await?).await?;
+        Ok(())
+    }
+
+    /// Waits for the connections in use and closes them all.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn read(&self) -> Result<&SqlitePool, StoreError> {
+        self.file.check().await?;
+        Ok(&self.readers)
+    }
+
+    /// A transaction that has the write lock from its start: a deferred one can fail at its first write.
+    ///
+    /// Cancel-safe: dropped before its commit it changes nothing.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.file.check().await?;
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}

@@ -1,0 +1,166 @@
+use std::time::Duration;
+
+use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp, Unit, decimal};
+use sqlx::{Sqlite, SqliteExecutor, Transaction};
+use tokio::{sync::OwnedMutexGuard, time::timeout};
+
+use super::{Store, StoreError};
+
+/// How long a change waits for those before it.
+const TURN: Duration = Duration::from_secs(2);
+
+/// Who changes a spread, for the audit log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) email: &'a str,
+    /// The request that asked for it.
+    pub(crate) request_id: Option<&'a str>,
+}
+
+/// The columns of a [`Spread`].
+type SpreadRow = (String, Option<String>, Option<String>, Option<String>, Option<String>, i64, String, i64);
+
+impl Store {
+    /// The latest revision of every scope that ever had a spread; removed ones have no rule.
+    pub(crate) async fn spreads(&self) -> Result<Vec<Spread>, StoreError> {
+        select(self.read().await?).await
+    }
+
+    /// Begins a change. Other changes wait until it is published or dropped.
+    ///
+    /// Cancel-safe: dropped before [`SpreadWriter::commit`] it changes nothing.
+    pub(crate) async fn write_spreads(&self) -> Result<SpreadWriter, StoreError> {
+        let order = self.spread_order.clone().lock_owned();
+        let order = timeout(TURN, order).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        Ok(SpreadWriter { tx: self.write().await?, order })
+    }
+}
+
+/// A change of spreads in one transaction.
+pub(crate) struct SpreadWriter {
+    tx: Transaction<'static, Sqlite>,
+    order: OwnedMutexGuard<()>,
+}
+
+impl SpreadWriter {
+    /// As [`Store::spreads`], at this moment.
+    pub(crate) async fn spreads(&mut self) -> Result<Vec<Spread>, StoreError> {
+        select(&mut *self.tx).await
+    }
+
+    /// Writes `new` and what it replaces into the audit log.
+    pub(crate) async fn put(&mut self, old: Option<&Spread>, new: &Spread, by: Actor<'_>) -> Result<(), StoreError> {
+        self.upsert(new).await?;
+        let text = |rule: Option<Rule>| rule.map(|rule| serde_json::to_string(&rule.markup())).transpose();
+        let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+        sqlx::query(
+            "INSERT INTO spread_audit \
+             (scope, revision, actor_id, actor_email, old_spread, new_spread, request_id, changed_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(new.scope.to_string())
+        .bind(revision_column(new)?)
+        .bind(by.id)
+        .bind(by.email)
+        .bind(text(old.and_then(|old| old.rule)).map_err(encode)?)
+        .bind(text(new.rule).map_err(encode)?)
+        .bind(by.request_id)
+        .bind(new.updated_at.micros())
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    async fn upsert(&mut self, spread: &Spread) -> Result<(), StoreError> {
+        let sides = spread.rule.map(|rule| rule.adjustments());
+        let unit = |adjustment: Adjustment| unit_column(adjustment.unit);
+        let value = |adjustment: Adjustment| adjustment.value.to_string();
+        sqlx::query(
+            "INSERT INTO spreads \
+             (scope, buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+             ON CONFLICT (scope) DO UPDATE SET buy_unit = excluded.buy_unit, buy_value = excluded.buy_value, \
+             sell_unit = excluded.sell_unit, sell_value = excluded.sell_value, revision = excluded.revision, \
+             updated_by = excluded.updated_by, updated_at = excluded.updated_at",
+        )
+        .bind(spread.scope.to_string())
+        .bind(sides.map(|sides| unit(sides.buy)))
+        .bind(sides.map(|sides| value(sides.buy)))
+        .bind(sides.map(|sides| unit(sides.sell)))
+        .bind(sides.map(|sides| value(sides.sell)))
+        .bind(revision_column(spread)?)
+        .bind(&spread.updated_by)
+        .bind(spread.updated_at.micros())
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Commits and then publishes, before the next change can begin.
+    ///
+    /// Both happen even if the caller goes away meanwhile: a change is never in the database and not on the bus.
+    pub(crate) async fn commit(self, publish: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+        let Self { tx, order } = self;
+        let committed = tokio::spawn(async move {
+            tx.commit().await?;
+            publish();
+            drop(order);
+            Ok(())
+        });
+        committed.await.unwrap_or(Err(StoreError::Sql(sqlx::Error::WorkerCrashed)))
+    }
+}
+
+async fn select(from: impl SqliteExecutor<'_>) -> Result<Vec<Spread>, StoreError> {
+    sqlx::query_as::<_, SpreadRow>(
+        "SELECT scope, buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at \
+         FROM spreads ORDER BY scope",
+    )
+    .fetch_all(from)
+    .await?
+    .into_iter()
+    .map(from_row)
+    .collect()
+}
+
+fn from_row(row: SpreadRow) -> Result<Spread, StoreError> {
+    let (scope, buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at) = row;
+    let corrupt = || StoreError::Corrupt("spread");
+    let rule = match (buy_unit.zip(buy_value), sell_unit.zip(sell_value)) {
+        (Some(buy), Some(sell)) => {
+            let adjustment = |(unit, value): (String, String)| {
+                let value = decimal::parse(&value).map_err(|_| corrupt())?;
+                Ok::<_, StoreError>(Adjustment { unit: parse_unit(&unit)?, value })
+            };
+            Some(Rule::from_adjustments(Sides { buy: adjustment(buy)?, sell: adjustment(sell)? }))
+        }
+        _ => None,
+    };
+    Ok(Spread {
+        scope: scope.parse::<Scope>().map_err(|_| corrupt())?,
+        rule,
+        revision: u64::try_from(revision).map_err(|_| corrupt())?,
+        updated_by,
+        updated_at: Timestamp::from_micros(updated_at),
+    })
+}
+
+fn unit_column(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Absolute => "absolute",
+        Unit::Percent => "percent",
+        Unit::Bps => "bps",
+    }
+}
+
+fn parse_unit(text: &str) -> Result<Unit, StoreError> {
+    [Unit::Absolute, Unit::Percent, Unit::Bps]
+        .into_iter()
+        .find(|&unit| unit_column(unit) == text)
+        .ok_or(StoreError::Corrupt("unit"))
+}
+
+fn revision_column(spread: &Spread) -> Result<i64, StoreError> {
+    i64::try_from(spread.revision).map_err(|_| StoreError::Corrupt("revision"))
+}

@@ -1,0 +1,106 @@
+use std::str::FromStr;
+
+use ratebus_model::Timestamp;
+
+use super::{Store, StoreError};
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Have an account.
+    User,
+    /// Set spreads.
+    Admin,
+}
+
+impl Role {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        match text {
+            "user" => Ok(Self::User),
+            "admin" => Ok(Self::Admin),
+            _ => Err(StoreError::Corrupt("role")),
+        }
+    }
+}
+
+/// An account. No `Debug`: it holds the password's hash.
+pub(crate) struct User {
+    pub(crate) id: String,
+    /// In its canonical form.
+    pub(crate) email: String,
+    pub(crate) role: Role,
+    pub(crate) disabled: bool,
+    /// A PHC string.
+    pub(crate) password_hash: String,
+}
+
+/// An account to be made.
+pub(crate) struct NewUser<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) email: &'a str,
+    pub(crate) first_name: &'a str,
+    pub(crate) last_name: &'a str,
+    pub(crate) role: Role,
+    pub(crate) password_hash: &'a str,
+    pub(crate) created_at: Timestamp,
+}
+
+/// The columns of a [`User`].
+pub(super) type UserRow = (String, String, String, bool, String);
+
+pub(super) fn from_row((id, email, role, disabled, password_hash): UserRow) -> Result<User, StoreError> {
+    Ok(User { id, email, role: role.parse()?, disabled, password_hash })
+}
+
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+impl Store {
+    /// Makes an account. `false`: the address has one already. The constraint decides, not a look before.
+    pub(crate) async fn insert_user(&self, user: &NewUser<'_>) -> Result<bool, StoreError> {
+        let mut tx = self.write().await?;
+        let inserted = sqlx::query(
+            "INSERT INTO users (id, email, first_name, last_name, role, password_hash, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(user.id)
+        .bind(user.email)
+        .bind(user.first_name)
+        .bind(user.last_name)
+        .bind(user.role.as_str())
+        .bind(user.password_hash)
+        .bind(user.created_at.micros())
+        .execute(&mut *tx)
+        .await;
+        match inserted {
+            Ok(_) => {
+                tx.commit().await?;
+                Ok(true)
+            }
+            Err(error) if is_taken(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The account of an address in its canonical form.
+    pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
+        sqlx::query_as::<_, UserRow>("SELECT id, email, role, disabled, password_hash FROM users WHERE email = $1")
+            .bind(email)
+            .fetch_optional(self.read().await?)
+            .await?
+            .map(from_row)
+            .transpose()
+    }
+}
