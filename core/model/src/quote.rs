@@ -65,6 +65,16 @@ pub enum Withheld {
     InvalidSpread,
 }
 
+impl Withheld {
+    /// The reason as a metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSpread => "no_spread",
+            Self::InvalidSpread => "invalid_spread",
+        }
+    }
+}
+
 /// Which rule made a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RuleRef {

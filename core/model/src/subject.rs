@@ -74,6 +74,26 @@ fn is_token(text: &str) -> bool {
 pub struct Pattern(Arc<str>);
 
 impl Pattern {
+    /// `rates.>`: what every source says of every pair.
+    pub fn rates() -> Self {
+        Self("rates.>".into())
+    }
+
+    /// `pairs.>`: the pairs of every source.
+    pub fn pairs() -> Self {
+        Self("pairs.>".into())
+    }
+
+    /// `quotes.>`: what customers see, of every pair.
+    pub fn quotes() -> Self {
+        Self("quotes.>".into())
+    }
+
+    /// `spreads.>`: every scope's spread.
+    pub fn spreads() -> Self {
+        Self("spreads.>".into())
+    }
+
     /// The whole text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -47,7 +47,7 @@ proptest! {
 }
 
 #[test]
-fn well_known_subjects_are_valid_subjects() {
+fn well_known_subjects_and_patterns_are_valid() {
     let (pair, source) = ("1INCH_USD".parse().unwrap(), "acme-2".parse().unwrap());
     for (subject, text) in [
         (Subject::rate(source, pair), "rates.acme-2.1INCH_USD"),
@@ -58,6 +58,9 @@ fn well_known_subjects_are_valid_subjects() {
     ] {
         assert_eq!(subject.as_str(), text);
         assert_eq!(text.parse::<Subject>(), Ok(subject));
+    }
+    for pattern in [Pattern::rates(), Pattern::pairs(), Pattern::quotes(), Pattern::spreads()] {
+        assert_eq!(pattern.as_str().parse::<Pattern>(), Ok(pattern));
     }
 }
 

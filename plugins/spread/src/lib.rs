@@ -1,1 +1,115 @@
-//! Rates and spreads in, quotes out.
+//! Rates and spreads in, quotes out: the processor `sink/spread`.
+//!
+//! For each pair it picks the source, adds the spread that holds, and publishes the result as `quotes.<PAIR>`: at once
+//! when a rate or a spread changes, and when a quote becomes stale or dead because nothing came. The decisions are made
+//! in [`desk`], which knows neither tasks nor clocks.
+
+mod config;
+mod desk;
+mod readiness;
+
+use std::{future, time::Instant};
+
+use async_trait::async_trait;
+use metrics::{counter, histogram};
+use ratebus_sdk::{
+    ConfigError, Context, Env, Error, Factory, Inbox, Interest, Sink,
+    model::{Message, Pattern, Payload},
+};
+use tokio::{select, time::sleep_until};
+
+use crate::{
+    config::Config,
+    desk::{Desk, Publication, Settings},
+    readiness::Readiness,
+};
+
+/// Turns rates and spreads into quotes.
+pub struct SpreadPlugin {
+    settings: Settings,
+}
+
+impl Factory for SpreadPlugin {
+    type Config = Config;
+
+    const TYPE: &'static str = "sink/spread";
+
+    fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
+        let default = config.default.as_ref().map(config::default_rule).transpose()?;
+        Ok(Self { settings: Settings { default, pairs: env.pairs.clone(), reference: env.compat.reference } })
+    }
+}
+
+#[async_trait]
+impl Sink for SpreadPlugin {
+    fn interests(&self) -> Vec<Interest> {
+        vec![Interest::latest(Pattern::rates()), Interest::latest(Pattern::spreads())]
+    }
+
+    async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
+        let mut desk = Desk::new(self.settings, ctx.epoch());
+        let mut readiness = Readiness::new(ctx.health().clone());
+        // The inbox takes turns; no rate may be priced before the spreads that are already known.
+        for message in ctx.last_values(&Pattern::spreads()) {
+            take(&mut desk, &message, &ctx);
+        }
+        loop {
+            readiness.update(&desk, ctx.clock().now());
+            let wake = [desk.wake_at(), readiness.wake_at()].into_iter().flatten().min();
+            let publications = select! {
+                biased;
+                () = ctx.cancelled() => return Ok(()),
+                () = at(wake) => desk.wake(ctx.clock().arrival()),
+                message = inbox.recv() => match message {
+                    Some(message) => take(&mut desk, &message, &ctx),
+                    None => return Ok(()),
+                },
+            };
+            for publication in publications {
+                publish(&ctx, publication);
+            }
+        }
+    }
+}
+
+/// Resolves at `wake`, or never. Cancel-safe.
+async fn at(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake.into()).await,
+        None => future::pending().await,
+    }
+}
+
+/// Shows a message to the desk. What is not for it is counted.
+fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
+    let now = ctx.clock().arrival();
+    match &message.payload {
+        Payload::Rate(rate) => match desk.rate(message, rate, now) {
+            Ok(publication) => publication.into_iter().collect(),
+            Err(reason) => {
+                counter!("ratebus_rates_dropped_total", "reason" => reason.as_str()).increment(1);
+                tracing::debug!(subject = %message.subject, reason = reason.as_str(), "rate dropped");
+                Vec::new()
+            }
+        },
+        Payload::Spread(spread) => desk.spread(message, spread, now),
+        _ => Vec::new(),
+    }
+}
+
+fn publish(ctx: &Context, Publication { subject, quote, news }: Publication) {
+    if let Some(news) = news {
+        counter!("ratebus_quotes_total").increment(1);
+        if let Err(reason) = quote.customer {
+            counter!("ratebus_quotes_withheld_total", "reason" => reason.as_str()).increment(1);
+        }
+        if news.price {
+            // Seconds on a clock, not money.
+            let waited = quote.recv_time.age_at(quote.published_time).as_secs_f64();
+            histogram!("ratebus_tick_to_quote_seconds").record(waited);
+        }
+    }
+    if let Err(error) = ctx.try_publish(&subject, quote) {
+        tracing::debug!(%subject, %error, "quote not delivered to everybody");
+    }
+}

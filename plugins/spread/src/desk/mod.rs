@@ -1,0 +1,173 @@
+//! Where rates become quotes. No tasks and no clock of its own: every moment comes in as an argument.
+
+mod order;
+mod quoter;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use ratebus_sdk::{
+    CompatReference, PairSettings,
+    model::{Arrival, Epoch, Message, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject},
+};
+
+use self::quoter::Quoter;
+
+/// What the config says of pricing.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The rule for pairs without a stored spread.
+    pub(crate) default: Option<Rule>,
+    /// The `[pairs.*]` tables.
+    pub(crate) pairs: Arc<BTreeMap<Pair, PairSettings>>,
+    /// What the spread is added to.
+    pub(crate) reference: CompatReference,
+}
+
+/// A quote to be published.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) subject: Subject,
+    pub(crate) quote: Arc<Quote>,
+    /// What is new about it; `None` if the feed only vouched again for the version published before.
+    pub(crate) news: Option<News>,
+}
+
+/// What a new version of a quote brings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct News {
+    /// The source it is made from sent another price.
+    pub(crate) price: bool,
+    /// It became fresh, stale or dead.
+    pub(crate) status: bool,
+}
+
+/// Why a rate was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// Its pair or source is not the one its subject names.
+    Mislabelled,
+    /// The config lists the pair's sources, and this is none of them.
+    SourceNotAllowed,
+    /// Its bid is above its ask.
+    Crossed,
+    /// One as new or newer was seen.
+    NotNewer,
+    /// Its publisher was followed by another.
+    LeftEpoch,
+}
+
+impl Dropped {
+    /// The reason as a metric label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mislabelled => "mislabelled",
+            Self::SourceNotAllowed => "source_not_allowed",
+            Self::Crossed => "crossed",
+            Self::NotNewer => "not_newer",
+            Self::LeftEpoch => "left_epoch",
+        }
+    }
+}
+
+/// All pairs, their rates and the spreads.
+pub(crate) struct Desk {
+    pairs: Arc<BTreeMap<Pair, PairSettings>>,
+    reference: CompatReference,
+    epoch: Epoch,
+    spreads: SpreadTable,
+    quoters: BTreeMap<Pair, Quoter>,
+    /// No quote changes its status by itself before this. It may be too early, since rates that are confirmed move the
+    /// moment on; never too late.
+    wake_at: Option<Instant>,
+    status_changes: u64,
+}
+
+impl Desk {
+    /// A desk without rates, whose quotes are of `epoch`.
+    pub(crate) fn new(settings: Settings, epoch: Epoch) -> Self {
+        let Settings { default, pairs, reference } = settings;
+        let spreads = SpreadTable::new(default);
+        Self { pairs, reference, epoch, spreads, quoters: BTreeMap::new(), wake_at: None, status_changes: 0 }
+    }
+
+    /// Takes a rate. Answers with the quote to be published, if it makes a difference.
+    pub(crate) fn rate(
+        &mut self,
+        message: &Message,
+        rate: &Arc<Rate>,
+        now: Arrival,
+    ) -> Result<Option<Publication>, Dropped> {
+        if message.subject != Subject::rate(rate.source, rate.pair) {
+            return Err(Dropped::Mislabelled);
+        }
+        if rate.value.bid() > rate.value.ask() {
+            return Err(Dropped::Crossed);
+        }
+        let settings = self.pairs.get(&rate.pair);
+        if settings.is_some_and(|pair| !pair.sources.is_empty() && !pair.sources.contains(&rate.source)) {
+            return Err(Dropped::SourceNotAllowed);
+        }
+        let new = || Quoter::new(rate.pair, settings.cloned().unwrap_or_default(), self.reference, self.epoch);
+        let quoter = self.quoters.entry(rate.pair).or_insert_with(new);
+        quoter.hear(rate, message.version)?;
+        Ok(self.quote(rate.pair, now))
+    }
+
+    /// Takes a spread. Answers with the quotes it changes.
+    pub(crate) fn spread(&mut self, message: &Message, spread: &Spread, now: Arrival) -> Vec<Publication> {
+        if message.subject != Subject::spread(spread.scope) {
+            tracing::warn!(subject = %message.subject, scope = %spread.scope, "spread dropped: its subject names another scope");
+            return Vec::new();
+        }
+        if !self.spreads.apply(spread.clone()) {
+            return Vec::new();
+        }
+        match spread.scope {
+            Scope::Pair(pair) => self.quote(pair, now).into_iter().collect(),
+            Scope::All => self.quote_all(now),
+        }
+    }
+
+    /// When [`Desk::wake`] should be called if nothing happens before.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    /// Answers with the quotes that have become stale or dead, or whose source has given way to another.
+    pub(crate) fn wake(&mut self, now: Arrival) -> Vec<Publication> {
+        if self.wake_at.is_none_or(|wake_at| now.at < wake_at) {
+            return Vec::new();
+        }
+        self.wake_at = None;
+        self.quote_all(now)
+    }
+
+    /// How many pairs are fresh, and which are not, in order.
+    pub(crate) fn by_freshness(&self) -> (usize, Vec<Pair>) {
+        let fresh = |quoter: &Quoter| quoter.status() == Some(Status::Fresh);
+        let others: Vec<Pair> =
+            self.quoters.iter().filter(|(_, quoter)| !fresh(quoter)).map(|(&pair, _)| pair).collect();
+        (self.quoters.len() - others.len(), others)
+    }
+
+    /// Grows whenever what [`Desk::by_freshness`] answers may have changed.
+    pub(crate) fn status_changes(&self) -> u64 {
+        self.status_changes
+    }
+
+    fn quote_all(&mut self, now: Arrival) -> Vec<Publication> {
+        let pairs: Vec<Pair> = self.quoters.keys().copied().collect();
+        pairs.into_iter().filter_map(|pair| self.quote(pair, now)).collect()
+    }
+
+    fn quote(&mut self, pair: Pair, now: Arrival) -> Option<Publication> {
+        let quoter = self.quoters.get_mut(&pair)?;
+        let publication = quoter.quote(self.spreads.effective(pair), now);
+        self.wake_at = [self.wake_at, quoter.changes_at(now.at)].into_iter().flatten().min();
+        let news = publication.as_ref().and_then(|publication| publication.news);
+        self.status_changes += u64::from(news.is_some_and(|news| news.status));
+        publication
+    }
+}
