@@ -24,12 +24,15 @@ use crate::{
     readiness::Readiness,
 };
 
+/// The version of this plugin.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Turns rates and spreads into quotes.
-pub struct SpreadPlugin {
+pub struct Spread {
     settings: Settings,
 }
 
-impl Factory for SpreadPlugin {
+impl Factory for Spread {
     type Config = Config;
 
     const TYPE: &'static str = "sink/spread";
@@ -41,7 +44,7 @@ impl Factory for SpreadPlugin {
 }
 
 #[async_trait]
-impl Sink for SpreadPlugin {
+impl Sink for Spread {
     fn interests(&self) -> Vec<Interest> {
         vec![Interest::latest(Pattern::rates()), Interest::latest(Pattern::spreads())]
     }
