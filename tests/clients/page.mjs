@@ -6,6 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { chromium } from 'playwright-core';
 
@@ -28,7 +29,7 @@ const complaints = [];
 const PROVOKED = /status of (412|422)|ERR_INTERNET_DISCONNECTED/;
 
 const browser = await chromium.launch({
-  executablePath: options.chromium ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync),
+  executablePath: options.chromium ?? installedBrowser(),
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync'],
 });
@@ -72,6 +73,12 @@ try {
   process.exitCode = 1;
 } finally {
   await browser.close();
+}
+
+function installedBrowser() {
+  const names = ['chromium', 'chromium-browser', 'google-chrome'];
+  const found = names.flatMap((name) => process.env.PATH.split(delimiter).map((folder) => join(folder, name))).find(existsSync);
+  return found ?? assert.fail('no Chromium found: tests/run installs it');
 }
 
 function enter(name) {
