@@ -12,7 +12,6 @@ export class RateTable {
   #connected = false;
 
   constructor(table, empty) {
-    this.table = table;
     this.body = table.tBodies[0];
     this.empty = empty;
   }
@@ -48,7 +47,6 @@ export class RateTable {
   setConnected(connected) {
     if (connected === this.#connected) return;
     this.#connected = connected;
-    this.table.dataset.connected = connected;
     for (const row of this.#rows.values()) this.#render(row);
   }
 
