@@ -36,7 +36,8 @@ pub struct KrakenConfig {
     /// How long a rate is shown without a word from the feed.
     #[serde(default = "default_dead_after", with = "duration")]
     pub dead_after: Duration,
-    /// How long a connection may be silent before it is made anew. Kraken sends a heartbeat every second.
+    /// How long the exchange may leave us without a word: without data and heartbeats (it sends one every second) the
+    /// connection is made anew, without an acknowledgement a subscription is asked for again.
     #[serde(default = "default_stall_after", with = "duration")]
     pub stall_after: Duration,
     /// The furthest a price may move in one tick, in percent of the last good one; 0 lets everything pass.
@@ -136,8 +137,8 @@ impl KrakenConfig {
         })
     }
 
-    /// Whether the endpoint can be used, and whether with TLS.
-    pub(crate) fn secure(&self) -> Result<bool, ConfigError> {
+    /// Whether the endpoint may be used.
+    pub(crate) fn check_endpoint(&self) -> Result<(), ConfigError> {
         let problem = |message: &str| Err(ConfigError::new("endpoint", message));
         let Ok(uri) = self.endpoint.parse::<Uri>() else {
             return problem("not an address such as wss://ws.kraken.com/v2");
@@ -147,8 +148,8 @@ impl KrakenConfig {
             return problem("must not hold a user name or password: nobody logs in to market data");
         }
         match uri.scheme_str() {
-            Some("wss") => Ok(true),
-            Some("ws") if self.allow_insecure || is_loopback(host) => Ok(false),
+            Some("wss") => Ok(()),
+            Some("ws") if self.allow_insecure || is_loopback(host) => Ok(()),
             Some("ws") => problem("ws:// is not protected; use wss://, or set allow_insecure = true"),
             _ => problem("must start with wss://"),
         }
@@ -178,7 +179,7 @@ mod tests {
         let symbols = config.symbols().unwrap();
         let texts: Vec<_> = symbols.iter().map(|(pair, symbol)| format!("{pair} {symbol}")).collect();
         assert_eq!(texts, ["BTC_USD BTC/USD", "AAPLX_USD AAPLx/USD"]);
-        assert_eq!(config.secure(), Ok(true));
+        assert_eq!(config.check_endpoint(), Ok(()));
         assert_eq!(config.limits().unwrap().freshness, Limits::STREAM);
     }
 
@@ -201,18 +202,18 @@ mod tests {
 
     #[test]
     fn an_open_connection_needs_loopback_or_consent() {
-        let secure = |endpoint: &str, allow_insecure| {
+        let check = |endpoint: &str, allow_insecure| {
             KrakenConfig { endpoint: endpoint.to_owned(), allow_insecure, ..config(r#"{"pairs":["BTC_USD"]}"#) }
-                .secure()
+                .check_endpoint()
         };
         for local in ["ws://127.0.0.1:9/v2", "ws://[::1]:9/v2", "ws://localhost/v2"] {
-            assert_eq!(secure(local, false), Ok(false), "{local}");
+            assert_eq!(check(local, false), Ok(()), "{local}");
         }
-        assert_eq!(secure("ws://example.com/v2", true), Ok(false));
+        assert_eq!(check("ws://example.com/v2", true), Ok(()));
         let refused =
             ["ws://example.com/v2", "ws://127.0.0.1.example.com", "https://a", "wss://u:p@a/v2", "a b", "wss:///v2"];
         for endpoint in refused {
-            assert!(secure(endpoint, false).is_err(), "{endpoint}");
+            assert!(check(endpoint, false).is_err(), "{endpoint}");
         }
     }
 

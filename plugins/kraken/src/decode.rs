@@ -111,23 +111,23 @@ impl Decode for Decoder {
             return Ok(());
         }
         let frame: Frame<'f> = object(frame)?;
-        match (&frame.channel, &frame.method, &frame.complaint) {
+        let event = match (&frame.channel, &frame.method, &frame.complaint) {
             (Some(Text(channel)), ..) => match &**channel {
-                "ticker" => self.ticker(&frame, events),
-                "heartbeat" => one(events, FeedEvent::Heartbeat),
-                "status" => self.status(&frame, events),
-                _ => one(events, FeedEvent::Unused("channel")),
+                "ticker" => return self.ticker(&frame, events),
+                "status" => return self.status(&frame, events),
+                "heartbeat" => FeedEvent::Heartbeat,
+                _ => FeedEvent::Unused("channel"),
             },
             (None, Some(Text(method)), _) => match &**method {
-                "subscribe" => subscription(frame, events),
-                "pong" => one(events, FeedEvent::Pong),
-                _ => one(events, FeedEvent::Unused("method")),
+                "subscribe" => subscription(frame)?,
+                "pong" => FeedEvent::Pong,
+                _ => FeedEvent::Unused("method"),
             },
-            (None, None, Some(Text(complaint))) if complaint.contains("Exceeded msg rate") => {
-                one(events, FeedEvent::Throttled)
-            }
-            _ => one(events, FeedEvent::Unused("other")),
-        }
+            (None, None, Some(Text(complaint))) if complaint.contains("Exceeded msg rate") => FeedEvent::Throttled,
+            _ => FeedEvent::Unused("other"),
+        };
+        events.push(event);
+        Ok(())
     }
 }
 
@@ -171,11 +171,6 @@ impl Decoder {
     }
 }
 
-fn one<'f>(events: &mut Vec<FeedEvent<'f>>, event: FeedEvent<'f>) -> Result<(), DecodeError> {
-    events.push(event);
-    Ok(())
-}
-
 /// Serde would also read a struct from an array, its fields by position; Kraken's older API sends arrays.
 fn object<'f, T: Deserialize<'f>>(text: &'f str) -> Result<T, DecodeError> {
     if !text.trim_start().starts_with('{') {
@@ -204,25 +199,26 @@ fn market(system: &str) -> Market {
     }
 }
 
-fn subscription<'f>(frame: Frame<'f>, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {
+/// An answer to `subscribe`. A refusal does not name its channel; the ticker is the only one asked for.
+fn subscription(frame: Frame<'_>) -> Result<FeedEvent<'_>, DecodeError> {
     let request = frame.req_id.and_then(|id| id.get().parse().ok());
     if frame.success == Some(true) {
         let result = frame.result.ok_or_else(|| DecodeError("a success without a result".to_owned()))?;
-        let acknowledged: Acknowledged<'f> = object(result.get())?;
-        return match acknowledged.symbol {
-            Some(Text(symbol)) if acknowledged.channel == "ticker" => {
-                one(events, FeedEvent::Subscribed { request, symbol })
-            }
-            _ => one(events, FeedEvent::Unused("ack")),
-        };
+        let acknowledged: Acknowledged<'_> = object(result.get())?;
+        return Ok(match acknowledged.symbol {
+            Some(Text(symbol)) if acknowledged.channel == "ticker" => FeedEvent::Subscribed { request, symbol },
+            _ => FeedEvent::Unused("ack"),
+        });
     }
-    let symbol = frame.symbol.map(|Text(symbol)| symbol);
     let reason = frame.error.map_or(Cow::Borrowed("no reason given"), |Text(error)| error);
-    if let Some(symbol) = symbol.as_ref().filter(|_| reason == "Already subscribed") {
-        return one(events, FeedEvent::Subscribed { request, symbol: symbol.clone() });
-    }
-    // The symbol is unknown or no symbol at all: neither gets better by asking again.
-    let permanent = ["Currency pair not supported", "Currency pair not in ISO 4217"];
-    let permanent = permanent.iter().any(|start| reason.starts_with(start));
-    one(events, FeedEvent::Refused { request, symbol, reason, permanent })
+    Ok(match frame.symbol.map(|Text(symbol)| symbol) {
+        Some(symbol) if reason == "Already subscribed" => FeedEvent::Subscribed { request, symbol },
+        symbol => {
+            let permanent = HOPELESS.iter().any(|start| reason.starts_with(start));
+            FeedEvent::Refused { request, symbol, reason, permanent }
+        }
+    })
 }
+
+/// How refusals begin that do not get better by asking again: an unknown symbol, and what is no symbol.
+const HOPELESS: [&str; 2] = ["Currency pair not supported", "Currency pair not in ISO 4217"];

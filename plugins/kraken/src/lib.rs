@@ -7,8 +7,17 @@
 //! Facts about the protocol come from Kraken's documentation of its WebSocket API v2 and from recorded sessions.
 
 mod config;
+mod connection;
 mod decode;
+mod ending;
 mod maintenance;
+mod meter;
+mod pace;
+mod session;
+mod source;
+mod subscription;
+mod tls;
 
 pub use config::KrakenConfig;
 pub use decode::DECODER;
+pub use source::Kraken;

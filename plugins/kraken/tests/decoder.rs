@@ -1,4 +1,5 @@
 //! The decoder against recorded frames, against garbage, and against what a frame may become on its way.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what fails must fail the test")]
 
 use std::{fs, path::Path};
 
@@ -180,7 +181,7 @@ fn garbage_is_an_error_and_nothing_else() {
         "[".repeat(1_000_000),
     ];
     for frame in &corpus {
-        assert!(decode(frame).is_err(), "{:.80}", frame);
+        assert!(decode(frame).is_err(), "{frame:.80}");
     }
     // Depth where nothing is read costs nothing.
     let unused = format!(r#"{{"channel":"ticker","data":[],"new":{}}}"#, deep("[", "]"));

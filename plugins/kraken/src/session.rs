@@ -1,0 +1,222 @@
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
+
+use ratebus_model::{Arrival, PairState};
+use ratebus_sdk::feed::{Decode, FeedEvent};
+use serde_json::json;
+use tokio::{
+    pin, select,
+    time::{Instant as TokioInstant, sleep_until},
+};
+
+use crate::{
+    connection::{Connection, Frame},
+    ending::Ending,
+    source::Feed,
+    subscription::Subscriptions,
+};
+
+/// One connection from its handshake to its end: asks for the pairs, takes what comes, and watches for silence.
+pub(crate) struct Session<'s> {
+    feed: &'s mut Feed,
+    connection: Connection,
+    subscriptions: Subscriptions,
+    started: Instant,
+    /// When anything at all was last heard as text, pongs included.
+    answered_at: Instant,
+    /// When the feed itself was last heard: data, heartbeats, acknowledgements.
+    fed_at: Instant,
+    /// When it was first.
+    fed_since: Option<Instant>,
+    pinged_at: Instant,
+    pings: u64,
+    /// Whether the pairs have had their time to arrive, so that missing ones are named.
+    settled: bool,
+}
+
+impl<'s> Session<'s> {
+    /// Kraken drops a socket after about a minute without traffic, and sends no heartbeat before a subscription.
+    const PING_EVERY: Duration = Duration::from_secs(20);
+    /// Without any answer, or any acknowledgement while one is due, a connection that never worked is given up.
+    const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+    pub(crate) fn new(feed: &'s mut Feed, connection: Connection) -> Self {
+        let now = feed.ctx.clock().now();
+        let subscriptions = Subscriptions::new(feed.wanted(), feed.stall_after, now);
+        Self {
+            feed,
+            connection,
+            subscriptions,
+            started: now,
+            answered_at: now,
+            fed_at: now,
+            fed_since: None,
+            pinged_at: now,
+            pings: 0,
+            settled: false,
+        }
+    }
+
+    /// Runs until the connection ends. Also answers for how long there was data.
+    pub(crate) async fn run(mut self) -> (Ending, Duration) {
+        let _connected = self.feed.meter.connected();
+        let Err(ending) = self.serve().await;
+        let healthy = self.fed_since.map_or(Duration::ZERO, |since| self.fed_at.saturating_duration_since(since));
+        (ending, healthy)
+    }
+
+    async fn serve(&mut self) -> Result<Infallible, Ending> {
+        let timer = sleep_until(self.started.into());
+        pin!(timer);
+        loop {
+            select! {
+                frame = self.connection.receive() => self.take(&frame?)?,
+                () = timer.as_mut() => {
+                    self.look().await?;
+                    timer.as_mut().reset(self.wake_at());
+                }
+            }
+            // What was heard puts most deadlines off, which the next look finds out; a nearer one must not wait.
+            let wake_at = self.wake_at();
+            if wake_at < timer.deadline() {
+                timer.as_mut().reset(wake_at);
+            }
+        }
+    }
+
+    /// The next moment at which silence means something.
+    fn wake_at(&self) -> TokioInstant {
+        let mut next = self.silent_until();
+        if let Some(due) = self.subscriptions.due() {
+            next = next.min(due);
+        }
+        if !self.subscriptions.any_acknowledged() {
+            next = next.min(self.pinged_at + Self::PING_EVERY);
+        }
+        if !self.settled {
+            next = next.min(self.started + self.feed.stall_after);
+        }
+        next.into()
+    }
+
+    /// Once anything is subscribed there is a heartbeat every second. Until then only our own questions are answered.
+    fn silent_until(&self) -> Instant {
+        if self.subscriptions.any_acknowledged() {
+            self.fed_at + self.feed.stall_after
+        } else if self.subscriptions.due().is_some() {
+            self.started + Self::ANSWER_WITHIN
+        } else {
+            self.answered_at + Self::ANSWER_WITHIN
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Ending> {
+        let now = self.feed.ctx.clock().now();
+        if now >= self.silent_until() {
+            let fed = self.subscriptions.any_acknowledged();
+            return Err(Ending::Stalled(if fed { "sends neither data nor heartbeats" } else { "does not answer" }));
+        }
+        for request in self.subscriptions.requests(now) {
+            self.connection.send(request).await?;
+        }
+        if !self.subscriptions.any_acknowledged() && now >= self.pinged_at + Self::PING_EVERY {
+            self.pings += 1;
+            self.pinged_at = now;
+            self.connection.send(json!({"method": "ping", "req_id": self.pings}).to_string()).await?;
+        }
+        if !self.settled && now >= self.started + self.feed.stall_after {
+            self.settled = true;
+            self.feed.report(true);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, frame: &Frame) -> Result<(), Ending> {
+        let arrival = self.feed.ctx.clock().arrival();
+        let Frame::Text(text) = frame else {
+            self.feed.meter.frame("binary");
+            return Ok(());
+        };
+        self.answered_at = arrival.at;
+        let mut events = Vec::new();
+        if let Err(error) = self.feed.decoder.decode(text, &mut events) {
+            self.feed.meter.frame("malformed");
+            self.feed.log_malformed(text, &error, arrival.at);
+        }
+        for event in events {
+            self.heed(event, arrival)?;
+        }
+        Ok(())
+    }
+
+    fn heed(&mut self, event: FeedEvent<'_>, arrival: Arrival) -> Result<(), Ending> {
+        self.feed.meter.frame(kind(&event));
+        match event {
+            FeedEvent::Tick(tick) => {
+                self.fed(arrival);
+                let first = self.feed.book.rate(tick.pair).is_none();
+                self.feed.book.tick(&tick, arrival);
+                if first {
+                    self.feed.report(self.settled);
+                }
+            }
+            FeedEvent::Heartbeat => {
+                self.fed(arrival);
+                self.feed.book.heartbeat(arrival);
+            }
+            FeedEvent::Market(market) => self.feed.market(market),
+            FeedEvent::Subscribed { symbol, .. } => {
+                self.fed(arrival);
+                if let Some(pair) = self.subscriptions.acknowledged(&symbol) {
+                    self.feed.book.set_state(pair, PairState::Subscribed);
+                    self.feed.report(self.settled);
+                }
+            }
+            FeedEvent::Refused { request, symbol, reason, permanent } => {
+                self.refused(request, symbol.as_deref().unwrap_or("(none)"), &reason, permanent);
+            }
+            FeedEvent::Throttled => {
+                tracing::warn!("the exchange says that we send too many messages; asking for the rest later");
+                self.subscriptions.throttled(arrival.at);
+            }
+            FeedEvent::Reconnect => return Err(Ending::Asked),
+            FeedEvent::Pong | FeedEvent::Unused(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The feed itself has spoken.
+    fn fed(&mut self, arrival: Arrival) {
+        self.fed_at = arrival.at;
+        self.fed_since.get_or_insert(arrival.at);
+    }
+
+    /// One pair's refusal is its own: all others go on. What is not for good is asked for again in time.
+    fn refused(&mut self, request: Option<u64>, symbol: &str, reason: &str, permanent: bool) {
+        if !permanent {
+            tracing::warn!(symbol, reason, "the exchange refused a subscription for now; asking again later");
+            return;
+        }
+        if let Some(pair) = self.subscriptions.refused(symbol, request) {
+            tracing::error!(%pair, symbol, reason, "the exchange refused a subscription for good");
+            self.feed.book.set_state(pair, PairState::Refused(reason.to_owned()));
+            self.feed.report(self.settled);
+        }
+    }
+}
+
+/// What an event is, as a metric label.
+fn kind(event: &FeedEvent<'_>) -> &'static str {
+    match event {
+        FeedEvent::Tick(_) => "tick",
+        FeedEvent::Heartbeat => "heartbeat",
+        FeedEvent::Market(_) => "status",
+        FeedEvent::Subscribed { .. } => "subscribed",
+        FeedEvent::Refused { .. } => "refused",
+        FeedEvent::Throttled => "throttled",
+        FeedEvent::Reconnect => "reconnect",
+        FeedEvent::Pong => "pong",
+        FeedEvent::Unused(what) => what,
+    }
+}

@@ -1,0 +1,179 @@
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use ratebus_model::{FoldLimits, Market, Pair, PairState};
+use ratebus_sdk::{
+    ConfigError, Context, Env, Error, Factory, HealthState, Source,
+    feed::{DecodeError, RateBook},
+};
+use tokio::time::sleep;
+
+use crate::{KrakenConfig, connection::Endpoint, decode::Decoder, meter::Meter, pace::Pace, session::Session, tls};
+
+/// Kraken's ticker: `use = "source/kraken"`.
+pub struct Kraken {
+    endpoint: Endpoint,
+    symbols: Vec<(Pair, String)>,
+    limits: FoldLimits,
+    stall_after: Duration,
+}
+
+impl Factory for Kraken {
+    type Config = KrakenConfig;
+
+    const TYPE: &'static str = "source/kraken";
+
+    fn build(config: KrakenConfig, _env: &Env) -> Result<Self, ConfigError> {
+        let mut error = ConfigError::default();
+        error.take(config.check_endpoint());
+        let symbols = error.take(config.symbols()).unwrap_or_default();
+        let limits = error.take(config.limits());
+        let tls = error.take(tls::client_config(config.ca_file.as_deref()));
+        let (Some(limits), Some(tls)) = (limits, tls) else { return Err(error) };
+        let endpoint = Endpoint { url: config.endpoint, tls };
+        error.or(Self { endpoint, symbols, limits, stall_after: config.stall_after })
+    }
+}
+
+#[async_trait]
+impl Source for Kraken {
+    /// Never fails: whatever happens to a connection, another one is made.
+    async fn run(self: Box<Self>, ctx: Context) -> Result<(), Error> {
+        let stop = ctx.cancel_token().clone();
+        let mut feed = Feed::new(ctx, &self.symbols, self.limits, self.stall_after);
+        // Boxed, because the handshake's buffers make it a large one.
+        stop.run_until_cancelled(Box::pin(feed.stay_connected(&self.endpoint))).await;
+        Ok(())
+    }
+}
+
+/// What outlives a connection: the rates with their sequences, the counters, and the health.
+pub(crate) struct Feed {
+    pub(crate) ctx: Context,
+    pub(crate) book: RateBook,
+    pub(crate) decoder: Decoder,
+    pub(crate) meter: Meter,
+    pub(crate) stall_after: Duration,
+    symbols: Vec<(Pair, String)>,
+    market: Market,
+    malformed_logged_at: Option<Instant>,
+}
+
+impl Feed {
+    /// How long malformed frames stay out of the log after a warning about one.
+    const QUIET: Duration = Duration::from_mins(1);
+    /// How many missing pairs are named in the health before the rest is a number.
+    const NAMED: usize = 5;
+
+    fn new(ctx: Context, symbols: &[(Pair, String)], limits: FoldLimits, stall_after: Duration) -> Self {
+        let pairs: Vec<Pair> = symbols.iter().map(|&(pair, _)| pair).collect();
+        Self {
+            book: RateBook::new(ctx.clone(), &pairs, limits),
+            decoder: Decoder::new(symbols.iter().map(|(pair, symbol)| (symbol.clone(), *pair))),
+            meter: Meter::new(ctx.name()),
+            stall_after,
+            symbols: symbols.to_vec(),
+            market: Market::default(),
+            malformed_logged_at: None,
+            ctx,
+        }
+    }
+
+    async fn stay_connected(&mut self, endpoint: &Endpoint) {
+        self.ctx.health().not_ready(format!("connecting to {}", endpoint.url));
+        let clock = self.ctx.clock();
+        let mut pace = Pace::new(clock.now());
+        loop {
+            let wait = match endpoint.connect().await {
+                Ok(connection) => {
+                    self.meter.connect("ok");
+                    let (ending, healthy) = Session::new(self, connection).run().await;
+                    self.meter.reconnect(ending.as_str());
+                    let reason = format!("the connection to {} ended: {ending}; connecting again", endpoint.url);
+                    let worked = self.pairs_live() > 0;
+                    self.book.disconnected();
+                    self.say(if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) });
+                    pace.ended(healthy, self.market == Market::Maintenance, clock.now())
+                }
+                Err(error) => {
+                    self.meter.connect(error.kind().as_str());
+                    let reason = format!("connecting to {}: {error}; it keeps trying", endpoint.url);
+                    self.say(HealthState::NotReady(reason));
+                    pace.failed(error.retry(), clock.now())
+                }
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// One line in the log for each attempt: a change of health has its own, what goes on as before gets one here.
+    fn say(&self, state: HealthState) {
+        let health = self.ctx.health();
+        if health.state() == state {
+            tracing::warn!(plugin = health.name(), "{}", state.reason().unwrap_or_default());
+        } else {
+            health.set(state);
+        }
+    }
+
+    /// What a new connection has to ask for: everything but what was refused for good.
+    pub(crate) fn wanted(&self) -> Vec<(Pair, String)> {
+        let wanted = |(pair, _): &&(Pair, String)| !matches!(self.book.state(*pair), Some(PairState::Refused(_)));
+        self.symbols.iter().filter(wanted).cloned().collect()
+    }
+
+    pub(crate) fn market(&mut self, market: Market) {
+        if self.market != market {
+            tracing::warn!(from = ?self.market, to = ?market, "the exchange's market changed its state");
+        }
+        self.market = market;
+        self.book.market(market);
+    }
+
+    /// Keeps the health true. Until the pairs have had their time to arrive, missing ones are not named: that would be
+    /// a line in the log for each arrival.
+    pub(crate) fn report(&self, settled: bool) {
+        let health = self.ctx.health();
+        let missing: Vec<Pair> =
+            self.symbols.iter().map(|&(pair, _)| pair).filter(|&pair| !self.is_live(pair)).collect();
+        let waiting = missing.iter().any(|&pair| !matches!(self.book.state(pair), Some(PairState::Refused(_))));
+        if missing.is_empty() {
+            health.ready();
+        } else if settled || !waiting {
+            let reason = self.name_missing(&missing);
+            if missing.len() < self.symbols.len() { health.degraded(reason) } else { health.not_ready(reason) }
+        } else if missing.len() < self.symbols.len() && !health.state().is_ready() {
+            health.degraded("waiting for the first rates of some pairs");
+        }
+    }
+
+    fn pairs_live(&self) -> usize {
+        self.symbols.iter().filter(|&&(pair, _)| self.is_live(pair)).count()
+    }
+
+    fn is_live(&self, pair: Pair) -> bool {
+        self.book.state(pair) == Some(&PairState::Subscribed) && self.book.rate(pair).is_some()
+    }
+
+    fn name_missing(&self, missing: &[Pair]) -> String {
+        let named = missing.iter().take(Self::NAMED).map(|&pair| match self.book.state(pair) {
+            Some(PairState::Refused(reason)) => format!("{pair} (refused: {reason})"),
+            Some(PairState::Subscribed) => format!("{pair} (no price yet)"),
+            _ => format!("{pair} (not acknowledged yet)"),
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        match missing.len().checked_sub(Self::NAMED) {
+            None | Some(0) => format!("without a rate: {named}"),
+            Some(more) => format!("without a rate: {named} and {more} more"),
+        }
+    }
+
+    pub(crate) fn log_malformed(&mut self, frame: &str, error: &DecodeError, now: Instant) {
+        if self.malformed_logged_at.is_some_and(|at| now.saturating_duration_since(at) < Self::QUIET) {
+            return;
+        }
+        self.malformed_logged_at = Some(now);
+        let start: String = frame.chars().take(80).collect();
+        tracing::warn!(%error, ?start, bytes = frame.len(), "a frame that cannot be read; more of them are only counted");
+    }
+}

@@ -1,0 +1,113 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, watch};
+
+/// What the exchange knows and how it behaves; tests write it, connections read it.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changes: watch::Sender<()>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changes: watch::Sender::new(()) }
+    }
+}
+
+impl Shared {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock())
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changes.send_replace(());
+        result
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct State {
+    pub(crate) listings: BTreeMap<String, Listing>,
+    pub(crate) answers: BTreeMap<String, Answer>,
+    pub(crate) system: String,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) refusal: Option<(u16, Option<u64>)>,
+    /// The open connections by their number.
+    pub(crate) clients: BTreeMap<usize, Client>,
+    pub(crate) attempts: usize,
+    pub(crate) next_client: usize,
+    pub(crate) received: Vec<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            listings: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            system: "online".to_owned(),
+            heartbeat: Some(Duration::from_secs(1)),
+            refusal: None,
+            clients: BTreeMap::new(),
+            attempts: 0,
+            next_client: 0,
+            received: Vec::new(),
+        }
+    }
+}
+
+/// A pair's top of the book, in the texts that go onto the wire.
+#[derive(Clone)]
+pub(crate) struct Listing {
+    pub(crate) bid: String,
+    pub(crate) ask: String,
+    pub(crate) timestamp: String,
+}
+
+/// How a subscription to a pair is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// With an acknowledgement and a snapshot, as long as the pair is listed.
+    Acknowledge,
+    /// With a refusal in these words.
+    Refuse(String),
+    /// Not at all.
+    Ignore,
+}
+
+/// What a connection is told to do.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    Text(String),
+    RawText(Vec<u8>),
+    Binary(Vec<u8>),
+    Close(u16),
+    Reset,
+    Hang,
+    /// Look at the state again.
+    Look,
+}
+
+/// One open connection.
+pub(crate) struct Client {
+    pub(crate) subscribed: BTreeSet<String>,
+    pub(crate) orders: mpsc::UnboundedSender<Command>,
+}
+
+impl Client {
+    /// One that is just closing has no use for it.
+    pub(crate) fn order(&self, command: Command) {
+        let _ = self.orders.send(command);
+    }
+}
