@@ -1,1 +1,487 @@
+use std::{collections::HashMap, time::Duration};
 
+use proptest::prelude::*;
+use ratebus_sdk::model::{
+    Adjustment, Limits, Market, Payload, Price, RateValue, Sides, SourceName, Timestamp, Version, Withheld, decimal,
+    pricing,
+};
+
+use super::*;
+
+const LIMITS: Limits = Limits::STREAM;
+const OURS: Epoch = Epoch::new(99);
+
+/// A desk and the moments at which it is spoken to, counted in milliseconds.
+struct Bench {
+    desk: Desk,
+    start: Instant,
+    now: u64,
+    /// The version of the last message, per subject.
+    sent: HashMap<Subject, Version>,
+}
+
+impl Bench {
+    fn new(default: Option<&str>, config: &[(&str, PairSettings)]) -> Self {
+        let pairs = config.iter().map(|(pair, settings)| (pair.parse().unwrap(), settings.clone())).collect();
+        let default = default.map(|value| markup(value, value));
+        let settings = Settings { default, pairs: Arc::new(pairs), reference: CompatReference::Sides };
+        Self::with(settings)
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { desk: Desk::new(settings, OURS), start: Instant::now(), now: 0, sent: HashMap::new() }
+    }
+
+    fn arrival(&self) -> Arrival {
+        let passed = Duration::from_millis(self.now);
+        Arrival { time: Timestamp::from_millis(1_789_000_000_000).plus(passed), at: self.start + passed }
+    }
+
+    /// A rate that its feed vouches for now.
+    fn rate(&self, source: &str, pair: &str, bid: &str, ask: &str) -> Rate {
+        Rate {
+            source: source.parse().unwrap(),
+            pair: pair.parse().unwrap(),
+            value: RateValue::TwoSided { bid: price(bid), ask: price(ask) },
+            market: Market::Online,
+            event_time: None,
+            recv_time: self.arrival().time,
+            confirmed_at: self.arrival().at,
+            limits: LIMITS,
+            version: Version::first(Epoch::new(1)),
+        }
+    }
+
+    fn next_version(&mut self, subject: &Subject) -> Version {
+        let version = self.sent.get(subject).map_or(Version::first(Epoch::new(1)), |sent| sent.next());
+        self.sent.insert(subject.clone(), version);
+        version
+    }
+
+    fn send(&mut self, rate: Rate) -> Result<Option<Publication>, Dropped> {
+        let version = self.next_version(&Subject::rate(rate.source, rate.pair));
+        self.send_as(rate, version)
+    }
+
+    fn send_as(&mut self, rate: Rate, version: Version) -> Result<Option<Publication>, Dropped> {
+        let message = self.message(Subject::rate(rate.source, rate.pair), rate.clone(), version);
+        self.desk.rate(&message, &Arc::new(rate), self.arrival())
+    }
+
+    /// Sends a rate and expects a new quote.
+    fn tick(&mut self, source: &str, pair: &str, bid: &str, ask: &str) -> Arc<Quote> {
+        let publication = self.send(self.rate(source, pair, bid, ask)).unwrap().unwrap();
+        assert!(publication.news.is_some());
+        publication.quote
+    }
+
+    fn set(&mut self, scope: &str, revision: u64, rule: Option<Rule>) -> Vec<Publication> {
+        let scope = scope.parse().unwrap();
+        let spread = Spread { scope, rule, revision, updated_by: "admin".to_owned(), updated_at: self.arrival().time };
+        let version = self.next_version(&Subject::spread(scope));
+        let message = self.message(Subject::spread(scope), spread.clone(), version);
+        self.desk.spread(&message, &spread, self.arrival())
+    }
+
+    fn wake(&mut self) -> Vec<Publication> {
+        self.desk.wake(self.arrival())
+    }
+
+    fn message(&self, subject: Subject, payload: impl Into<Payload>, version: Version) -> Message {
+        let published_at = self.arrival().time;
+        Message { subject, reply: None, headers: Vec::new(), payload: payload.into(), version, published_at }
+    }
+}
+
+fn price(text: &str) -> Price {
+    text.parse().unwrap()
+}
+
+fn markup(buy: &str, sell: &str) -> Rule {
+    Rule::from_markup(Sides { buy, sell }.map(|value| Adjustment::absolute(decimal::parse(value).unwrap())))
+}
+
+fn sources(names: &[&str]) -> PairSettings {
+    PairSettings { price_step: None, sources: names.iter().map(|name| name.parse().unwrap()).collect() }
+}
+
+/// The customer's prices as text: buy / sell.
+fn shown(quote: &Quote) -> String {
+    let Sides { buy, sell } = quote.customer.unwrap().price;
+    format!("{buy} / {sell}")
+}
+
+#[test]
+fn a_rate_becomes_a_quote_with_the_default_spread() {
+    let mut bench = Bench::new(Some("0.5"), &[]);
+    let quote = bench.tick("kraken", "BTC_USD", "99", "100.0");
+    assert_eq!(shown(&quote), "100.50 / 98.50");
+    assert_eq!(quote.version, Version::first(OURS));
+    assert_eq!(quote.rule.map(|rule| (rule.scope, rule.revision)), Some((None, 0)));
+}
+
+#[test]
+fn without_any_spread_the_raw_rate_is_shown_and_no_customer_price() {
+    let mut bench = Bench::new(None, &[]);
+    let quote = bench.tick("kraken", "BTC_USD", "99", "100");
+    assert_eq!((quote.customer, quote.rule), (Err(Withheld::NoSpread), None));
+    assert_eq!(quote.original, Sides { buy: price("100"), sell: price("99") });
+}
+
+#[test]
+fn a_spread_reprices_at_once_and_only_what_it_changes() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    bench.tick("kraken", "BTC_USD", "99", "100");
+    bench.tick("kraken", "ETH_USD", "9", "10");
+    let changed = bench.set("BTC_USD", 1, Some(markup("1", "2")));
+    assert_eq!(changed.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["101.00 / 97.00"]);
+    let changed = bench.set("*", 1, Some(markup("3", "3")));
+    assert_eq!(changed.iter().map(|p| p.subject.as_str()).collect::<Vec<_>>(), ["quotes.ETH_USD"]);
+    let changed = bench.set("BTC_USD", 2, None);
+    assert_eq!(changed.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["103.00 / 96.00"]);
+    assert!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).is_empty(), "an old revision");
+}
+
+#[test]
+fn an_equal_spread_of_a_new_revision_is_a_new_version() {
+    let mut bench = Bench::new(None, &[]);
+    bench.set("BTC_USD", 1, Some(markup("1", "1")));
+    assert_eq!(bench.tick("kraken", "BTC_USD", "99", "100").version.sequence, 1);
+    assert_eq!(bench.set("BTC_USD", 2, Some(markup("1", "1")))[0].quote.version.sequence, 2);
+}
+
+#[test]
+fn a_spread_under_another_scopes_name_is_dropped() {
+    let mut bench = Bench::new(None, &[]);
+    bench.tick("kraken", "BTC_USD", "99", "100");
+    let scope = Scope::Pair("BTC_USD".parse().unwrap());
+    let rule = Some(markup("1", "1"));
+    let spread = Spread { scope, rule, revision: 1, updated_by: String::new(), updated_at: bench.arrival().time };
+    let message = bench.message(Subject::spread(Scope::All), spread.clone(), Version::first(OURS));
+    assert!(bench.desk.spread(&message, &spread, bench.arrival()).is_empty());
+}
+
+#[test]
+fn a_spread_the_market_has_outgrown_is_withheld_until_it_fits_again() {
+    let mut bench = Bench::new(Some("-0.4"), &[]);
+    assert_eq!(shown(&bench.tick("kraken", "BTC_USD", "99", "100")), "99.60 / 99.40");
+    let quote = bench.tick("kraken", "BTC_USD", "99.5", "100");
+    assert_eq!(quote.customer, Err(Withheld::InvalidSpread));
+    assert!(quote.rule.is_some());
+    assert_eq!(shown(&bench.tick("kraken", "BTC_USD", "99", "100")), "99.60 / 99.40");
+}
+
+#[test]
+fn the_original_projects_reference_is_the_ask_on_both_sides() {
+    let rule =
+        Rule::from_adjustments(Sides { buy: "450", sell: "433" }.map(|v| Adjustment::absolute(v.parse().unwrap())));
+    let settings = Settings { default: Some(rule), pairs: Arc::default(), reference: CompatReference::Ask };
+    let quote = Bench::with(settings).tick("kraken", "BTC_USD", "20240", "20249");
+    assert_eq!(shown(&quote), "20699.00 / 20682.00");
+    assert_eq!((quote.bid, quote.ask), (price("20240"), price("20249")));
+}
+
+#[test]
+fn the_step_is_the_finest_seen_and_never_coarsens() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let steps = ["99", "99.123", "99.1", "99.12345"].map(|bid| bench.tick("kraken", "BTC_USD", bid, "100").step);
+    assert_eq!(steps, ["0.01", "0.001", "0.001", "0.00001"].map(price));
+    let settings = PairSettings { price_step: Some(price("0.5")), sources: Vec::new() };
+    let mut bench = Bench::new(Some("0"), &[("BTC_USD", settings)]);
+    assert_eq!(shown(&bench.tick("kraken", "BTC_USD", "99.123", "100.1")), "100.5 / 99.0");
+}
+
+#[test]
+fn what_the_feed_only_vouches_for_again_keeps_its_version() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let first = bench.tick("kraken", "BTC_USD", "99.0", "100");
+    bench.now = 1_000;
+    let again = Rate { recv_time: first.recv_time, ..bench.rate("kraken", "BTC_USD", "99.00", "100") };
+    let publication = bench.send(again.clone()).unwrap().unwrap();
+    assert!(publication.news.is_none());
+    assert_eq!(publication.quote.confirmed_at, bench.arrival().at);
+    assert_eq!(*publication.quote, Quote { confirmed_at: bench.arrival().at, ..Quote::clone(&first) });
+    assert_eq!(publication.quote.bid.to_string(), "99.0", "one version has one text");
+    assert!(bench.send(again).unwrap().is_none(), "nothing moved");
+}
+
+#[test]
+fn a_silent_feed_makes_its_quotes_stale_then_dead() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    bench.tick("kraken", "BTC_USD", "99", "100");
+    let mut seen = Vec::new();
+    while let Some(wake_at) = bench.desk.wake_at() {
+        bench.now = u64::try_from((wake_at - bench.start).as_millis()).unwrap();
+        assert!(bench.wake().is_empty(), "not before the limit is passed");
+        bench.now += 1;
+        seen.extend(bench.wake().iter().map(|p| (bench.now, p.quote.published_status, p.quote.version.sequence)));
+    }
+    assert_eq!(seen, [(10_001, Status::Stale, 2), (60_001, Status::Dead, 3)]);
+    assert_eq!(bench.tick("kraken", "BTC_USD", "99", "100").published_status, Status::Fresh);
+}
+
+#[test]
+fn a_market_that_stops_matching_is_stale_at_once() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    bench.tick("kraken", "BTC_USD", "99", "100");
+    let halted = Rate { market: Market::Maintenance, ..bench.rate("kraken", "BTC_USD", "99", "100") };
+    let quote = bench.send(halted).unwrap().unwrap().quote;
+    assert_eq!((quote.market, quote.published_status, quote.version.sequence), (Market::Maintenance, Status::Stale, 2));
+}
+
+#[test]
+fn late_and_repeated_messages_and_left_epochs_are_dropped() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let [first, second, third] = [1, 2, 3].map(Epoch::new);
+    let mut send = |bid: &str, epoch, sequence| {
+        let rate = bench.rate("kraken", "BTC_USD", bid, "100");
+        bench.send_as(rate, Version { epoch, sequence }).map(|publication| publication.unwrap().quote.bid.to_string())
+    };
+    assert_eq!(send("91", first, 5).as_deref(), Ok("91"));
+    assert_eq!(send("92", first, 5), Err(Dropped::NotNewer));
+    assert_eq!(send("92", first, 4), Err(Dropped::NotNewer));
+    assert_eq!(send("93", second, 1).as_deref(), Ok("93"), "a publisher that started anew");
+    assert_eq!(send("94", first, 6), Err(Dropped::LeftEpoch));
+    assert_eq!(send("95", third, 1).as_deref(), Ok("95"));
+    assert_eq!(send("96", second, 2), Err(Dropped::LeftEpoch));
+    assert_eq!(send("96", first, 7), Err(Dropped::LeftEpoch));
+    assert_eq!(send("97", third, 2).as_deref(), Ok("97"));
+    // What is remembered of left epochs is bounded.
+    for epoch in 10..30 {
+        assert!(send(&epoch.to_string(), Epoch::new(epoch), 1).is_ok());
+    }
+    assert_eq!(send("99", Epoch::new(28), 2), Err(Dropped::LeftEpoch));
+}
+
+#[test]
+fn a_rate_under_another_name_is_dropped() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let rate = bench.rate("kraken", "BTC_USD", "99", "100");
+    for subject in ["rates.kraken.ETH_USD", "rates.acme.BTC_USD", "quotes.BTC_USD", "rates.kraken.BTC_USD.x"] {
+        let message = bench.message(subject.parse().unwrap(), rate.clone(), Version::first(Epoch::new(1)));
+        let answer = bench.desk.rate(&message, &Arc::new(rate.clone()), bench.arrival());
+        assert_eq!(answer.map(drop), Err(Dropped::Mislabelled), "{subject}");
+    }
+    assert_eq!(bench.desk.by_freshness(), (0, Vec::new()), "no trace of it");
+}
+
+#[test]
+fn a_crossed_rate_is_dropped() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let crossed = bench.rate("kraken", "BTC_USD", "101", "100");
+    assert_eq!(bench.send(crossed).map(drop), Err(Dropped::Crossed));
+    assert!(bench.tick("kraken", "BTC_USD", "100", "100").customer.is_ok(), "locked is allowed");
+}
+
+#[test]
+fn only_listed_sources_price_a_pair_the_first_listed_preferred() {
+    let mut bench = Bench::new(Some("0"), &[("BTC_USD", sources(&["kraken", "acme"]))]);
+    let other = bench.rate("other", "BTC_USD", "1", "2");
+    assert_eq!(bench.send(other).map(drop), Err(Dropped::SourceNotAllowed));
+    assert_eq!(bench.tick("acme", "BTC_USD", "90", "100").source.as_str(), "acme");
+    assert_eq!(bench.tick("kraken", "BTC_USD", "91", "100").source.as_str(), "kraken");
+    let acme = bench.rate("acme", "BTC_USD", "92", "100");
+    assert!(bench.send(acme).unwrap().is_none(), "not the one shown");
+    bench.now = 9_000;
+    let acme = bench.rate("acme", "BTC_USD", "93", "100");
+    assert!(bench.send(acme).unwrap().is_none());
+    bench.now = 10_001;
+    let quotes: Vec<_> = bench.wake().iter().map(|p| (p.quote.source.to_string(), p.quote.published_status)).collect();
+    assert_eq!(quotes, [("acme".to_owned(), Status::Fresh)], "the other takes over the moment the first is stale");
+    assert_eq!(bench.tick("kraken", "BTC_USD", "94", "100").source.as_str(), "kraken");
+}
+
+#[test]
+fn without_an_order_the_source_stays_until_it_is_not_fresh() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    bench.tick("kraken", "BTC_USD", "90", "100");
+    for now in [3_000, 6_000] {
+        bench.now = now;
+        for source in ["acme", "other"] {
+            let rate = bench.rate(source, "BTC_USD", "91", "100");
+            assert!(bench.send(rate).unwrap().is_none(), "no flapping");
+        }
+    }
+    bench.now = 7_000;
+    let freshest = bench.rate("other", "BTC_USD", "92", "100");
+    assert!(bench.send(freshest).unwrap().is_none());
+    bench.now = 10_001;
+    assert_eq!(bench.wake()[0].quote.source.as_str(), "other", "the freshest takes over");
+    let back = bench.rate("kraken", "BTC_USD", "93", "100");
+    assert!(bench.send(back).unwrap().is_none(), "and stays");
+}
+
+#[test]
+fn stale_sources_do_not_flap_either() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    bench.tick("kraken", "BTC_USD", "90", "100");
+    let acme = bench.rate("acme", "BTC_USD", "91", "100");
+    assert!(bench.send(acme).unwrap().is_none());
+    bench.now = 20_000;
+    assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "both are stale");
+    let stale =
+        Rate { confirmed_at: bench.start + Duration::from_secs(5), ..bench.rate("acme", "BTC_USD", "92", "100") };
+    assert!(bench.send(stale).unwrap().is_none());
+    bench.now = 60_001;
+    let quote = &bench.wake()[0].quote;
+    assert_eq!((quote.source.as_str(), quote.published_status), ("acme", Status::Stale), "stale before dead");
+}
+
+#[test]
+fn news_tells_a_new_price_from_a_new_status() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let news = |publication: &Publication| publication.news.map(|news| (news.price, news.status));
+    let first = bench.rate("kraken", "BTC_USD", "99", "100");
+    assert_eq!(news(&bench.send(first).unwrap().unwrap()), Some((false, true)), "possibly replayed from long ago");
+    bench.now = 1;
+    let second = bench.rate("kraken", "BTC_USD", "99.1", "100");
+    assert_eq!(news(&bench.send(second).unwrap().unwrap()), Some((true, false)));
+    assert_eq!(news(&bench.set("*", 1, Some(markup("1", "1")))[0]), Some((false, false)));
+    bench.now = 10_002;
+    assert_eq!(news(&bench.wake()[0]), Some((false, true)));
+}
+
+/// Anything that may happen to a desk.
+#[derive(Debug, Clone)]
+enum Event {
+    Rate { source: &'static str, pair: &'static str, bid: u32, width: i32, scale: u32, market: Market, age: u64 },
+    Repeat { source: &'static str, pair: &'static str },
+    Spread { scope: &'static str, revision: u64, buy: i64, sell: i64, removed: bool },
+    Pause(u64),
+}
+
+const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "ETH_BTC"];
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let source = || prop::sample::select(vec!["kraken", "acme", "other"]);
+    let pair = || prop::sample::select(PAIRS.to_vec());
+    let market = prop_oneof![9 => Just(Market::Online), 1 => Just(Market::NotMatching)];
+    let age = prop_oneof![3 => Just(0), 1 => 0..80_000_u64];
+    let rate = (source(), pair(), 1..50_000_u32, -50..500_i32, 0..5_u32, market, age).prop_map(
+        |(source, pair, bid, width, scale, market, age)| Event::Rate { source, pair, bid, width, scale, market, age },
+    );
+    let repeat = (source(), pair()).prop_map(|(source, pair)| Event::Repeat { source, pair });
+    let scope = prop_oneof![pair(), Just("*")];
+    let spread = (scope, 0..12_u64, -300..300_i64, -300..300_i64, prop::bool::weighted(0.2))
+        .prop_map(|(scope, revision, buy, sell, removed)| Event::Spread { scope, revision, buy, sell, removed });
+    let pause = prop_oneof![0..3_000_u64, 0..70_000_u64].prop_map(Event::Pause);
+    prop_oneof![6 => rate, 1 => repeat, 2 => spread, 3 => pause]
+}
+
+/// What was said so far, kept as simply as can be.
+#[derive(Default)]
+struct Heard {
+    rates: HashMap<(SourceName, Pair), Rate>,
+    spreads: HashMap<Scope, (u64, Option<Rule>)>,
+    scales: HashMap<Pair, u32>,
+    shown: HashMap<Pair, Arc<Quote>>,
+}
+
+impl Heard {
+    fn spread(&mut self, scope: Scope, revision: u64, rule: Option<Rule>) {
+        if self.spreads.get(&scope).is_none_or(|&(known, _)| known < revision) {
+            self.spreads.insert(scope, (revision, rule));
+        }
+    }
+
+    fn rule(&self, pair: Pair, default: Option<Rule>) -> Option<Rule> {
+        let set = |scope| self.spreads.get(&scope).and_then(|&(_, rule)| rule);
+        set(Scope::Pair(pair)).or_else(|| set(Scope::All)).or(default)
+    }
+
+    /// Checks what a client would see change.
+    fn publish(&mut self, publications: impl IntoIterator<Item = Publication>) {
+        for Publication { subject, quote, news } in publications {
+            assert_eq!(subject, Subject::quote(quote.pair));
+            match self.shown.get(&quote.pair) {
+                None => assert_eq!(quote.version, Version::first(OURS)),
+                Some(before) if news.is_some() => assert_eq!(quote.version, before.version.next()),
+                Some(before) => {
+                    assert_ne!(quote.confirmed_at, before.confirmed_at);
+                    assert_eq!(*quote, Quote { confirmed_at: quote.confirmed_at, ..Quote::clone(before) });
+                }
+            }
+            self.shown.insert(quote.pair, quote);
+        }
+    }
+
+    /// Checks that every pair shows what it should, now.
+    fn check(&self, now: Instant, default: Option<Rule>) {
+        for pair in PAIRS.map(|pair| pair.parse::<Pair>().unwrap()) {
+            let rates: Vec<&Rate> = self.rates.values().filter(|rate| rate.pair == pair).collect();
+            let Some(quote) = self.shown.get(&pair) else {
+                assert!(rates.is_empty(), "{pair} is not shown");
+                continue;
+            };
+            let rate = &self.rates[&(quote.source, pair)];
+            assert_eq!((quote.bid, quote.ask), (rate.value.bid(), rate.value.ask()), "{pair} is of its own source");
+            assert_eq!((quote.confirmed_at, quote.market), (rate.confirmed_at, rate.market));
+            assert_eq!(quote.published_status, rate.status(now), "{pair} is not said to be fresher than it is");
+            assert!(rates.iter().all(|other| rate.status(now) <= other.status(now)), "{pair} has a better source");
+            assert!(quote.bid <= quote.ask);
+            let expected = match self.rule(pair, default) {
+                None => Err(Withheld::NoSpread),
+                Some(rule) => {
+                    let step = pricing::step_of_scale(self.scales[&pair]);
+                    pricing::price(Sides { buy: quote.ask, sell: quote.bid }, &rule, step)
+                        .map_err(|_| Withheld::InvalidSpread)
+                }
+            };
+            assert_eq!(quote.customer, expected, "{pair}");
+            if let Ok(customer) = quote.customer {
+                assert!(customer.price.sell <= customer.price.buy);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_every_pair_shows_what_it_should(
+        default in prop::option::of(prop::sample::select(vec!["0", "0.5"])),
+        events in prop::collection::vec(any_event(), 1..100),
+    ) {
+        let mut bench = Bench::new(default, &[]);
+        let default = default.map(|value| markup(value, value));
+        let mut heard = Heard::default();
+        for event in events {
+            match event {
+                Event::Rate { source, pair, bid, width, scale, market, age } => {
+                    let cents = |value: i64| Price::new(decimal::Decimal::new(value, scale));
+                    let sides = (cents(bid.into()), cents(i64::from(bid) + i64::from(width)));
+                    let (Some(bid), Some(ask)) = sides else { continue };
+                    let confirmed_at = bench.arrival().at.checked_sub(Duration::from_millis(age)).unwrap();
+                    let value = RateValue::TwoSided { bid, ask };
+                    let rate = Rate { value, market, confirmed_at, ..bench.rate(source, pair, "1", "1") };
+                    let answer = bench.send(rate.clone());
+                    prop_assert_eq!(answer.is_err(), bid > ask);
+                    let Ok(publication) = answer else { continue };
+                    let finest = heard.scales.entry(rate.pair).or_default();
+                    *finest = (*finest).max(scale);
+                    heard.rates.insert((rate.source, rate.pair), rate);
+                    heard.publish(publication);
+                }
+                Event::Repeat { source, pair } => {
+                    if heard.rates.contains_key(&(source.parse().unwrap(), pair.parse().unwrap())) {
+                        let late = bench.rate(source, pair, "7", "7");
+                        let answer = bench.send_as(late, Version::first(Epoch::new(1)));
+                        prop_assert_eq!(answer.map(drop), Err(Dropped::NotNewer));
+                    }
+                }
+                Event::Spread { scope, revision, buy, sell, removed } => {
+                    let value = |units| Adjustment::absolute(decimal::Decimal::new(units, 1));
+                    let rule = (!removed).then(|| Rule::from_markup(Sides { buy: value(buy), sell: value(sell) }));
+                    heard.publish(bench.set(scope, revision, rule));
+                    heard.spread(scope.parse().unwrap(), revision, rule);
+                }
+                Event::Pause(millis) => bench.now += millis,
+            }
+            heard.publish(bench.wake());
+            heard.check(bench.arrival().at, default);
+            let fresh = heard.shown.values().filter(|quote| quote.published_status == Status::Fresh).count();
+            prop_assert_eq!(bench.desk.by_freshness().0, fresh);
+        }
+    }
+}
