@@ -1,1 +1,168 @@
 //! Quotes to every connected client, over Socket.IO, WebSocket and SSE.
+//!
+//! One task puts the newest quote of each pair on a board, encoded once. Every client has a task that waits for changes
+//! and sends what it has not sent yet: a client that falls behind gets the newest quote of each pair when it can take it,
+//! and costs the others nothing.
+
+mod board;
+mod cursor;
+mod frame;
+mod hub;
+mod metrics;
+mod problem;
+mod request;
+mod socketio;
+mod sse;
+mod ws;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use axum::http::Method;
+use futures_util::FutureExt;
+use ratebus_model::{Message, Pattern, Payload};
+use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Inbox, Interest, Routes, Sink};
+use serde::Deserialize;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::hub::Hub;
+
+/// How many messages are taken before clients are woken for them.
+const BATCH: usize = 256;
+/// How often quotes are checked for having aged without their publisher saying so.
+const REVIEW_INTERVAL: Duration = Duration::from_secs(1);
+/// How long clients may take to leave when the server stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Sends quotes to everybody who is connected. See `docs/api.md`, "Live rates".
+#[derive(Debug)]
+pub struct Broadcast {
+    config: Config,
+    interests: Vec<Interest>,
+}
+
+/// The plugin's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The listener that clients connect to.
+    listener: String,
+    /// How long a client may take nothing of what is pending before it is closed.
+    #[serde(default = "default_stall_timeout", with = "ratebus_sdk::duration")]
+    stall_timeout: Duration,
+    /// How many clients may be connected at once, over all transports; more are refused with 503.
+    #[serde(default = "default_max_clients")]
+    max_clients: u32,
+    /// Whether the original project's Socket.IO clients are served.
+    #[serde(default = "default_socketio")]
+    socketio: bool,
+}
+
+const fn default_stall_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn default_max_clients() -> u32 {
+    10_000
+}
+
+const fn default_socketio() -> bool {
+    true
+}
+
+impl Factory for Broadcast {
+    type Config = Config;
+
+    const TYPE: &'static str = "sink/broadcast";
+
+    fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
+        let mut problems = ConfigError::default();
+        problems.take(env.listener("listener", &config.listener));
+        if config.stall_timeout.is_zero() {
+            problems.add("stall_timeout", "must be longer than nothing");
+        }
+        if config.max_clients == 0 {
+            problems.add("max_clients", "must be at least 1");
+        }
+        let mut interests = Vec::new();
+        for pattern in ["quotes.*", "pairs.*"] {
+            let pattern = pattern.parse::<Pattern>().map_err(|error| ConfigError::new("", error.to_string()));
+            interests.extend(problems.take(pattern).map(Interest::latest));
+        }
+        problems.or(Self { config, interests })
+    }
+}
+
+#[async_trait]
+impl Sink for Broadcast {
+    fn interests(&self) -> Vec<Interest> {
+        self.interests.clone()
+    }
+
+    async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
+        let stop = ctx.cancel_token().child_token();
+        // However this ends, no client outlives it.
+        let _stop = stop.clone().drop_guard();
+        let hub = Arc::new(Hub::new(self.config.max_clients, self.config.stall_timeout, stop.clone()));
+        // The last values are already there: nobody is to be told that a pair does not exist because we have just started.
+        take(&hub, &mut inbox, &ctx);
+        ctx.mount(&self.config.listener, routes(&hub, self.config.socketio))?;
+        ctx.health().ready();
+
+        publish(&hub, &mut inbox, &ctx).await;
+
+        stop.cancel();
+        if timeout(LEAVE_TIMEOUT, hub.empty()).await.is_err() {
+            tracing::debug!("some clients did not leave in time");
+        }
+        Ok(())
+    }
+}
+
+/// Puts what arrives on the board, until the plugin is to stop or the bus has closed.
+async fn publish(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
+    let mut review = interval(REVIEW_INTERVAL);
+    review.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut announced = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = ctx.cancelled() => return,
+            message = inbox.recv() => {
+                let Some(message) = message else { return };
+                apply(hub, &message, ctx);
+                take(hub, inbox, ctx);
+            }
+            _ = review.tick() => hub.board.review(ctx.clock().now()),
+        }
+        announced = hub.board.announce(announced);
+    }
+}
+
+/// Takes the messages that are there already, at most [`BATCH`].
+fn take(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
+    for _ in 0..BATCH {
+        let Some(Some(message)) = inbox.recv().now_or_never() else { return };
+        apply(hub, &message, ctx);
+    }
+}
+
+fn apply(hub: &Hub, message: &Message, ctx: &Context) {
+    match &message.payload {
+        Payload::Quote(quote) => hub.board.publish(quote, ctx.clock().now()),
+        Payload::Pairs(pairs) => hub.board.serve(pairs),
+        _ => {}
+    }
+}
+
+/// The rates are public: any page may read them, without credentials. A WebSocket knows no such rule.
+fn routes(hub: &Arc<Hub>, socketio: bool) -> Routes {
+    let mut routes = Routes::new().route("/v1/rates/stream", sse::route(Arc::clone(hub)));
+    if socketio {
+        let live = socketio::route(Arc::clone(hub));
+        routes = routes.route(socketio::PATH, live.clone()).route(&format!("{}/", socketio::PATH), live);
+    }
+    let public = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::POST]).allow_headers(Any);
+    routes.layer(public).route("/v1/ws", ws::route(Arc::clone(hub)))
+}

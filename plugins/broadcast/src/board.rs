@@ -1,0 +1,240 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
+};
+
+use ratebus_model::{Epoch, Pair, PairList, PairState, Quote, SourceName, Status};
+use tokio::sync::watch;
+
+use crate::{
+    frame::{self, Frame},
+    metrics::Encodes,
+};
+
+/// The newest quote of each pair, encoded and ready for every client. One task writes, clients read.
+///
+/// Every change gets the next number of one count, its stamp. A client remembers the stamp up to which it has sent
+/// everything; what it is still owed are the slots with higher ones, and that is all there is to conflation.
+#[derive(Debug)]
+pub(crate) struct Board {
+    /// A std lock: held to copy references, never across an await.
+    table: RwLock<Table>,
+    changes: watch::Sender<()>,
+    /// How often the map of `rates:live` has changed.
+    live: watch::Sender<u64>,
+    encodes: Encodes,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    stamp: u64,
+    by_stamp: BTreeMap<u64, Arc<Slot>>,
+    by_pair: BTreeMap<Pair, Held>,
+    /// Which pairs each source says it serves.
+    sources: BTreeMap<SourceName, BTreeSet<Pair>>,
+    live_changed: bool,
+}
+
+/// What is known of a pair.
+#[derive(Debug)]
+struct Held {
+    /// The last word of the publisher, re-confirmations included.
+    quote: Arc<Quote>,
+    /// The publisher's earlier runs, the latest last: none of them returns.
+    left: Vec<Epoch>,
+    slot: Arc<Slot>,
+}
+
+/// What clients are to be sent of a pair.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) pair: Pair,
+    pub(crate) stamp: u64,
+    /// Counts this pair's changes.
+    pub(crate) count: u64,
+    pub(crate) frame: Frame,
+    /// The status that the frame shows.
+    status: Status,
+}
+
+/// How many of a pair's earlier epochs are remembered.
+const EPOCHS_LEFT: usize = 8;
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    New,
+    /// What is held, vouched for once more.
+    Confirmation,
+    /// Not newer than what is held.
+    Old,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        let (changes, live) = (watch::Sender::new(()), watch::Sender::new(0));
+        Self { table: RwLock::default(), changes, live, encodes: Encodes::new() }
+    }
+
+    /// Takes over a quote if it is newer than the one held. Clients hear of it with the next [`Board::announce`].
+    pub(crate) fn publish(&self, quote: &Arc<Quote>, now: Instant) {
+        let verdict = self.read().judge(quote);
+        match verdict {
+            Verdict::New => {
+                let status = status(quote, now);
+                match Frame::encode(quote, status, &self.encodes) {
+                    Ok(frame) => self.write().put(quote, status, frame),
+                    Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
+                }
+            }
+            Verdict::Confirmation => self.write().confirm(quote),
+            Verdict::Old => metrics::counter!("ratebus_quotes_refused_total").increment(1),
+        }
+    }
+
+    /// Takes over which pairs a source serves.
+    pub(crate) fn serve(&self, list: &PairList) {
+        let served = |(pair, state): &(Pair, PairState)| (!matches!(state, PairState::Refused(_))).then_some(*pair);
+        let pairs = list.pairs.iter().filter_map(served).collect();
+        self.write().sources.insert(list.source, pairs);
+    }
+
+    /// Wakes the clients that are owed something.
+    pub(crate) fn announce(&self, seen: u64) -> u64 {
+        let (stamp, live_changed) = {
+            let mut table = self.write();
+            (table.stamp, std::mem::take(&mut table.live_changed))
+        };
+        if stamp != seen {
+            self.changes.send_replace(());
+        }
+        if live_changed {
+            self.live.send_modify(|count| *count += 1);
+        }
+        stamp
+    }
+
+    /// Encodes anew what is no longer as fresh as it says, for those who connect from now on. The publisher of quotes tells of such
+    /// changes itself, as new versions; this is for when it is gone.
+    pub(crate) fn review(&self, now: Instant) {
+        let aged: Vec<_> = {
+            let table = self.read();
+            let aged = |held: &&Held| status(&held.quote, now) != held.slot.status;
+            table.by_pair.values().filter(aged).map(|held| Arc::clone(&held.quote)).collect()
+        };
+        for quote in aged {
+            let status = status(&quote, now);
+            match Frame::encode(&quote, status, &self.encodes) {
+                Ok(frame) => self.write().replace(quote.pair, status, frame),
+                Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
+            }
+        }
+    }
+
+    /// Wakes whenever something changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Wakes whenever the map of `rates:live` changed, and counts how often it has.
+    pub(crate) fn live_changes(&self) -> watch::Receiver<u64> {
+        self.live.subscribe()
+    }
+
+    /// The map of `rates:live`.
+    pub(crate) fn live_map(&self) -> String {
+        self.encodes.live_maps.increment(1);
+        frame::live_map(self.read().slots().map(|slot| &slot.frame))
+    }
+
+    /// The table, for as long as it takes to copy references.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// The number of the last change.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// What changed after `stamp`, each pair once, the latest change last.
+    pub(crate) fn after(&self, stamp: u64) -> impl Iterator<Item = &Arc<Slot>> {
+        self.by_stamp.range(stamp + 1..).map(|(_, slot)| slot)
+    }
+
+    /// Every slot, by pair.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.by_pair.values().map(|held| &held.slot)
+    }
+
+    /// The slot of a pair that has had a quote.
+    pub(crate) fn slot(&self, pair: Pair) -> Option<&Arc<Slot>> {
+        self.by_pair.get(&pair).map(|held| &held.slot)
+    }
+
+    /// Whether anybody serves the pair.
+    pub(crate) fn knows(&self, pair: Pair) -> bool {
+        self.by_pair.contains_key(&pair) || self.sources.values().any(|pairs| pairs.contains(&pair))
+    }
+
+    /// Every pair that somebody serves.
+    pub(crate) fn pairs(&self) -> BTreeSet<Pair> {
+        self.by_pair.keys().chain(self.sources.values().flatten()).copied().collect()
+    }
+
+    fn judge(&self, quote: &Quote) -> Verdict {
+        let Some(held) = self.by_pair.get(&quote.pair) else { return Verdict::New };
+        let (old, new) = (held.quote.version, quote.version);
+        if old == new {
+            Verdict::Confirmation
+        } else if new.is_after(old) || (new.epoch != old.epoch && !held.left.contains(&new.epoch)) {
+            Verdict::New
+        } else {
+            Verdict::Old
+        }
+    }
+
+    fn confirm(&mut self, quote: &Arc<Quote>) {
+        if let Some(held) = self.by_pair.get_mut(&quote.pair) {
+            held.quote = Arc::clone(quote);
+        }
+    }
+
+    fn put(&mut self, quote: &Arc<Quote>, status: Status, frame: Frame) {
+        self.stamp += 1;
+        let (mut count, mut left) = (1, Vec::new());
+        self.live_changed |= frame.live().is_some();
+        if let Some(before) = self.by_pair.remove(&quote.pair) {
+            self.by_stamp.remove(&before.slot.stamp);
+            self.live_changed |= before.slot.frame.live().is_some();
+            count += before.slot.count;
+            left = before.left;
+            if before.quote.version.epoch != quote.version.epoch {
+                left.push(before.quote.version.epoch);
+                left.drain(..left.len().saturating_sub(EPOCHS_LEFT));
+            }
+        }
+        let slot = Arc::new(Slot { pair: quote.pair, stamp: self.stamp, count, frame, status });
+        self.by_stamp.insert(slot.stamp, Arc::clone(&slot));
+        self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), left, slot });
+    }
+
+    /// Another frame for the same change.
+    fn replace(&mut self, pair: Pair, status: Status, frame: Frame) {
+        let Some(held) = self.by_pair.get_mut(&pair) else { return };
+        self.live_changed |= held.slot.frame.live() != frame.live();
+        held.slot = Arc::new(Slot { pair, stamp: held.slot.stamp, count: held.slot.count, frame, status });
+        self.by_stamp.insert(held.slot.stamp, Arc::clone(&held.slot));
+    }
+}
+
+/// How fresh the quote is now, and never fresher than its publisher said.
+fn status(quote: &Quote, now: Instant) -> Status {
+    quote.status(now).max(quote.published_status)
+}

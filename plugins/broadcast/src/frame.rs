@@ -1,0 +1,82 @@
+use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
+use ratebus_model::{Quote, Status, Version, compat::live_entry};
+
+use crate::metrics::Encodes;
+
+const QUOTE: &str = r#"{"type":"quote","quote":"#;
+
+/// One quote in every encoding that clients get, each made once and shared by all of them.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    text: Utf8Bytes,
+    event: Bytes,
+    live: Option<Box<str>>,
+}
+
+impl Frame {
+    pub(crate) fn encode(quote: &Quote, status: Status, encodes: &Encodes) -> serde_json::Result<Self> {
+        let Version { epoch, sequence } = quote.version;
+        encodes.quotes.increment(1);
+        let json = serde_json::to_string(&quote.view(status))?;
+        let live = match live_entry(quote, status) {
+            Some(entry) => {
+                encodes.live_entries.increment(1);
+                Some(format!("\"{}\":{}", quote.pair, serde_json::to_string(&entry)?).into())
+            }
+            None => None,
+        };
+        Ok(Self {
+            event: format!("event: quote\nid: {epoch}-{sequence}\ndata: {json}\n\n").into(),
+            text: format!("{QUOTE}{json}}}").into(),
+            live,
+        })
+    }
+
+    /// The WebSocket message.
+    pub(crate) fn text(&self) -> &Utf8Bytes {
+        &self.text
+    }
+
+    /// The SSE event.
+    pub(crate) fn event(&self) -> &Bytes {
+        &self.event
+    }
+
+    /// The entry of `rates:live` with its key; `None` where old clients must not see the pair.
+    pub(crate) fn live(&self) -> Option<&str> {
+        self.live.as_deref()
+    }
+
+    /// The quote alone, as it stands inside the message.
+    fn json(&self) -> &str {
+        &self.text[QUOTE.len()..self.text.len() - 1]
+    }
+}
+
+/// The WebSocket message that starts a subscription.
+pub(crate) fn snapshot_text<'a>(frames: impl Iterator<Item = &'a Frame>) -> Utf8Bytes {
+    join(r#"{"type":"snapshot","quotes":["#, frames.map(Frame::json), "]}").into()
+}
+
+/// The SSE event that starts a stream.
+pub(crate) fn snapshot_event<'a>(frames: impl Iterator<Item = &'a Frame>) -> Bytes {
+    join("event: snapshot\ndata: {\"quotes\":[", frames.map(Frame::json), "]}\n\n").into()
+}
+
+/// The argument of `rates:live`.
+pub(crate) fn live_map<'a>(frames: impl Iterator<Item = &'a Frame>) -> String {
+    join("{", frames.filter_map(Frame::live), "}")
+}
+
+fn join<'a>(head: &str, parts: impl Iterator<Item = &'a str>, tail: &str) -> String {
+    let mut joined = head.to_owned();
+    for (index, part) in parts.enumerate() {
+        if index > 0 {
+            joined.push(',');
+        }
+        joined.push_str(part);
+    }
+    joined.push_str(tail);
+    joined
+}

@@ -1,0 +1,66 @@
+use metrics::{Counter, Gauge, counter, gauge};
+
+/// How often quotes were encoded: once each, however many clients there are.
+#[derive(Debug)]
+pub(crate) struct Encodes {
+    pub(crate) quotes: Counter,
+    pub(crate) live_entries: Counter,
+    pub(crate) live_maps: Counter,
+}
+
+impl Encodes {
+    pub(crate) fn new() -> Self {
+        let encodes = |encoding| counter!("ratebus_encodes_total", "encoding" => encoding);
+        Self { quotes: encodes("quote"), live_entries: encodes("live_entry"), live_maps: encodes("live_map") }
+    }
+}
+
+/// What one transport's clients took.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    transport: &'static str,
+    clients: Gauge,
+    deliveries: Counter,
+    conflated: Counter,
+    bytes: Counter,
+}
+
+impl Meter {
+    pub(crate) fn new(transport: &'static str) -> Self {
+        Self {
+            transport,
+            clients: gauge!("ratebus_clients", "transport" => transport),
+            deliveries: counter!("ratebus_deliveries_total", "transport" => transport),
+            conflated: counter!("ratebus_conflated_total", "transport" => transport),
+            bytes: counter!("ratebus_sent_bytes_total", "transport" => transport),
+        }
+    }
+
+    pub(crate) fn joined(&self) {
+        self.clients.increment(1);
+    }
+
+    pub(crate) fn gone(&self) {
+        self.clients.decrement(1);
+    }
+
+    /// A client left or was sent away.
+    pub(crate) fn closed(&self, reason: &'static str) {
+        counter!("ratebus_clients_closed_total", "transport" => self.transport, "reason" => reason).increment(1);
+        tracing::debug!(transport = self.transport, reason, "client gone");
+    }
+
+    /// Nobody was let in: there is no room, or we are stopping.
+    pub(crate) fn refused(&self) {
+        counter!("ratebus_clients_refused_total", "transport" => self.transport).increment(1);
+    }
+
+    /// So many quotes (or maps) went out in so many bytes; so many others were replaced by newer ones before they could.
+    pub(crate) fn sent(&self, deliveries: usize, bytes: usize, conflated: u64) {
+        self.deliveries.increment(deliveries as u64);
+        self.bytes.increment(bytes as u64);
+        if conflated > 0 {
+            self.conflated.increment(conflated);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use ratebus_model::Pair;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    board::{Board, Slot},
+    cursor::Cursor,
+    problem::Problem,
+};
+
+/// The longest `id` that is sent back, in bytes.
+const MAX_ID: usize = 66;
+
+/// What a WebSocket client asked for.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Subscribe(Vec<String>),
+    Unsubscribe(Vec<String>),
+    Ping,
+}
+
+/// The client's own mark of a request, returned as it was written.
+pub(crate) type Id<'a> = Option<&'a RawValue>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire<'a> {
+    op: String,
+    pairs: Option<Vec<String>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+}
+
+/// For answering requests that are wrong in all other respects.
+#[derive(Deserialize)]
+struct Marked<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+}
+
+/// Reads a request; what is wrong with it comes with its id, where it has one.
+pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, Problem>) {
+    let bad = |detail: String| Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    let (id, wire) = match serde_json::from_str::<Wire>(text) {
+        Ok(wire) => (wire.id, Ok((wire.op, wire.pairs))),
+        Err(error) => (serde_json::from_str::<Marked>(text).ok().and_then(|marked| marked.id), Err(error)),
+    };
+    if id.is_some_and(|id| !is_id(id)) {
+        return (None, bad(format!("id: a number or a string of at most {} bytes was expected", MAX_ID - 2)));
+    }
+    let op = match wire {
+        Err(error) => bad(error.to_string()),
+        Ok((op, pairs)) => match (op.as_str(), pairs) {
+            ("subscribe", Some(pairs)) => Ok(Op::Subscribe(pairs)),
+            ("unsubscribe", Some(pairs)) => Ok(Op::Unsubscribe(pairs)),
+            ("ping", None) => Ok(Op::Ping),
+            ("subscribe" | "unsubscribe", None) => bad(format!("{op} needs pairs")),
+            ("ping", Some(_)) => bad("ping takes no pairs".to_owned()),
+            _ => bad("op: subscribe, unsubscribe or ping was expected".to_owned()),
+        },
+    };
+    (id, op)
+}
+
+fn is_id(id: &RawValue) -> bool {
+    id.get().len() <= MAX_ID && id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+}
+
+/// The pairs among `texts` that somebody serves, and the texts of the others.
+pub(crate) fn known_pairs<S: AsRef<str>>(texts: &[S], board: &Board) -> (Vec<Pair>, Vec<String>) {
+    let table = board.read();
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for text in texts.iter().map(AsRef::as_ref) {
+        match text.parse::<Pair>() {
+            Ok(pair) if table.knows(pair) => known.push(pair),
+            _ => unknown.push(text.chars().take(32).collect()),
+        }
+    }
+    (known, unknown)
+}
+
+/// The query of a stream: `?pairs=BTC_USD,ETH_USD`. Absent means every pair, empty means none.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Selection {
+    pairs: Option<String>,
+}
+
+/// How a stream begins.
+pub(crate) struct Start {
+    pub(crate) cursor: Cursor,
+    /// The snapshot.
+    pub(crate) slots: Vec<Arc<Slot>>,
+    /// What was asked for and nobody serves.
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Selection {
+    /// Subscribes to what was asked for.
+    pub(crate) fn start(&self, board: &Board) -> Start {
+        let (cursor, slots, unknown) = match &self.pairs {
+            None => {
+                let (cursor, slots) = Cursor::all(board);
+                (cursor, slots, Vec::new())
+            }
+            Some(pairs) => {
+                let texts: Vec<_> = pairs.split(',').filter(|pair| !pair.is_empty()).collect();
+                let (known, unknown) = known_pairs(&texts, board);
+                let (cursor, slots) = Cursor::only(board, &known);
+                (cursor, slots, unknown)
+            }
+        };
+        Start { cursor, slots, unknown }
+    }
+}
+
+/// What a WebSocket client is answered.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(crate) enum Reply<'a> {
+    Subscribed {
+        pairs: Vec<Pair>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Id<'a>,
+    },
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Id<'a>,
+    },
+    Error {
+        error: Problem,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Id<'a>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> (Option<String>, String) {
+        let (id, op) = parse(text);
+        let reply = Reply::Error { error: op.unwrap_err(), id };
+        (id.map(ToString::to_string), serde_json::to_string(&reply).unwrap())
+    }
+
+    #[test]
+    fn ids_come_back_as_they_were_written() {
+        for id in ["7", "-1.50", "1e400", "\"abc\"", "\"\\u0041\""] {
+            let text = format!(r#"{{"op":"ping","id":{id}}}"#);
+            let (found, op) = parse(&text);
+            assert!(matches!(op, Ok(Op::Ping)), "{text}");
+            let reply = serde_json::to_string(&Reply::Pong { id: found }).unwrap();
+            assert_eq!(reply, format!(r#"{{"type":"pong","id":{id}}}"#));
+        }
+        assert_eq!(serde_json::to_string(&Reply::Pong { id: None }).unwrap(), r#"{"type":"pong"}"#);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_id() {
+        for text in [
+            r#"{"op":"subscribe","id":7}"#,
+            r#"{"op":"subscribe","pairs":"BTC_USD","id":7}"#,
+            r#"{"op":"subscribe","pairs":[1],"id":7}"#,
+            r#"{"op":"ping","pairs":[],"id":7}"#,
+            r#"{"op":"publish","id":7}"#,
+            r#"{"op":"ping","extra":1,"id":7}"#,
+            r#"{"id":7}"#,
+        ] {
+            let (id, reply) = refusal(text);
+            assert_eq!(id.as_deref(), Some("7"), "{text}");
+            assert!(reply.contains(r#""status":400"#) && reply.ends_with(r#","id":7}"#), "{reply}");
+        }
+        let long = format!(r#"{{"op":"ping","id":"{}"}}"#, "x".repeat(65));
+        for text in ["", "[]", "{", "null", "7", r#"{"op":"ping","id":{}}"#, r#"{"op":"ping","id":true}"#, &long] {
+            assert_eq!(refusal(text).0, None, "{text}");
+        }
+    }
+}

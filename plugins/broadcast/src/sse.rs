@@ -1,0 +1,115 @@
+//! Quotes as server-sent events, `/v1/rates/stream`.
+
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Query,
+    http::{HeaderName, header},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::{sync::watch, time::sleep};
+
+use crate::{
+    board::Slot,
+    cursor::{AT_ONCE, Cursor, Owed},
+    frame,
+    hub::{Hub, Ticket},
+    metrics::Meter,
+    problem::Problem,
+    request::{Selection, Start},
+};
+
+/// How long nothing may be sent: proxies close connections that seem idle.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The route's handler.
+pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
+    let meter = Meter::new("sse");
+    get(move |query: Query<Selection>| async move {
+        match Stream::open(hub, meter, &query.0) {
+            Ok(stream) => stream.into_response(),
+            Err(problem) => problem.into_response(),
+        }
+    })
+}
+
+/// One client's stream. It is asked for the next part only when the connection has room for it, which is what conflates
+/// for a slow client; one that takes nothing at all is closed by the listener's TCP user timeout.
+struct Stream {
+    hub: Arc<Hub>,
+    meter: Meter,
+    cursor: Cursor,
+    /// Snapshots not sent yet.
+    first: VecDeque<Bytes>,
+    changes: watch::Receiver<()>,
+    _ticket: Ticket,
+}
+
+impl Stream {
+    fn open(hub: Arc<Hub>, meter: Meter, selection: &Selection) -> Result<Self, Problem> {
+        let changes = hub.board.changes();
+        let Start { cursor, slots, unknown } = selection.start(&hub.board);
+        if !unknown.is_empty() {
+            return Err(Problem::unknown_pairs(&unknown));
+        }
+        let ticket = hub.admit(&meter)?;
+        let event = |slots: &[Arc<Slot>]| frame::snapshot_event(slots.iter().map(|slot| &slot.frame));
+        let first = if slots.is_empty() { [event(&[])].into() } else { slots.chunks(AT_ONCE).map(event).collect() };
+        meter.sent(slots.len(), 0, 0);
+        Ok(Self { hub, meter, cursor, first, changes, _ticket: ticket })
+    }
+
+    /// The next bytes to send, once there are any; `None` when the server stops.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(snapshot) = self.first.pop_front() {
+            self.meter.sent(0, snapshot.len(), 0);
+            return Some(snapshot);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = self.hub.stop.cancelled() => return None,
+                // The sender lives in the hub.
+                _ = self.changes.changed() => {}
+                () = sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": keep-alive\n\n")),
+            }
+            let Owed { slots, conflated } = self.cursor.take(&self.hub.board);
+            if slots.len() == AT_ONCE {
+                self.changes.mark_changed();
+            }
+            let bytes = match slots.as_slice() {
+                [] => continue,
+                [slot] => slot.frame.event().clone(),
+                slots => slots.iter().map(|slot| &slot.frame.event()[..]).collect::<Vec<_>>().concat().into(),
+            };
+            self.meter.sent(slots.len(), bytes.len(), conflated);
+            return Some(bytes);
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.meter.closed(if self.hub.stop.is_cancelled() { "stopping" } else { "left" });
+    }
+}
+
+impl IntoResponse for Stream {
+    fn into_response(self) -> Response {
+        let parts = stream::unfold(self, |mut stream| async move {
+            let bytes = stream.next().await?;
+            Some((Ok::<_, Infallible>(bytes), stream))
+        });
+        let headers = [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-store"),
+            // nginx would otherwise hold events back.
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ];
+        (headers, Body::from_stream(parts)).into_response()
+    }
+}

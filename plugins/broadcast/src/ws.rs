@@ -1,0 +1,309 @@
+//! Quotes over a plain WebSocket, `/v1/ws`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        Query, WebSocketUpgrade,
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code},
+    },
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, any},
+};
+use bytes::Bytes;
+use futures_util::SinkExt;
+use ratebus_sdk::{AttemptBudget, Clock};
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
+};
+
+use crate::{
+    board::Slot,
+    cursor::{AT_ONCE, Cursor, Owed},
+    frame,
+    hub::Hub,
+    metrics::Meter,
+    problem::Problem,
+    request::{self, Id, Op, Reply, Selection},
+};
+
+/// The longest message taken from a client.
+const MAX_MESSAGE: usize = 4096;
+/// What is read from a client at once. The library's 128 KiB would be most of what a client costs.
+const READ_BUFFER: usize = 4096;
+/// What is collected before it is written; [`AT_ONCE`] quotes stay below it.
+const WRITE_BUFFER: usize = 64 * 1024;
+/// More than ever waits to be written: the write buffer and one more message.
+const MAX_WRITE_BUFFER: usize = 1024 * 1024;
+/// How many messages a client may send per second.
+const MESSAGES_PER_SECOND: usize = 10;
+/// How often a client is asked whether it is still there; it has until the next time to show that it is.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// How long the closing handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The route's handler.
+pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
+    let meter = Meter::new("websocket");
+    any(move |upgrade: WebSocketUpgrade, query: Query<Selection>| async move { open(hub, meter, upgrade, query.0) })
+}
+
+fn open(hub: Arc<Hub>, meter: Meter, upgrade: WebSocketUpgrade, selection: Selection) -> Response {
+    let ticket = match hub.admit(&meter) {
+        Ok(ticket) => ticket,
+        Err(problem) => return problem.into_response(),
+    };
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(MAX_WRITE_BUFFER)
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+        .on_upgrade(move |socket| async move {
+            let stop = hub.stop.clone().cancelled_owned();
+            let changes = hub.board.changes();
+            let start = selection.start(&hub.board);
+            let mut client = Client::new(socket, hub, meter.clone(), changes, start.cursor);
+            let ending = tokio::select! {
+                ending = client.serve(start.slots, start.unknown) => ending,
+                // Somebody who takes nothing cannot be told that we stop.
+                () = async move { stop.await; sleep(CLOSE_TIMEOUT * 2).await } => Ending::Stopping,
+            };
+            meter.closed(ending.as_str());
+            drop(ticket);
+        })
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The client closed it.
+    Left,
+    /// It broke.
+    Lost,
+    /// The client took nothing of what was pending.
+    Stalled,
+    /// The client answered no ping.
+    Silent,
+    /// The server stops.
+    Stopping,
+    /// A message was too long.
+    TooLong,
+    /// Too many messages.
+    TooMany,
+    /// Not text.
+    Binary,
+    /// Not a WebSocket frame, or not in its place.
+    Malformed,
+}
+
+impl Ending {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Lost => "lost",
+            Self::Stalled => "stalled",
+            Self::Silent => "silent",
+            Self::Stopping => "stopping",
+            Self::TooLong => "too_long",
+            Self::TooMany => "too_many",
+            Self::Binary => "binary",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    /// The code and reason of the close frame, if there is still somebody to tell (RFC 6455, section 7.4).
+    const fn close_frame(self) -> Option<(u16, &'static str)> {
+        match self {
+            Self::Left | Self::Lost | Self::Stalled | Self::Silent => None,
+            Self::Stopping => Some((close_code::RESTART, "the server is stopping")),
+            Self::TooLong => Some((close_code::SIZE, "a message may have 4 KiB")),
+            Self::TooMany => Some((close_code::POLICY, "10 messages a second are allowed")),
+            Self::Binary => Some((close_code::UNSUPPORTED, "only text is understood")),
+            Self::Malformed => Some((close_code::PROTOCOL, "")),
+        }
+    }
+}
+
+struct Client {
+    socket: WebSocket,
+    hub: Arc<Hub>,
+    meter: Meter,
+    cursor: Cursor,
+    changes: watch::Receiver<()>,
+    budget: AttemptBudget,
+    ping: Interval,
+    /// Whether anything came in since the last ping.
+    heard: bool,
+}
+
+impl Client {
+    fn new(socket: WebSocket, hub: Arc<Hub>, meter: Meter, changes: watch::Receiver<()>, cursor: Cursor) -> Self {
+        let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let budget = AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1));
+        Self { socket, hub, meter, cursor, changes, budget, ping, heard: true }
+    }
+
+    /// Serves the client to its end, the closing handshake included.
+    async fn serve(&mut self, first: Vec<Arc<Slot>>, unknown: Vec<String>) -> Ending {
+        let ending = match self.greet(&first, &unknown).await {
+            Ok(()) => self.stream().await,
+            Err(ending) => ending,
+        };
+        if let Some((code, reason)) = ending.close_frame() {
+            let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
+            let handshake = async {
+                self.socket.send(close).await?;
+                // Until the client's own close frame, so that ours is not lost with a reset connection.
+                while let Some(Ok(_)) = self.socket.recv().await {}
+                Ok::<_, axum::Error>(())
+            };
+            if !matches!(timeout(CLOSE_TIMEOUT, handshake).await, Ok(Ok(()))) {
+                tracing::trace!("no closing handshake");
+            }
+        }
+        ending
+    }
+
+    /// The first snapshot, and what could not be subscribed.
+    async fn greet(&mut self, first: &[Arc<Slot>], unknown: &[String]) -> Result<(), Ending> {
+        self.snapshot(first).await?;
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        self.reply(&Reply::Error { error: Problem::unknown_pairs(unknown), id: None }).await
+    }
+
+    /// Forwards what changes and answers what is asked, until the end.
+    async fn stream(&mut self) -> Ending {
+        let hub = Arc::clone(&self.hub);
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = hub.stop.cancelled() => Err(Ending::Stopping),
+                message = self.socket.recv() => self.on_message(message).await,
+                // The sender lives in the hub.
+                _ = self.changes.changed() => self.catch_up().await,
+                _ = self.ping.tick() => self.check().await,
+            };
+            if let Err(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), Ending> {
+        let Owed { slots, conflated } = self.cursor.take(&self.hub.board);
+        if slots.len() == AT_ONCE {
+            self.changes.mark_changed();
+        }
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let bytes = slots.iter().map(|slot| slot.frame.text().len()).sum();
+        self.write(slots.iter().map(|slot| Message::Text(slot.frame.text().clone())).collect()).await?;
+        self.meter.sent(slots.len(), bytes, conflated);
+        Ok(())
+    }
+
+    async fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
+        self.heard = true;
+        let message = message.ok_or(Ending::Lost)?.map_err(read_error)?;
+        if self.budget.take(Clock.now()).is_err() {
+            return Err(Ending::TooMany);
+        }
+        match message {
+            Message::Text(text) => self.on_request(&text).await,
+            Message::Binary(_) => Err(Ending::Binary),
+            Message::Close(_) => Err(Ending::Left),
+            // The library has answered a ping; the answer goes out with the next flush.
+            Message::Ping(_) => self.write(Vec::new()).await,
+            Message::Pong(_) => Ok(()),
+        }
+    }
+
+    async fn on_request(&mut self, text: &str) -> Result<(), Ending> {
+        let (id, op) = request::parse(text);
+        match op {
+            Ok(Op::Ping) => self.reply(&Reply::Pong { id }).await,
+            Ok(Op::Subscribe(pairs)) => self.subscribe(&pairs, id).await,
+            Ok(Op::Unsubscribe(pairs)) => {
+                let pairs: Vec<_> = pairs.iter().filter_map(|pair| pair.parse().ok()).collect();
+                self.cursor.unsubscribe(&self.hub.board, &pairs);
+                let pairs = self.cursor.pairs(&self.hub.board);
+                self.reply(&Reply::Subscribed { pairs, id }).await
+            }
+            Err(error) => self.reply(&Reply::Error { error, id }).await,
+        }
+    }
+
+    async fn subscribe(&mut self, pairs: &[String], id: Id<'_>) -> Result<(), Ending> {
+        let (known, unknown) = request::known_pairs(pairs, &self.hub.board);
+        if !unknown.is_empty() {
+            self.reply(&Reply::Error { error: Problem::unknown_pairs(&unknown), id }).await?;
+        }
+        let added = self.cursor.subscribe(&self.hub.board, &known);
+        let pairs = self.cursor.pairs(&self.hub.board);
+        self.reply(&Reply::Subscribed { pairs, id }).await?;
+        match added {
+            Some(slots) => self.snapshot(&slots).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the client whether it is there, unless it has not answered the last time.
+    async fn check(&mut self) -> Result<(), Ending> {
+        if !std::mem::take(&mut self.heard) {
+            return Err(Ending::Silent);
+        }
+        self.write(vec![Message::Ping(Bytes::new())]).await
+    }
+
+    /// Sends quotes as a snapshot: one message, or several where there are very many.
+    async fn snapshot(&mut self, slots: &[Arc<Slot>]) -> Result<(), Ending> {
+        let mut rest = slots;
+        loop {
+            let (chunk, after) = rest.split_at(rest.len().min(AT_ONCE));
+            let text = frame::snapshot_text(chunk.iter().map(|slot| &slot.frame));
+            let bytes = text.len();
+            self.write(vec![Message::Text(text)]).await?;
+            self.meter.sent(chunk.len(), bytes, 0);
+            rest = after;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn reply(&mut self, reply: &Reply<'_>) -> Result<(), Ending> {
+        let text = serde_json::to_string(reply).map_err(|_| Ending::Lost)?;
+        self.write(vec![text.into()]).await
+    }
+
+    /// Writes and flushes in one go.
+    async fn write(&mut self, messages: Vec<Message>) -> Result<(), Ending> {
+        let write = async {
+            for message in messages {
+                self.socket.feed(message).await?;
+            }
+            self.socket.flush().await
+        };
+        match timeout(self.hub.stall_timeout, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Ending::Lost),
+            Err(_) => Err(Ending::Stalled),
+        }
+    }
+}
+
+fn read_error(error: axum::Error) -> Ending {
+    use tungstenite::Error;
+    match error.into_inner().downcast_ref::<Error>() {
+        Some(Error::Capacity(_)) => Ending::TooLong,
+        Some(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => Ending::Lost,
+        Some(Error::Protocol(_) | Error::Utf8(_)) => Ending::Malformed,
+        _ => Ending::Lost,
+    }
+}

@@ -1,0 +1,11 @@
+//! The plugin on a real listener, with real clients of every transport.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "the helpers of tests fail the test")]
+
+mod clients;
+mod fanout;
+mod quotes;
+mod server;
+mod slow;
+mod socketio;
+mod sse;
+mod websocket;

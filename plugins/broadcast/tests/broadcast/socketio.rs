@@ -1,0 +1,145 @@
+use serde_json::{Value, json};
+
+use crate::{
+    clients::{Sio, Ws, event, http},
+    quotes::{at_known_times, dead, quote, withheld},
+    server::Server,
+};
+
+const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+#[tokio::test]
+async fn the_whole_map_comes_at_once_and_with_every_change() {
+    let server = Server::start_with(json!({}), [at_known_times("BTC_USD", 1), withheld("ETH_USD", 1)]).await;
+    let (mut client, map) = Sio::open(&server).await;
+    let entry = json!({
+        "original": { "buy": 101, "sell": 100 },
+        "withSpread": { "buy": 102, "sell": 99 },
+        "currentSpread": { "buy": 1, "sell": -1 },
+        "status": "fresh", "updatedAt": "2026-09-19T18:57:46.901377Z",
+    });
+    assert_eq!(map, json!({ "BTC_USD": entry }));
+
+    server.publish(quote("SOL_USD", 1));
+    let map = client.map().await;
+    assert_eq!(map.as_object().unwrap().keys().collect::<Vec<_>>(), ["BTC_USD", "SOL_USD"]);
+    server.publish(dead("BTC_USD", 2));
+    assert_eq!(client.map().await.as_object().unwrap().keys().collect::<Vec<_>>(), ["SOL_USD"]);
+    // The pair is not in the map, so nothing in the map changes; the next change is that of another pair.
+    server.publish(withheld("ETH_USD", 2));
+    server.publish(dead("SOL_USD", 2));
+    assert_eq!(client.map().await, json!({}));
+}
+
+#[tokio::test]
+async fn prices_keep_every_digit() {
+    let mut precise = quote("DOGE_USD", 1);
+    precise.original.buy = "0.1234567890123456789".parse().unwrap();
+    let server = Server::start_with(json!({}), [precise]).await;
+    let mut client = Sio(Ws::to(&server, "/socket.io/?EIO=4&transport=websocket").await);
+    client.packet().await;
+    client.0.send("40").await;
+    client.packet().await;
+    let packet = client.packet().await;
+    assert!(packet.contains(r#""original":{"buy":0.1234567890123456789,"sell":100}"#), "{packet}");
+}
+
+#[tokio::test]
+async fn polling_clients_are_served() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let open = http(&server, &format!("GET {POLLING}"), "").await;
+    assert!(open.head.contains("access-control-allow-origin: *"), "{open:?}");
+    assert!(!open.head.contains("access-control-allow-credentials"), "{open:?}");
+    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
+    assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(25_000), &json!(20_000)));
+    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+
+    assert_eq!(http(&server, &format!("POST {session}"), "40").await.body, "ok");
+    let mut packets = Vec::new();
+    while packets.len() < 2 {
+        let answer = http(&server, &format!("GET {session}"), "").await;
+        packets.extend(answer.body.split('\u{1e}').filter(|&packet| packet != "2").map(str::to_owned));
+    }
+    assert!(packets[0].starts_with("40{\"sid\":"), "{packets:?}");
+    assert_eq!(event(&packets[1])["BTC_USD"]["withSpread"]["buy"], 102);
+
+    // What changed while nobody asked: the newest map, not each one.
+    for sequence in 2..100 {
+        server.publish(crate::quotes::respread("BTC_USD", sequence, &format!("{}.00", 102 + sequence)));
+        server.wait_for_metric("ratebus_encodes_total{encoding=\"live_entry\"}", sequence).await;
+    }
+    let mut maps = Vec::new();
+    while maps.last().is_none_or(|map: &Value| map["BTC_USD"]["withSpread"]["buy"] != 201) {
+        let answer = http(&server, &format!("GET {session}"), "").await;
+        maps.extend(answer.body.split('\u{1e}').filter(|&packet| packet != "2").map(event));
+    }
+    assert!(maps.len() <= 3, "{} maps", maps.len());
+}
+
+#[tokio::test]
+async fn a_polling_client_can_move_to_a_websocket() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let open = http(&server, &format!("GET {POLLING}"), "").await;
+    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
+    let sid = open["sid"].as_str().unwrap();
+    http(&server, &format!("POST {POLLING}&sid={sid}"), "40").await;
+    let mut client = Sio(Ws::to(&server, &format!("/socket.io/?EIO=4&transport=websocket&sid={sid}")).await);
+    client.0.send("2probe").await;
+    assert_eq!(client.0.text().await, "3probe");
+    client.0.send("5").await;
+    assert!(client.packet().await.starts_with("40{"));
+    assert_eq!(client.map().await["BTC_USD"]["withSpread"]["buy"], 102);
+    server.publish(quote("ETH_USD", 1));
+    assert_eq!(client.map().await["ETH_USD"]["withSpread"]["buy"], 102);
+    assert_eq!(server.metric("ratebus_clients{transport=\"socketio\"}"), 1);
+    drop(client);
+    server.wait_for_metric("ratebus_clients{transport=\"socketio\"}", 0).await;
+}
+
+#[tokio::test]
+async fn there_is_one_namespace_and_no_other() {
+    let server = Server::start().await;
+    let mut client = Sio(Ws::to(&server, "/socket.io/?EIO=4&transport=websocket").await);
+    client.packet().await;
+    client.0.send("40/admin,{\"token\":\"x\"}").await;
+    assert_eq!(client.packet().await, "44/admin,{\"message\":\"Invalid namespace\"}");
+    client.0.send("40{\"token\":\"x\"}").await;
+    assert!(client.packet().await.starts_with("40{\"sid\":"));
+    assert_eq!(client.map().await, json!({}));
+    // Events are nobody's business; leaving is.
+    client.0.send("42[\"rates:live\",{}]").await;
+    client.0.send("41").await;
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"left\"}", 1).await;
+}
+
+#[tokio::test]
+async fn rules_that_are_broken_close_the_connection() {
+    let server = Server::start().await;
+    for messages in [vec!["4x"], vec!["42[\"event\"]"; 11], vec!["z"]] {
+        let (mut client, _) = Sio::open(&server).await;
+        for message in messages {
+            client.0.send(message).await;
+        }
+        client.0.close_code().await;
+    }
+    let (mut client, _) = Sio::open(&server).await;
+    client.0.send("4".repeat(4097)).await;
+    client.0.close_code().await;
+    server.wait_for_metric("ratebus_clients{transport=\"socketio\"}", 0).await;
+}
+
+#[tokio::test]
+async fn a_preflight_allows_everybody_and_no_credentials() {
+    let server = Server::start().await;
+    let request = format!("OPTIONS {POLLING}");
+    let answer = http(&server, &request, "").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("access-control-allow-origin: *"), "{answer:?}");
+    assert!(!answer.head.contains("access-control-allow-credentials"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn it_can_be_left_out() {
+    let server = Server::start_with(json!({ "socketio": false }), []).await;
+    assert_eq!(http(&server, &format!("GET {POLLING}"), "").await.status, 404);
+}

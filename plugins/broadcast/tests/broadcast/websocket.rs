@@ -1,0 +1,210 @@
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::{
+    clients::Ws,
+    quotes::{at_known_times, dead, pairs, quote, withheld},
+    server::Server,
+};
+
+#[tokio::test]
+async fn a_snapshot_comes_first_and_then_every_change() {
+    let server = Server::start_with(json!({}), [at_known_times("ETH_USD", 3), at_known_times("BTC_USD", 17)]).await;
+    let (mut client, snapshot) = Ws::open(&server).await;
+    let expected = json!({
+        "pair": "BTC_USD", "source": "kraken", "kind": "two_sided", "status": "fresh", "market": "online",
+        "original": { "buy": "101.00", "sell": "100.00" },
+        "customer": { "buy": "102.00", "sell": "99.00" },
+        "spread": { "buy": "1.00", "sell": "-1.00" },
+        "rule": { "scope": null, "revision": 0 }, "withheld": null,
+        "epoch": "5f0c1d2e3b4a5968", "sequence": 17,
+        "eventTime": "2026-09-19T18:57:46.849909Z",
+        "receivedTime": "2026-09-19T18:57:46.901220Z",
+        "publishedTime": "2026-09-19T18:57:46.901377Z",
+    });
+    assert_eq!(snapshot["quotes"][0], expected);
+    assert_eq!(snapshot["quotes"][1]["pair"], "ETH_USD");
+    assert_eq!(snapshot["quotes"].as_array().unwrap().len(), 2);
+
+    for sequence in 18..28 {
+        server.publish(quote("BTC_USD", sequence));
+        let quote = client.quote().await;
+        assert_eq!((&quote["pair"], &quote["sequence"]), (&json!("BTC_USD"), &json!(sequence)));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_newer_is_not_sent() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 5)]).await;
+    let (mut client, _) = Ws::open(&server).await;
+    // Vouched for again, older, and a run of the publisher that has been left.
+    server.publish(quote("BTC_USD", 5));
+    server.publish(quote("BTC_USD", 4));
+    let mut next_run = quote("BTC_USD", 1);
+    next_run.version.epoch = ratebus_model::Epoch::new(1);
+    server.publish(next_run.clone());
+    assert_eq!(client.quote().await["epoch"], "0000000000000001");
+    server.publish(quote("BTC_USD", 6));
+    next_run.version = next_run.version.next();
+    server.publish(next_run);
+    assert_eq!(client.quote().await["sequence"], 2);
+    assert_eq!(server.metric("ratebus_quotes_refused_total"), 2);
+}
+
+#[tokio::test]
+async fn a_dead_pair_is_sent_without_prices() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let (mut client, _) = Ws::open(&server).await;
+    server.publish(dead("BTC_USD", 2));
+    let quote = client.quote().await;
+    assert_eq!(quote["status"], "dead");
+    for field in ["original", "customer", "spread"] {
+        assert_eq!(quote[field], Value::Null, "{quote}");
+    }
+    server.publish(withheld("BTC_USD", 3));
+    let quote = client.quote().await;
+    assert_eq!((&quote["customer"], &quote["withheld"]), (&Value::Null, &json!("no_spread")));
+    assert_eq!(quote["original"]["buy"], "101.00");
+}
+
+#[tokio::test]
+async fn subscriptions_come_and_go() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1), quote("ETH_USD", 1)]).await;
+    server.serve_pairs(pairs(&["BTC_USD", "SOL_USD"]));
+    let mut client = Ws::to(&server, "/v1/ws?pairs=").await;
+    assert_eq!(client.next().await, json!({ "type": "snapshot", "quotes": [] }));
+
+    let answer = client.ask(json!({ "op": "subscribe", "pairs": ["xbt/usd", "SOL_USD"], "id": 7 })).await;
+    assert_eq!(answer, json!({ "type": "subscribed", "pairs": ["BTC_USD", "SOL_USD"], "id": 7 }));
+    let snapshot = client.next().await;
+    assert_eq!(snapshot["quotes"].as_array().unwrap().len(), 1);
+    assert_eq!(snapshot["quotes"][0]["pair"], "BTC_USD");
+
+    server.publish(quote("ETH_USD", 2));
+    server.publish(quote("SOL_USD", 1));
+    assert_eq!(client.quote().await["pair"], "SOL_USD");
+
+    // Nothing new, so no snapshot.
+    let answer = client.ask(json!({ "op": "subscribe", "pairs": ["BTC_USD"], "id": "b" })).await;
+    assert_eq!(answer, json!({ "type": "subscribed", "pairs": ["BTC_USD", "SOL_USD"], "id": "b" }));
+    let answer = client.ask(json!({ "op": "unsubscribe", "pairs": ["BTC_USD", "ETH_USD"] })).await;
+    assert_eq!(answer, json!({ "type": "subscribed", "pairs": ["SOL_USD"] }));
+    server.publish(quote("BTC_USD", 2));
+    server.publish(quote("SOL_USD", 2));
+    assert_eq!(client.quote().await["pair"], "SOL_USD");
+}
+
+#[tokio::test]
+async fn who_has_every_pair_can_leave_some() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1), quote("ETH_USD", 1)]).await;
+    let (mut client, _) = Ws::open(&server).await;
+    let answer = client.ask(json!({ "op": "subscribe", "pairs": ["BTC_USD"], "id": 1 })).await;
+    assert_eq!(answer["pairs"], json!(["BTC_USD", "ETH_USD"]));
+    let answer = client.ask(json!({ "op": "unsubscribe", "pairs": ["BTC_USD"], "id": 2 })).await;
+    assert_eq!(answer, json!({ "type": "subscribed", "pairs": ["ETH_USD"], "id": 2 }));
+    server.publish(quote("BTC_USD", 2));
+    server.publish(quote("ETH_USD", 2));
+    assert_eq!(client.quote().await["pair"], "ETH_USD");
+}
+
+#[tokio::test]
+async fn unknown_pairs_are_named_and_the_others_added() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let mut client = Ws::to(&server, "/v1/ws?pairs=BTC_USD,NO_PAIR").await;
+    assert_eq!(client.next().await["quotes"][0]["pair"], "BTC_USD");
+    let error = client.next().await;
+    assert_eq!(error["type"], "error");
+    assert_eq!(
+        error["error"],
+        json!({ "type": "about:blank", "title": "Not Found", "status": 404, "detail": "Nobody serves NO_PAIR." })
+    );
+
+    server.publish(quote("ETH_USD", 1));
+    server.wait_for_metric("ratebus_encodes_total{encoding=\"quote\"}", 2).await;
+    let error = client.ask(json!({ "op": "subscribe", "pairs": ["ETH_USD", "EUR_XXX", "nonsense"], "id": 3 })).await;
+    assert_eq!((&error["type"], &error["id"], &error["error"]["status"]), (&json!("error"), &json!(3), &json!(404)));
+    assert_eq!(error["error"]["detail"], "Nobody serves EUR_XXX, nonsense.");
+    assert_eq!(client.next().await["pairs"], json!(["BTC_USD", "ETH_USD"]));
+    assert_eq!(client.next().await["type"], "snapshot");
+}
+
+#[tokio::test]
+async fn a_malformed_request_is_answered_and_survived() {
+    let server = Server::start().await;
+    let (mut client, _) = Ws::open(&server).await;
+    for text in ["", "{", "[1]", r#"{"op":"dance"}"#, r#"{"op":"subscribe","pairs":7}"#] {
+        client.send(text).await;
+        let error = client.next().await;
+        assert_eq!((&error["type"], &error["error"]["status"]), (&json!("error"), &json!(400)), "{text}");
+    }
+    assert_eq!(client.ask(json!({ "op": "ping", "id": 9 })).await, json!({ "type": "pong", "id": 9 }));
+}
+
+#[tokio::test]
+async fn rules_that_are_broken_close_the_connection() {
+    let server = Server::start().await;
+    let flood: Vec<Message> = vec![r#"{"op":"ping"}"#.into(); 11];
+    let cases = [
+        (vec![Message::text("x".repeat(4097))], 1009, "too_long"),
+        (vec![Message::binary(b"x".to_vec())], 1003, "binary"),
+        (flood, 1008, "too_many"),
+    ];
+    for (messages, code, reason) in cases {
+        let (mut client, _) = Ws::open(&server).await;
+        for message in messages {
+            client.0.feed(message).await.unwrap();
+        }
+        client.0.flush().await.unwrap();
+        assert_eq!(client.close_code().await, code, "{reason}");
+        let closed = format!("ratebus_clients_closed_total{{transport=\"websocket\",reason=\"{reason}\"}}");
+        server.wait_for_metric(&closed, 1).await;
+    }
+    server.wait_for_metric("ratebus_clients{transport=\"websocket\"}", 0).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_websocket_frame_closes_the_connection() {
+    let server = Server::start().await;
+    for bytes in [&b"\x81\x01x"[..], b"\xf1\x80\x00\x00\x00\x00"] {
+        // Not masked, and with reserved bits set.
+        let (mut client, _) = Ws::open(&server).await;
+        tokio::io::AsyncWriteExt::write_all(client.0.get_mut(), bytes).await.unwrap();
+        assert_eq!(client.close_code().await, 1002);
+    }
+}
+
+#[tokio::test]
+async fn there_is_room_for_so_many_and_no_more() {
+    let server = Server::start_with(json!({ "max_clients": 1 }), []).await;
+    let (client, _) = Ws::open(&server).await;
+    let Err(tungstenite::Error::Http(refusal)) = Ws::try_to(&server, "/v1/ws").await else { panic!("let in") };
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.headers()["retry-after"], "1");
+    for path in ["/v1/rates/stream", "/socket.io/?EIO=4&transport=polling"] {
+        let answer = crate::clients::http(&server, &format!("GET {path}"), "").await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
+    }
+    drop(client);
+    server.wait_for_metric("ratebus_clients{transport=\"websocket\"}", 0).await;
+    Ws::open(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_answer_pings_is_closed() {
+    let server = Server::start().await;
+    let (silent, _) = Ws::open(&server).await;
+    let (mut present, _) = Ws::open(&server).await;
+    let reading = tokio::spawn(async move { while let Some(Ok(_)) = present.0.next().await {} });
+    server.wait_for_metric("ratebus_clients{transport=\"websocket\"}", 2).await;
+    let silents = "ratebus_clients_closed_total{transport=\"websocket\",reason=\"silent\"}";
+    // The clock is paused: this passes as soon as nothing else is left to do.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    server.wait_for_metric(silents, 1).await;
+    assert_eq!(server.metric("ratebus_clients{transport=\"websocket\"}"), 1);
+    reading.abort();
+    drop(silent);
+}
