@@ -5,10 +5,10 @@ use ratebus_sdk::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-pub use crate::store::MigrationReport;
+pub use crate::store::{MigrationReport, MigrationStatus};
 use crate::{
     accounts::{Hasher, canonical_email, is_email, password_fault},
-    store::{NewUser, Role, Store},
+    store::{DatabaseUrl, NewUser, Role, Store},
 };
 
 /// The shortest password of an administrator, in characters: one stolen password changes the price everybody sees.
@@ -41,6 +41,20 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
     let report = store.migrate().await;
     store.close().await;
     report
+}
+
+/// How far the schema of the database at `url` is. Changes nothing, and makes no database.
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migration_status(url: &str) -> Result<MigrationStatus, Error> {
+    if !parse(url)?.path().exists() {
+        return Ok(MigrationStatus::of(&[]));
+    }
+    let store = open(url).await?;
+    let status = store.migration_status().await;
+    store.close().await;
+    status.map_err(|error| Error::new(ErrorKind::Connect, "cannot read the database").because(error))
 }
 
 /// Makes an administrator, running pending migrations first.
@@ -84,8 +98,11 @@ pub async fn seed(url: &str) -> Result<Vec<SeededAccount>, Error> {
 }
 
 async fn open(url: &str) -> Result<Store, Error> {
-    let url = url.parse().map_err(|message: String| Error::new(ErrorKind::Config, message))?;
-    Store::open(&url).await
+    Store::open(&parse(url)?).await
+}
+
+fn parse(url: &str) -> Result<DatabaseUrl, Error> {
+    url.parse().map_err(|message: String| Error::new(ErrorKind::Config, message))
 }
 
 async fn make(

@@ -36,6 +36,13 @@ pub struct Config {
     pub min_password: usize,
 }
 
+impl Config {
+    /// Whether its routes need the database.
+    pub fn has_database(&self) -> bool {
+        self.routes.iter().any(|group| matches!(group, Group::Accounts | Group::Spreads))
+    }
+}
+
 /// A group of routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -100,8 +107,7 @@ impl Settings {
         if !(PASSWORD_FLOOR..=PASSWORD_CAP).contains(&config.min_password) {
             errors.add("min_password", format!("expected between {PASSWORD_FLOOR} and {PASSWORD_CAP}"));
         }
-        let stored = config.routes.iter().any(|group| matches!(group, Group::Accounts | Group::Spreads));
-        let database = if stored {
+        let database = if config.has_database() {
             errors.take(config.database.parse().map_err(|text: String| ConfigError::new("database", text)))
         } else {
             None

@@ -26,3 +26,6 @@ mod store;
 
 pub use config::{Config, Group};
 pub use plugin::HttpApi;
+
+/// The version of this plugin.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

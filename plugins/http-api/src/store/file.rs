@@ -68,7 +68,8 @@ impl DatabaseFile {
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         match tokio::fs::metadata(&self.path).await {
             Ok(metadata) if (metadata.dev(), metadata.ino()) == self.identity => Ok(()),
-            _ => Err(StoreError::Replaced),
+            Ok(_) => Err(StoreError::Replaced),
+            Err(_) => Err(StoreError::Missing),
         }
     }
 }

@@ -29,7 +29,34 @@ pub struct MigrationReport {
     pub already: usize,
 }
 
+/// How far a database's schema is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// How many migrations have been run.
+    pub applied: usize,
+    /// Those that have not, in order: number and name.
+    pub pending: Vec<(i64, &'static str)>,
+}
+
+impl MigrationStatus {
+    /// Of a database that has only the migrations of these numbers.
+    pub(crate) fn of(applied: &[i64]) -> Self {
+        let names = SQLITE.iter().map(|&(version, name, _)| (version, name));
+        Self { applied: applied.len(), pending: names.filter(|(version, _)| !applied.contains(version)).collect() }
+    }
+}
+
 impl Store {
+    /// How far the schema is. Changes nothing.
+    pub(crate) async fn migration_status(&self) -> Result<MigrationStatus, StoreError> {
+        let known = "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+        if sqlx::query_scalar::<_, i64>(known).fetch_one(&self.readers).await? == 0 {
+            return Ok(MigrationStatus::of(&[]));
+        }
+        let versions = sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version");
+        Ok(MigrationStatus::of(&versions.fetch_all(&self.readers).await?))
+    }
+
     /// Runs the migrations that are pending, all or none.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 
 use file::DatabaseFile;
 pub(crate) use file::DatabaseUrl;
-pub use migrations::MigrationReport;
+pub use migrations::{MigrationReport, MigrationStatus};
 pub(crate) use spreads::Actor;
 pub(crate) use users::{NewUser, Role, User};
 
@@ -33,8 +33,11 @@ const READERS: u32 = 3;
 /// Why the database did not do what was asked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The file is no longer the one that was opened: what is written would be lost with it.
-    #[error("the database file was moved, removed or replaced")]
+    /// The file is not where it was opened: what is written would be lost with it.
+    #[error("the database file is missing")]
+    Missing,
+    /// The file is another than the one that was opened, which only opening it anew can settle.
+    #[error("the database file was replaced")]
     Replaced,
     /// The database said no, or did not answer in time.
     #[error(transparent)]

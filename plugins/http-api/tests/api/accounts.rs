@@ -1,0 +1,204 @@
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Api, USER, USER_PASSWORD, registration};
+
+const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
+
+fn fault(rule: &str, field: &str, message: &str) -> (String, String, String) {
+    (rule.to_owned(), field.to_owned(), message.to_owned())
+}
+
+#[tokio::test]
+async fn registering_logging_in_and_out_as_in_the_original() {
+    let api = Api::start(GROUPS).await;
+    let registered = api.register("  Ann@Example.COM ", USER_PASSWORD).await;
+    let data = registered.envelope(200, "Registered successfully");
+    assert_eq!((&data["firstName"], &data["lastName"], &data["email"]), (&json!("Ann"), &json!("Other"), &json!(USER)));
+    assert!(data["createdAt"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(data.as_object().unwrap().len(), 4);
+
+    let answer = api.login("ANN@example.com", USER_PASSWORD).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let data = answer.envelope(200, "You're loggedin");
+    assert_eq!((&data["email"], &data["token"]["type"]), (&json!(USER), &json!("bearer")));
+    assert!(data["token"]["expiresAt"].as_str().unwrap().ends_with('Z'));
+    let token = data["token"]["token"].as_str().unwrap();
+
+    assert_eq!(api.authed(token, "DELETE", "/logout", None).await.envelope(200, "You're now logged out!"), json!(null));
+    api.authed(token, "DELETE", "/logout", None).await.envelope(400, "You're not loggedin");
+    api.call("DELETE", "/logout", &[], "").await.envelope(400, "You're not loggedin");
+    api.get("/logout").await.envelope(405, "Method not allowed");
+}
+
+#[tokio::test]
+async fn every_missing_field_is_named_in_the_originals_words() {
+    let api = Api::start(GROUPS).await;
+    let required = [
+        fault("required", "firstName", "The first name field is required"),
+        fault("required", "lastName", "The last name field is required"),
+        fault("required", "email", "The email field is required"),
+        fault("required", "password", "The password field is required"),
+        fault("required", "confirmPassword", "The confirm password field is required"),
+    ];
+    let empty = json!({ "firstName": "", "lastName": " ", "email": "", "password": "", "confirmPassword": "" });
+    let null = json!({ "firstName": null, "lastName": null, "email": null, "password": null, "confirmPassword": null });
+    for body in [json!({}), empty, null] {
+        assert_eq!(api.post("/register", &body).await.faults(), required);
+    }
+    let login = api.post("/login", &json!({})).await;
+    assert_eq!(
+        login.faults(),
+        [fault("required", "email", "Enter your email address"), fault("required", "password", "Enter your password")]
+    );
+    assert_eq!(
+        api.login("ann", "1234567").await.faults(),
+        [
+            fault("email", "email", "Invalid email provided"),
+            fault("minLength", "password", "Password must be at least 8 characters")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn wrong_fields_are_named_in_the_originals_words() {
+    let api = Api::start(GROUPS).await;
+    let with = |field: &str, value: Value| {
+        let mut body = registration(USER, USER_PASSWORD);
+        body[field] = value;
+        body
+    };
+    let faults = async |body: &Value| api.post("/register", body).await.faults();
+    assert_eq!(faults(&with("email", json!("nope"))).await, [fault("email", "email", "The email is invalid")]);
+    assert_eq!(
+        faults(&registration(USER, "1234567")).await,
+        [fault("minLength", "password", "The password must not be less than 8 characters")]
+    );
+    assert_eq!(
+        faults(&with("confirmPassword", json!("other password"))).await,
+        [fault("confirmed", "confirmPassword", "The password did not match")]
+    );
+    assert_eq!(
+        faults(&with("firstName", json!(5))).await,
+        [fault("string", "firstName", "The firstName field must be a string")]
+    );
+    assert_eq!(faults(&registration(USER, &"x".repeat(257))).await[0].0, "maxLength");
+    assert_eq!(faults(&with("lastName", json!("x".repeat(101)))).await[0].0, "maxLength");
+
+    assert_eq!(api.register(USER, USER_PASSWORD).await.status, 200);
+    assert_eq!(
+        faults(&registration("ANN@example.com", "another password")).await,
+        [fault("unique", "email", "The email is already taken")]
+    );
+}
+
+#[tokio::test]
+async fn asking_for_privileges_is_refused() {
+    let api = Api::start(GROUPS).await;
+    let admin = api.admin().await;
+    for name in ["role", "Role", "isAdmin", "is_admin", "id", "verified"] {
+        for value in [json!("admin"), json!(true), json!(null), json!({ "x": 1 })] {
+            let mut body = registration(USER, USER_PASSWORD);
+            body[name] = value;
+            assert_eq!(api.post("/register", &body).await.faults()[0].0, "forbidden", "{body}");
+        }
+    }
+    let twice = registration(USER, USER_PASSWORD).to_string().replacen('{', r#"{"email":"x@example.com","#, 1);
+    assert_eq!(api.post_text("/register", &twice).await.faults()[0].0, "json");
+    api.login(USER, USER_PASSWORD).await.envelope(401, "Invalid credentials");
+
+    // Unknown members are ignored, and no privilege hides in them.
+    let mut body = registration(USER, USER_PASSWORD);
+    body["newsletter"] = json!({ "role": "admin" });
+    api.post("/register", &body).await.envelope(200, "Registered successfully");
+    let user = api.token(USER, USER_PASSWORD).await;
+    assert_eq!(api.authed(&user, "GET", "/v1/spreads", None).await.problem(403), "only an administrator may do this");
+    api.authed(&user, "POST", "/settings/update-rates", Some(r#"{"buy":1,"sell":1}"#))
+        .await
+        .envelope(401, "Unauthorized access");
+    assert_eq!(api.authed(&admin, "GET", "/v1/spreads", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn one_address_is_registered_once() {
+    let api = Api::start(GROUPS).await;
+    let spellings = ["ann@example.com", "Ann@example.com", "ANN@EXAMPLE.COM", " ann@Example.com"];
+    let tries = (0..16).map(|index| api.register(spellings[index % 4], USER_PASSWORD));
+    let answers = join_all(tries).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    for refused in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!(refused.faults(), [fault("unique", "email", "The email is already taken")]);
+    }
+}
+
+#[tokio::test]
+async fn unknown_and_wrong_are_one_answer() {
+    let api = Api::start(GROUPS).await;
+    api.register(USER, USER_PASSWORD).await;
+    let unknown = api.login("nobody@example.com", USER_PASSWORD).await;
+    let wrong = api.login(USER, "wrong password").await;
+    unknown.envelope(401, "Invalid credentials");
+    assert_eq!((unknown.status, &unknown.text, &unknown.headers), (wrong.status, &wrong.text, &wrong.headers));
+
+    // No cut, no normalisation: each character counts.
+    let long = "ü".repeat(200);
+    api.register("long@example.com", &format!("{long}1")).await.envelope(200, "Registered successfully");
+    api.login("long@example.com", &format!("{long}2")).await.envelope(401, "Invalid credentials");
+    api.login("long@example.com", &format!("{long}1")).await.envelope(200, "You're loggedin");
+    let composed = "caf\u{e9} with cream ";
+    api.register("cafe@example.com", composed).await.envelope(200, "Registered successfully");
+    api.login("cafe@example.com", "cafe\u{301} with cream ").await.envelope(401, "Invalid credentials");
+    api.login("cafe@example.com", composed.trim()).await.envelope(401, "Invalid credentials");
+}
+
+#[tokio::test]
+async fn bodies_are_json_short_and_whole() {
+    let api = Api::start(GROUPS).await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    for headers in [&form[..], &[("content-type", "text/plain")], &[]] {
+        let answer = api.call("POST", "/register", headers, "email=a").await;
+        answer.envelope(415, "The content type must be application/json");
+    }
+    let utf8 = [("content-type", "Application/JSON; charset=utf-8")];
+    assert_eq!(api.call("POST", "/login", &utf8, "{}").await.status, 422);
+
+    let long = json!({ "email": "x".repeat(17_000) });
+    api.post("/login", &long).await.envelope(413, "The body must not be longer than 16 KiB");
+    for broken in ["", "{", "[]", "null", "{\"email\":}", "{\"email\":\"a\",\"email\":\"a\"}", "{\"a\":NaN}"] {
+        assert_eq!(api.post_text("/login", broken).await.faults()[0].0, "json", "{broken}");
+    }
+    let deep = format!("{{\"email\":{}1{}}}", "[".repeat(7000), "]".repeat(7000));
+    assert_eq!(
+        api.post_text("/login", &deep).await.faults()[0],
+        fault("string", "email", "The email field must be a string")
+    );
+}
+
+#[tokio::test]
+async fn texts_are_never_sql() {
+    let api = Api::start(GROUPS).await;
+    let admin = api.admin().await;
+    let evil = "x'); DROP TABLE users; --";
+    let mut body = registration(USER, "'; DELETE FROM spreads; --");
+    body["firstName"] = json!(evil);
+    assert_eq!(api.post("/register", &body).await.envelope(200, "Registered successfully")["firstName"], json!(evil));
+    api.login("' OR 1=1 --@example.com", "12345678").await.faults();
+    api.login(USER, "'; DELETE FROM spreads; --").await.envelope(200, "You're loggedin");
+    assert_eq!(api.authed(&admin, "GET", "/v1/spreads/'%20OR%201=1", None).await.status, 404);
+    api.login(ADMIN, crate::harness::ADMIN_PASSWORD).await.envelope(200, "You're loggedin");
+}
+
+/// All at once, in one task.
+pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs).filter(|(_, output)| output.is_none()) {
+            if let std::task::Poll::Ready(ready) = future.as_mut().poll(cx) {
+                *output = Some(ready);
+            }
+        }
+        if outputs.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}

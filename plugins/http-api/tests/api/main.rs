@@ -1,0 +1,13 @@
+//! The API against the real router, a real SQLite file and a bus in memory.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
+
+mod accounts;
+mod harness;
+mod numbers;
+mod page;
+mod quotes;
+mod rates;
+mod spreads;
+mod startup;
+mod tokens;
+mod update_rates;
