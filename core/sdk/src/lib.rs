@@ -14,6 +14,7 @@ mod error;
 pub mod feed;
 mod health;
 mod inbox;
+mod log_limit;
 mod routes;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -26,6 +27,7 @@ pub use context::{Context, Host, Outgoing, PublishError, RequestError};
 pub use error::{Error, ErrorKind, Retry};
 pub use health::{Health, HealthReport, HealthState};
 pub use inbox::{Inbox, Interest, Policy, PollInbox};
+pub use log_limit::LogLimit;
 pub use ratebus_model as model;
 pub use routes::Routes;
 

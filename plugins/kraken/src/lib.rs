@@ -21,3 +21,6 @@ mod tls;
 pub use config::KrakenConfig;
 pub use decode::DECODER;
 pub use source::Kraken;
+
+/// The version of this plugin.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -142,7 +142,10 @@ impl<'s> Session<'s> {
         let mut events = Vec::new();
         if let Err(error) = self.feed.decoder.decode(text, &mut events) {
             self.feed.meter.frame("malformed");
-            self.feed.log_malformed(text, &error, arrival.at);
+            if self.feed.complaints.allows(arrival.at) {
+                let (start, error) = (cut(text), cut(&error.0));
+                tracing::warn!(start, bytes = text.len(), error, "a frame cannot be read; more are only counted");
+            }
         }
         for event in events {
             self.heed(event, arrival)?;
@@ -177,7 +180,9 @@ impl<'s> Session<'s> {
                 self.refused(request, symbol.as_deref().unwrap_or("(none)"), &reason, permanent);
             }
             FeedEvent::Throttled => {
-                tracing::warn!("the exchange says that we send too many messages; asking for the rest later");
+                if self.feed.complaints.allows(arrival.at) {
+                    tracing::warn!("the exchange says that we send too many messages; asking for the rest later");
+                }
                 self.subscriptions.throttled(arrival.at);
             }
             FeedEvent::Reconnect => return Err(Ending::Asked),
@@ -194,16 +199,22 @@ impl<'s> Session<'s> {
 
     /// One pair's refusal is its own: all others go on. What is not for good is asked for again in time.
     fn refused(&mut self, request: Option<u64>, symbol: &str, reason: &str, permanent: bool) {
+        let reason = cut(reason);
         if !permanent {
-            tracing::warn!(symbol, reason, "the exchange refused a subscription for now; asking again later");
+            tracing::debug!(symbol = cut(symbol), reason, "a subscription was refused for now; asking again later");
             return;
         }
         if let Some(pair) = self.subscriptions.refused(symbol, request) {
-            tracing::error!(%pair, symbol, reason, "the exchange refused a subscription for good");
-            self.feed.book.set_state(pair, PairState::Refused(reason.to_owned()));
+            tracing::error!(%pair, symbol, reason, "a subscription was refused for good");
+            self.feed.book.set_state(pair, PairState::Refused(reason));
             self.feed.report(self.settled);
         }
     }
+}
+
+/// The beginning of a text that may be as long as the exchange likes.
+fn cut(text: &str) -> String {
+    text.chars().take(160).collect()
 }
 
 /// What an event is, as a metric label.

@@ -1,11 +1,8 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ratebus_model::{FoldLimits, Market, Pair, PairState};
-use ratebus_sdk::{
-    ConfigError, Context, Env, Error, Factory, HealthState, Source,
-    feed::{DecodeError, RateBook},
-};
+use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, HealthState, LogLimit, Source, feed::RateBook};
 use tokio::time::sleep;
 
 use crate::{KrakenConfig, connection::Endpoint, decode::Decoder, meter::Meter, pace::Pace, session::Session, tls};
@@ -56,12 +53,11 @@ pub(crate) struct Feed {
     pub(crate) stall_after: Duration,
     symbols: Vec<(Pair, String)>,
     market: Market,
-    malformed_logged_at: Option<Instant>,
+    /// Of frames that cannot be read, and of being told to send less.
+    pub(crate) complaints: LogLimit,
 }
 
 impl Feed {
-    /// How long malformed frames stay out of the log after a warning about one.
-    const QUIET: Duration = Duration::from_mins(1);
     /// How many missing pairs are named in the health before the rest is a number.
     const NAMED: usize = 5;
 
@@ -74,7 +70,7 @@ impl Feed {
             stall_after,
             symbols: symbols.to_vec(),
             market: Market::default(),
-            malformed_logged_at: None,
+            complaints: LogLimit::default(),
             ctx,
         }
     }
@@ -166,14 +162,5 @@ impl Feed {
             None | Some(0) => format!("without a rate: {named}"),
             Some(more) => format!("without a rate: {named} and {more} more"),
         }
-    }
-
-    pub(crate) fn log_malformed(&mut self, frame: &str, error: &DecodeError, now: Instant) {
-        if self.malformed_logged_at.is_some_and(|at| now.saturating_duration_since(at) < Self::QUIET) {
-            return;
-        }
-        self.malformed_logged_at = Some(now);
-        let start: String = frame.chars().take(80).collect();
-        tracing::warn!(%error, ?start, bytes = frame.len(), "a frame that cannot be read; more of them are only counted");
     }
 }

@@ -13,6 +13,8 @@ use serde_json::json;
 pub(crate) struct Subscriptions {
     wanted: Vec<Wanted>,
     by_symbol: HashMap<String, usize>,
+    pending: usize,
+    acknowledged: usize,
     last_request: u64,
     patience: Duration,
     ask_at: Instant,
@@ -44,12 +46,13 @@ impl Subscriptions {
         let wanted = |(pair, symbol)| Wanted { pair, symbol, standing: Standing::Pending, request: 0 };
         let wanted: Vec<Wanted> = symbols.into_iter().map(wanted).collect();
         let by_symbol = wanted.iter().enumerate().map(|(index, wanted)| (wanted.symbol.clone(), index)).collect();
-        Self { wanted, by_symbol, last_request: 0, patience, ask_at: now }
+        let pending = wanted.len();
+        Self { wanted, by_symbol, pending, acknowledged: 0, last_request: 0, patience, ask_at: now }
     }
 
     /// When [`Subscriptions::requests`] has something to send.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.pending().next().is_some().then_some(self.ask_at)
+        (self.pending > 0).then_some(self.ask_at)
     }
 
     /// The messages to send now. Each has its own request id.
@@ -90,12 +93,7 @@ impl Subscriptions {
 
     /// Whether anything is acknowledged, so that heartbeats are due.
     pub(crate) fn any_acknowledged(&self) -> bool {
-        self.wanted.iter().any(|wanted| wanted.standing == Standing::Acknowledged)
-    }
-
-    /// The pairs without an answer.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = Pair> {
-        self.wanted.iter().filter(|wanted| wanted.standing == Standing::Pending).map(|wanted| wanted.pair)
+        self.acknowledged > 0
     }
 
     fn settle(&mut self, symbol: &str, request: Option<u64>, standing: Standing) -> Option<Pair> {
@@ -104,6 +102,8 @@ impl Subscriptions {
             return None;
         }
         wanted.standing = standing;
+        self.pending -= 1;
+        self.acknowledged += usize::from(standing == Standing::Acknowledged);
         Some(wanted.pair)
     }
 

@@ -1,12 +1,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use metrics::Counter;
 use ratebus_model::{Arrival, Fold, FoldLimits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick};
 
-use crate::Context;
+use crate::{Context, LogLimit};
 
 /// The rates of one source: folds its ticks, publishes what is good, counts what is refused, and tells the bus which
 /// pairs there are and how their subscriptions stand.
@@ -28,20 +28,17 @@ struct Entry {
     fold: Fold,
     subject: Subject,
     state: PairState,
-    warned_at: Option<Instant>,
+    warnings: LogLimit,
 }
 
 impl RateBook {
-    /// How long a pair's refused ticks stay out of the log after a warning about one.
-    const QUIET: Duration = Duration::from_mins(1);
-
     /// A book of `pairs`, all pending, published at once.
     pub fn new(ctx: Context, pairs: &[Pair], limits: FoldLimits) -> Self {
         let source = ctx.name();
         let entry = |&pair: &Pair| {
             let fold = Fold::new(source, pair, ctx.epoch(), limits);
             let subject = Subject::rate(source, pair);
-            (pair, Entry { fold, subject, state: PairState::Pending, warned_at: None })
+            (pair, Entry { fold, subject, state: PairState::Pending, warnings: LogLimit::default() })
         };
         let book = Self {
             order: pairs.to_vec(),
@@ -148,12 +145,10 @@ fn publish(ctx: &Context, subject: &Subject, rate: &Rate) {
 impl Entry {
     /// One line per refused tick would be too much at a feed's pace: the counter has the number.
     fn log_refusal(&mut self, tick: &Tick<'_>, refusal: Refusal, now: Instant) {
-        let quiet = self.warned_at.is_some_and(|at| now.saturating_duration_since(at) < RateBook::QUIET);
         // An out-of-order tick is the network's doing and harms nobody.
-        if quiet || refusal == Refusal::Older {
+        if refusal == Refusal::Older || !self.warnings.allows(now) {
             return;
         }
-        self.warned_at = Some(now);
         // The texts are the exchange's: as long as it likes, so cut, and escaped.
         let cut = |text: Option<&str>| text.unwrap_or_default().chars().take(40).collect::<String>();
         let (bid, ask) = (cut(tick.bid.or(tick.reference)), cut(tick.ask));
@@ -163,7 +158,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     use ratebus_model::{Limits, Payload};
 

@@ -138,6 +138,21 @@ async fn an_old_update_is_stale_and_an_older_one_is_dropped() {
 }
 
 #[tokio::test]
+async fn shuffled_and_repeated_updates_end_at_the_newest() {
+    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let start = source.ctx.clock().wall().micros();
+    for offset in [3, 1, 3, 7, 5, 2, 7, 9, 9, 8, 4, 6] {
+        let at = ratebus_model::Timestamp::from_micros(start + offset).to_string();
+        exchange.tick_at("BTC/USD", &format!("8142{offset}.00"), "81430.00", &at);
+    }
+    exchange.tick("ETH/USD", "3002.00", "3002.10");
+    source.until_bid("ETH_USD", "3002.00").await;
+    assert_eq!(source.rate("BTC_USD").value.bid().to_string(), "81429.00");
+    assert!(source.counted(&["ratebus_ticks_refused_total", "older"], 6));
+    source.stop().await;
+}
+
+#[tokio::test]
 async fn a_market_that_is_not_matching_marks_every_pair() {
     let (exchange, source) = Running::with_exchange(&json!({})).await;
     for (system, market) in [
