@@ -33,6 +33,9 @@ pub(crate) struct Table {
     by_pair: BTreeMap<Pair, Held>,
     /// Which pairs each source says it serves.
     sources: BTreeMap<SourceName, BTreeSet<Pair>>,
+    /// The stamp up to which clients have been woken.
+    announced: u64,
+    /// Whether the map of `rates:live` has changed since.
     live_changed: bool,
 }
 
@@ -100,18 +103,19 @@ impl Board {
     }
 
     /// Wakes the clients that are owed something.
-    pub(crate) fn announce(&self, seen: u64) -> u64 {
-        let (stamp, live_changed) = {
+    pub(crate) fn announce(&self) {
+        let (changed, live_changed) = {
             let mut table = self.write();
-            (table.stamp, std::mem::take(&mut table.live_changed))
+            let changed = table.stamp != table.announced;
+            table.announced = table.stamp;
+            (changed, std::mem::take(&mut table.live_changed))
         };
-        if stamp != seen {
+        if changed {
             self.changes.send_replace(());
         }
         if live_changed {
             self.live.send_modify(|count| *count += 1);
         }
-        stamp
     }
 
     /// Encodes anew what is no longer as fresh as it says, for those who connect from now on. The publisher of quotes tells of such

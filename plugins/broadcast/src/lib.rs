@@ -5,6 +5,7 @@
 //! and costs the others nothing.
 
 mod board;
+mod config;
 mod cursor;
 mod frame;
 mod hub;
@@ -22,11 +23,14 @@ use axum::http::Method;
 use futures_util::FutureExt;
 use ratebus_model::{Message, Pattern, Payload};
 use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Inbox, Interest, Routes, Sink};
-use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tower_http::cors::{Any, CorsLayer};
 
+pub use crate::config::Config;
 use crate::hub::Hub;
+
+/// The version of this plugin.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How many messages are taken before clients are woken for them.
 const BATCH: usize = 256;
@@ -39,36 +43,6 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Broadcast {
     config: Config,
-    interests: Vec<Interest>,
-}
-
-/// The plugin's settings.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The listener that clients connect to.
-    listener: String,
-    /// How long a client may take nothing of what is pending before it is closed.
-    #[serde(default = "default_stall_timeout", with = "ratebus_sdk::duration")]
-    stall_timeout: Duration,
-    /// How many clients may be connected at once, over all transports; more are refused with 503.
-    #[serde(default = "default_max_clients")]
-    max_clients: u32,
-    /// Whether the original project's Socket.IO clients are served.
-    #[serde(default = "default_socketio")]
-    socketio: bool,
-}
-
-const fn default_stall_timeout() -> Duration {
-    Duration::from_secs(30)
-}
-
-const fn default_max_clients() -> u32 {
-    10_000
-}
-
-const fn default_socketio() -> bool {
-    true
 }
 
 impl Factory for Broadcast {
@@ -77,27 +51,14 @@ impl Factory for Broadcast {
     const TYPE: &'static str = "sink/broadcast";
 
     fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
-        let mut problems = ConfigError::default();
-        problems.take(env.listener("listener", &config.listener));
-        if config.stall_timeout.is_zero() {
-            problems.add("stall_timeout", "must be longer than nothing");
-        }
-        if config.max_clients == 0 {
-            problems.add("max_clients", "must be at least 1");
-        }
-        let mut interests = Vec::new();
-        for pattern in ["quotes.*", "pairs.*"] {
-            let pattern = pattern.parse::<Pattern>().map_err(|error| ConfigError::new("", error.to_string()));
-            interests.extend(problems.take(pattern).map(Interest::latest));
-        }
-        problems.or(Self { config, interests })
+        config.check(env).map(|config| Self { config })
     }
 }
 
 #[async_trait]
 impl Sink for Broadcast {
     fn interests(&self) -> Vec<Interest> {
-        self.interests.clone()
+        vec![Interest::latest(Pattern::pairs()), Interest::latest(Pattern::quotes())]
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
@@ -105,8 +66,9 @@ impl Sink for Broadcast {
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
         let hub = Arc::new(Hub::new(self.config.max_clients, self.config.stall_timeout, stop.clone()));
-        // The last values are already there: nobody is to be told that a pair does not exist because we have just started.
+        // The last values are there already. Nobody is to be told that a pair does not exist because we have just started.
         take(&hub, &mut inbox, &ctx);
+        hub.board.announce();
         ctx.mount(&self.config.listener, routes(&hub, self.config.socketio))?;
         ctx.health().ready();
 
@@ -124,7 +86,6 @@ impl Sink for Broadcast {
 async fn publish(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
     let mut review = interval(REVIEW_INTERVAL);
     review.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut announced = 0;
     loop {
         tokio::select! {
             biased;
@@ -136,7 +97,7 @@ async fn publish(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
             }
             _ = review.tick() => hub.board.review(ctx.clock().now()),
         }
-        announced = hub.board.announce(announced);
+        hub.board.announce();
     }
 }
 

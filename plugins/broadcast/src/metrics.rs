@@ -38,6 +38,7 @@ impl Meter {
 
     pub(crate) fn joined(&self) {
         self.clients.increment(1);
+        tracing::debug!(transport = self.transport, "client connected");
     }
 
     pub(crate) fn gone(&self) {

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{StatusCode, request::Parts},
+};
 use ratebus_model::Pair;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -86,6 +89,15 @@ pub(crate) fn known_pairs<S: AsRef<str>>(texts: &[S], board: &Board) -> (Vec<Pai
 #[derive(Debug, Deserialize)]
 pub(crate) struct Selection {
     pairs: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Selection {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(selection)| selection).map_err(|error| Problem::new(error.status(), error.body_text()))
+    }
 }
 
 /// How a stream begins.

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -101,12 +101,14 @@ struct Session {
     joined: AtomicBool,
     on_join: Notify,
     budget: Mutex<AttemptBudget>,
+    /// Why we closed it.
+    ending: OnceLock<&'static str>,
 }
 
 impl Default for Session {
     fn default() -> Self {
         let budget = Mutex::new(AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)));
-        Self { joined: AtomicBool::new(false), on_join: Notify::new(), budget }
+        Self { joined: AtomicBool::new(false), on_join: Notify::new(), budget, ending: OnceLock::new() }
     }
 }
 
@@ -117,14 +119,15 @@ impl EngineIoHandler for Live {
         tokio::spawn(async move { self.serve(&socket).await });
     }
 
-    fn on_disconnect(&self, _socket: Arc<Socket<Session>>, reason: DisconnectReason) {
-        self.meter.closed(match reason {
+    fn on_disconnect(&self, socket: Arc<Socket<Session>>, reason: DisconnectReason) {
+        let reason = match reason {
             DisconnectReason::TransportClose => "left",
             DisconnectReason::TransportError => "lost",
             DisconnectReason::HeartbeatTimeout => "silent",
             DisconnectReason::ClosingServer => "stopping",
             DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError => "malformed",
-        });
+        };
+        self.meter.closed(socket.data.ending.get().copied().unwrap_or(reason));
     }
 
     fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<Session>>) {
@@ -133,18 +136,25 @@ impl EngineIoHandler for Live {
             budget.take(Clock.now()).is_ok()
         };
         match message.as_bytes().first() {
-            _ if !within_budget => socket.close(DisconnectReason::PacketParsingError),
+            _ if !within_budget => end(&socket, "too_many"),
             Some(b'0') => connect(&socket, &message[1..]),
-            Some(b'1') => socket.close(DisconnectReason::TransportClose),
+            Some(b'1') => end(&socket, "left"),
             // An event or an acknowledgement: nobody here listens to any.
             Some(b'2' | b'3') if socket.data.joined.load(Ordering::Relaxed) => {}
-            _ => socket.close(DisconnectReason::PacketParsingError),
+            _ => end(&socket, "malformed"),
         }
     }
 
     fn on_binary(self: &Arc<Self>, _data: bytes::Bytes, socket: Arc<Socket<Session>>) {
-        socket.close(DisconnectReason::PacketParsingError);
+        end(&socket, "binary");
     }
+}
+
+/// Closes a connection and remembers why.
+fn end(socket: &Socket<Session>, reason: &'static str) {
+    // The first reason stays.
+    let _ = socket.data.ending.set(reason);
+    socket.close(DisconnectReason::ClosingServer);
 }
 
 /// Answers a CONNECT packet: `[/namespace,][auth]`.
@@ -158,7 +168,7 @@ fn connect(socket: &Socket<Session>, packet: &str) {
         format!("0{{\"sid\":\"{}\"}}", socket.id)
     };
     if socket.emit(answer).is_err() {
-        socket.close(DisconnectReason::TransportError);
+        end(socket, "stalled");
     }
     if namespace == "/" {
         socket.data.on_join.notify_one();
@@ -168,40 +178,36 @@ fn connect(socket: &Socket<Session>, packet: &str) {
 impl Live {
     /// Serves one client until it is gone.
     async fn serve(&self, socket: &Socket<Session>) {
-        let ending = tokio::select! {
-            () = self.hub.stop.cancelled() => Some(DisconnectReason::ClosingServer),
-            () = socket.closed() => None,
-            reason = self.follow(socket) => Some(reason),
-        };
-        if let Some(reason) = ending {
-            socket.close(reason);
+        tokio::select! {
+            () = self.hub.stop.cancelled() => end(socket, "stopping"),
+            () = socket.closed() => {}
+            reason = self.follow(socket) => end(socket, reason),
         }
     }
 
     /// Sends every new map that there is room for, the newest when there was none. Returns why the client must go.
-    async fn follow(&self, socket: &Socket<Session>) -> DisconnectReason {
+    async fn follow(&self, socket: &Socket<Session>) -> &'static str {
         if timeout(CONNECT_TIMEOUT, socket.data.on_join.notified()).await.is_err() {
-            return DisconnectReason::TransportClose;
+            return "silent";
         }
         let mut changes = self.hub.board.live_changes();
-        let mut sent: Option<u64> = None;
-        let mut progress = Instant::now();
+        let mut sent = None;
         loop {
-            let newest = *changes.borrow_and_update();
-            if let Some(permit) = room(socket) {
-                let packet = self.packet(newest);
-                let bytes = packet.len();
-                permit.emit(packet);
-                self.meter.sent(1, bytes, sent.map_or(0, |sent| (newest - sent).saturating_sub(1)));
-                sent = Some(newest);
-                if changes.changed().await.is_err() {
-                    return DisconnectReason::ClosingServer;
+            let owed_since = Instant::now();
+            let permit = loop {
+                match room(socket) {
+                    Some(permit) => break permit,
+                    None if owed_since.elapsed() > self.hub.stall_timeout => return "stalled",
+                    None => sleep(RETRY).await,
                 }
-                progress = Instant::now();
-            } else if progress.elapsed() > self.hub.stall_timeout {
-                return DisconnectReason::TransportError;
-            } else {
-                sleep(RETRY).await;
+            };
+            let newest = *changes.borrow_and_update();
+            let packet = self.packet(newest);
+            self.meter.sent(1, packet.len(), sent.map_or(0, |sent: u64| newest - sent - 1));
+            permit.emit(packet);
+            sent = Some(newest);
+            if changes.changed().await.is_err() {
+                return "stopping";
             }
         }
     }

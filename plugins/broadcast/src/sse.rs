@@ -4,7 +4,6 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration}
 
 use axum::{
     body::Body,
-    extract::Query,
     http::{HeaderName, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
@@ -29,12 +28,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The route's handler.
 pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
     let meter = Meter::new("sse");
-    get(move |query: Query<Selection>| async move {
-        match Stream::open(hub, meter, &query.0) {
-            Ok(stream) => stream.into_response(),
-            Err(problem) => problem.into_response(),
-        }
-    })
+    get(move |selection: Selection| async move { Stream::open(hub, meter, &selection) })
 }
 
 /// One client's stream. It is asked for the next part only when the connection has room for it, which is what conflates

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{
-        Query, WebSocketUpgrade,
-        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code},
+        WebSocketUpgrade,
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{MethodRouter, any},
 };
 use bytes::Bytes;
@@ -46,15 +46,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The route's handler.
 pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
     let meter = Meter::new("websocket");
-    any(move |upgrade: WebSocketUpgrade, query: Query<Selection>| async move { open(hub, meter, upgrade, query.0) })
+    any(move |selection: Selection, upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| async move {
+        let upgrade = upgrade.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        open(hub, meter, upgrade, selection)
+    })
 }
 
-fn open(hub: Arc<Hub>, meter: Meter, upgrade: WebSocketUpgrade, selection: Selection) -> Response {
-    let ticket = match hub.admit(&meter) {
-        Ok(ticket) => ticket,
-        Err(problem) => return problem.into_response(),
-    };
-    upgrade
+fn open(hub: Arc<Hub>, meter: Meter, upgrade: WebSocketUpgrade, selection: Selection) -> Result<Response, Problem> {
+    let ticket = hub.admit(&meter)?;
+    let upgraded = upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER)
@@ -72,7 +72,8 @@ fn open(hub: Arc<Hub>, meter: Meter, upgrade: WebSocketUpgrade, selection: Selec
             };
             meter.closed(ending.as_str());
             drop(ticket);
-        })
+        });
+    Ok(upgraded)
 }
 
 /// Why a connection ended.
@@ -152,19 +153,25 @@ impl Client {
             Ok(()) => self.stream().await,
             Err(ending) => ending,
         };
-        if let Some((code, reason)) = ending.close_frame() {
-            let close = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
-            let handshake = async {
-                self.socket.send(close).await?;
-                // Until the client's own close frame, so that ours is not lost with a reset connection.
-                while let Some(Ok(_)) = self.socket.recv().await {}
-                Ok::<_, axum::Error>(())
-            };
-            if !matches!(timeout(CLOSE_TIMEOUT, handshake).await, Ok(Ok(()))) {
-                tracing::trace!("no closing handshake");
-            }
+        if timeout(CLOSE_TIMEOUT, self.close(ending)).await.is_err() {
+            tracing::trace!("no closing handshake");
         }
         ending
+    }
+
+    /// Closes with a handshake where there is still somebody to shake hands with.
+    async fn close(&mut self, ending: Ending) {
+        if let Some((code, reason)) = ending.close_frame() {
+            let reason = Utf8Bytes::from_static(reason);
+            if self.socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
+                return;
+            }
+        } else if ending != Ending::Left {
+            return;
+        }
+        // To the end: it takes a read to answer the client's close frame, and what is left unread when the connection is
+        // dropped resets it, which could overtake ours.
+        while let Some(Ok(_)) = self.socket.recv().await {}
     }
 
     /// The first snapshot, and what could not be subscribed.
@@ -184,9 +191,9 @@ impl Client {
                 biased;
                 () = hub.stop.cancelled() => Err(Ending::Stopping),
                 message = self.socket.recv() => self.on_message(message).await,
+                _ = self.ping.tick() => self.check().await,
                 // The sender lives in the hub.
                 _ = self.changes.changed() => self.catch_up().await,
-                _ = self.ping.tick() => self.check().await,
             };
             if let Err(ending) = step {
                 return ending;

@@ -1,9 +1,10 @@
+use ratebus_sdk::testkit;
 use serde_json::{Value, json};
 
 use crate::{
     clients::{Sio, Ws, event, http},
     quotes::{at_known_times, dead, quote, withheld},
-    server::Server,
+    server::{DEADLINE, Server},
 };
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
@@ -115,12 +116,15 @@ async fn there_is_one_namespace_and_no_other() {
 #[tokio::test]
 async fn rules_that_are_broken_close_the_connection() {
     let server = Server::start().await;
-    for messages in [vec!["4x"], vec!["42[\"event\"]"; 11], vec!["z"]] {
+    let flood = vec!["42[\"event\"]"; 11];
+    for (messages, reason) in [(vec!["4x"], "malformed"), (vec!["z"], "malformed"), (flood, "too_many")] {
         let (mut client, _) = Sio::open(&server).await;
         for message in messages {
             client.0.send(message).await;
         }
         client.0.close_code().await;
+        let closed = format!("ratebus_clients_closed_total{{transport=\"socketio\",reason=\"{reason}\"}}");
+        testkit::eventually(reason, DEADLINE, || server.metric(&closed) > 0).await;
     }
     let (mut client, _) = Sio::open(&server).await;
     client.0.send("4".repeat(4097)).await;

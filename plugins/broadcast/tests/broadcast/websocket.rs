@@ -2,10 +2,13 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::{
+    self, Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 use crate::{
-    clients::Ws,
+    clients::{Ws, http},
     quotes::{at_known_times, dead, pairs, quote, withheld},
     server::Server,
 };
@@ -166,6 +169,25 @@ async fn rules_that_are_broken_close_the_connection() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_is_answered() {
+    let server = Server::start().await;
+    let (mut client, _) = Ws::open(&server).await;
+    client.0.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await.unwrap();
+    assert_eq!(client.close_code().await, 1000);
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"websocket\",reason=\"left\"}", 1).await;
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_gets_a_problem_document() {
+    let server = Server::start().await;
+    for path in ["/v1/ws", "/v1/ws?pairs=BTC_USD&pairs=ETH_USD", "/v1/rates/stream?pairs=BTC_USD&pairs=ETH_USD"] {
+        let answer = http(&server, &format!("GET {path}"), "").await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_frame_that_is_no_websocket_frame_closes_the_connection() {
     let server = Server::start().await;
     for bytes in [&b"\x81\x01x"[..], b"\xf1\x80\x00\x00\x00\x00"] {
@@ -184,7 +206,7 @@ async fn there_is_room_for_so_many_and_no_more() {
     assert_eq!(refusal.status(), 503);
     assert_eq!(refusal.headers()["retry-after"], "1");
     for path in ["/v1/rates/stream", "/socket.io/?EIO=4&transport=polling"] {
-        let answer = crate::clients::http(&server, &format!("GET {path}"), "").await;
+        let answer = http(&server, &format!("GET {path}"), "").await;
         assert_eq!(answer.status, 503, "{path}");
         assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
     }

@@ -1,0 +1,48 @@
+use std::time::Duration;
+
+use ratebus_sdk::{ConfigError, Env};
+use serde::Deserialize;
+
+/// The plugin's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The listener that clients connect to.
+    pub(crate) listener: String,
+    /// How long a client may take nothing of what is pending before it is closed.
+    #[serde(default = "default_stall_timeout", with = "ratebus_sdk::duration")]
+    pub(crate) stall_timeout: Duration,
+    /// How many clients may be connected at once, over all transports; more are refused with 503.
+    #[serde(default = "default_max_clients")]
+    pub(crate) max_clients: u32,
+    /// Whether the original project's Socket.IO clients are served.
+    #[serde(default = "default_socketio")]
+    pub(crate) socketio: bool,
+}
+
+const fn default_stall_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn default_max_clients() -> u32 {
+    10_000
+}
+
+const fn default_socketio() -> bool {
+    true
+}
+
+impl Config {
+    /// What a type cannot say.
+    pub(crate) fn check(self, env: &Env) -> Result<Self, ConfigError> {
+        let mut problems = ConfigError::default();
+        problems.take(env.listener("listener", &self.listener));
+        if self.stall_timeout.is_zero() {
+            problems.add("stall_timeout", "must be longer than nothing");
+        }
+        if self.max_clients == 0 {
+            problems.add("max_clients", "must be at least 1");
+        }
+        problems.or(self)
+    }
+}
