@@ -2,16 +2,19 @@ use std::{
     env,
     future::Future,
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::{Context, Result, bail};
 use ratebus_core::{
     Stopped, Telemetry,
-    config::{Config, ConfigFile, Override, RolePlan},
+    config::{Config, ConfigFile, ConfigReport, Override, RolePlan},
 };
-use ratebus_http_api::admin;
+use ratebus_http_api::admin::{self, SeededAccount};
+
+use ratebus_sdk::Factory;
+use secrecy::ExposeSecret;
 
 use crate::{
     builtin::{COMPONENTS, DECODERS},
@@ -78,17 +81,12 @@ fn run(config: &Config, named_role: Option<&str>) -> Result<ExitCode> {
 fn demo(args: &ConfigArgs) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("no temporary folder for the demo's database")?;
     let database = format!("sqlite://{}", folder.path().join("demo.db").display());
-    let own = vec![Override {
-        origin: "demo".to_owned(),
-        path: ["plugin", "api", "config", "database"].map(str::to_owned).to_vec(),
-        value: database.clone(),
-    }];
-    let config = with_overrides(built_in(), &args.set, own)?;
-    let (email, password) = block_on(admin::create_demo_admin(&database))??;
-    say(&format!(
-        "ratebus demo: generated rates, played from a recording\n  page      http://localhost:3334/\n  \
-         admin     {email}\n  password  {password}\n"
-    ))?;
+    let path = ["plugin", "api", "config", "database"].map(str::to_owned).to_vec();
+    let own = Override { origin: "demo".to_owned(), path, value: database.clone() };
+    let config = with_overrides(built_in(), &args.set, vec![own])?;
+    let accounts = block_on(admin::seed(&database))??;
+    say("The demo plays a generated recording. Its database goes away with it.\n")?;
+    print_accounts(&accounts)?;
     run(&config, Some("demo"))
 }
 
@@ -98,7 +96,7 @@ fn check(args: &ConfigArgs) -> Result<ExitCode> {
         Some(role) => vec![role.clone()],
         None => config.settings.role.keys().cloned().collect(),
     };
-    let mut report = ratebus_core::config::ConfigReport::default();
+    let mut report = ConfigReport::default();
     for role in roles {
         match config.plan(&role, &COMPONENTS, DECODERS) {
             Ok(plan) => say(&format!("role {role}: {} plugins, correct\n", plan.plugins.len()))?,
@@ -114,4 +112,82 @@ fn plugins() -> Result<ExitCode> {
         say(&format!("{:<20} {:<10} {}\n", entry.name, entry.version, "built in"))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn migrate(args: &ConfigArgs, status: bool) -> Result<ExitCode> {
+    let url = database(args)?;
+    if status {
+        let status = block_on(admin::migration_status(&url))??;
+        say(&format!("{} applied\n", status.applied))?;
+        for (number, name) in status.pending {
+            say(&format!("pending: {number:04} {name}\n"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = block_on(admin::migrate(&url))??;
+    for (number, name) in &report.applied {
+        say(&format!("applied: {number:04} {name}\n"))?;
+    }
+    say(&format!("{} migrations were there, {} were applied now\n", report.already, report.applied.len()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn seed(args: &ConfigArgs) -> Result<ExitCode> {
+    let accounts = block_on(admin::seed(&database(args)?))??;
+    if accounts.is_empty() {
+        say("The demo accounts are there already; their passwords are not known any more.\n")?;
+    }
+    print_accounts(&accounts)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create_admin(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
+    let url = database(args)?;
+    let password = read_password()?;
+    block_on(admin::create_admin(&url, email, password.into()))??;
+    say(&format!("{email} is an administrator now.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The database of the role's API.
+fn database(args: &ConfigArgs) -> Result<String> {
+    let config = load(args)?;
+    let role = role(&config, args.role.as_deref());
+    let apis: Vec<ratebus_http_api::Config> = config.plugin_settings(role, ratebus_http_api::HttpApi::TYPE);
+    let url = apis.into_iter().find(ratebus_http_api::Config::has_database).map(|api| api.database);
+    url.with_context(|| format!("no plugin of role {role:?} has a database: name the role with --role"))
+}
+
+/// The first line of standard input; asked for without showing it on a terminal.
+fn read_password() -> Result<String> {
+    if io::stdin().is_terminal() {
+        let password = rpassword::prompt_password("Password: ")?;
+        if rpassword::prompt_password("Again: ")? != password {
+            bail!("the passwords differ");
+        }
+        return Ok(password);
+    }
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    let password = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
+}
+
+/// Generated passwords are shown here and nowhere else.
+fn print_accounts(accounts: &[SeededAccount]) -> Result<()> {
+    for SeededAccount { email, role, password } in accounts {
+        say(&format!("{role:<6} {email:<20} password {}\n", password.expose_secret()))?;
+    }
+    Ok(())
+}
+
+/// To standard output, which may be closed.
+fn say(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
+    Ok(runtime.block_on(work))
 }

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Output};
 
-use crate::harness::{Exchange, Launch, within};
+use crate::harness::{Launch, started, within};
 
 async fn fails(launch: Launch) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = within("the process to end", launch.command().output()).await.unwrap();
@@ -61,8 +61,7 @@ async fn a_taken_port_is_one_clear_line() {
 
 #[tokio::test]
 async fn a_pair_the_exchange_does_not_have_leaves_the_others_alone() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let exchange = started().await;
     let launch = Launch::new()
         .exchange(&exchange.url())
         .set("plugin.kraken.config.pairs=[\"BTC_USD\", \"NOPE_USD\"]");

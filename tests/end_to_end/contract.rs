@@ -3,13 +3,12 @@
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, Exchange, Launch, SocketIo, eventually};
+use crate::harness::{Admin, Launch, SocketIo, eventually, silence, started};
 
 /// The sample of the original's README.
 #[tokio::test]
 async fn the_readme_sample_of_the_original_to_the_digit() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20248.10000", "20249.00000");
+    let exchange = started().await;
     let launch = Launch::new().exchange(&exchange.url()).set("compat.reference=ask");
     Admin::create(&launch).await;
     let ratebus = launch.start().await;
@@ -37,8 +36,7 @@ async fn the_readme_sample_of_the_original_to_the_digit() {
 
 #[tokio::test]
 async fn the_exchange_rate_role() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20248.10000", "20249.00000");
+    let exchange = started().await;
     let ratebus = Launch::new().arg("--role").arg("exchange-rate").exchange(&exchange.url()).start().await;
     ratebus.ready("exchange-rate").await;
     let url = ratebus.url("exchange-rate");
@@ -56,8 +54,8 @@ async fn the_exchange_rate_role() {
 
 #[tokio::test]
 async fn unhealthy_is_400_and_no_rate_is_503() {
-    let exchange = Exchange::start().await;
-    exchange.refuse_all_connections();
+    let exchange = started().await;
+    silence(&exchange);
     let ratebus = Launch::new().arg("--role").arg("exchange-rate").exchange(&exchange.url()).start().await;
     let url = ratebus.url("exchange-rate");
     let (status, answer) = eventually("the pair to be known", || async {
@@ -74,8 +72,7 @@ async fn unhealthy_is_400_and_no_rate_is_503() {
 
 #[tokio::test]
 async fn the_user_api_role_answers_as_the_original() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20248.10000", "20249.00000");
+    let exchange = started().await;
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
     let url = ratebus.url("user-api");

@@ -5,24 +5,23 @@ use std::{process::Stdio, time::Duration};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Exchange, Launch, WebSocket, eventually, quote_over_http, within};
+use crate::harness::{Launch, WebSocket, eventually, quote_over_http, silence, started, within};
 
 #[tokio::test]
 async fn an_unreachable_exchange_is_named_and_tried_again_until_it_is_there() {
-    let exchange = Exchange::start().await;
+    let mut exchange = started().await;
     exchange.go_down().await;
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     let line = ratebus.logged("Connection refused").await;
     assert!(line.contains(&exchange.url()), "{line}");
     exchange.come_back().await;
-    exchange.tick("BTC/USD", "20000.1", "20000.2");
     ratebus.ready("user-api").await;
 }
 
 #[tokio::test]
 async fn a_silent_feed_turns_stale_then_dead_and_comes_back() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.1", "20000.2");
     let launch = Launch::new()
         .exchange(&exchange.url())
         .set("plugin.kraken.config.pairs=[\"BTC_USD\"]")
@@ -34,7 +33,7 @@ async fn a_silent_feed_turns_stale_then_dead_and_comes_back() {
     let url = ratebus.url("user-api");
     let mut socket = WebSocket::connect(&url, "").await;
     let fresh = socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
-    exchange.refuse_all_connections();
+    silence(&exchange);
     let stale = socket.until("BTC_USD", |quote| quote["status"] == "stale").await;
     assert_eq!(stale["original"], fresh["original"], "stale is shown, and marked");
     let dead = socket.until("BTC_USD", |quote| quote["status"] == "dead").await;
@@ -43,7 +42,7 @@ async fn a_silent_feed_turns_stale_then_dead_and_comes_back() {
     assert_eq!(reqwest::get(format!("{url}/rates/BTC_USD")).await.unwrap().status(), 503);
     assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 503);
     assert_eq!(reqwest::get(format!("{url}/livez")).await.unwrap().status(), 200);
-    exchange.accept_connections_again();
+    exchange.refuse_handshakes(None);
     let back = socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
     assert_eq!(back["epoch"], fresh["epoch"]);
     assert!(back["sequence"].as_u64() > dead["sequence"].as_u64());
@@ -51,8 +50,8 @@ async fn a_silent_feed_turns_stale_then_dead_and_comes_back() {
 
 #[tokio::test]
 async fn no_bad_price_is_ever_served() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.1", "20000.2");
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
     let url = ratebus.url("user-api");
@@ -61,13 +60,13 @@ async fn no_bad_price_is_ever_served() {
         ("null", "20000"), ("\"20000\"", "[]"), ("2000", "2000.1"),
     ];
     for (bid, ask) in bad {
-        exchange.tick_raw("BTC/USD", bid, ask);
+        exchange.tick("BTC/USD", bid, ask);
     }
     exchange.send_text("{\"channel\":\"ticker\",\"type\":\"upd");
     exchange.send_text("CloudFlare is no JSON");
-    exchange.tick("ETH/USD", "2650.01", "2650.02");
+    exchange.tick("ETH/USD", "2650.03", "2650.04");
     eventually("the tick behind the bad ones", || async {
-        (quote_over_http(&url, "ETH_USD").await["original"]["buy"] == "2650.02").then_some(())
+        (quote_over_http(&url, "ETH_USD").await["original"]["buy"] == "2650.04").then_some(())
     })
     .await;
     let quote = quote_over_http(&url, "BTC_USD").await;
@@ -77,8 +76,8 @@ async fn no_bad_price_is_ever_served() {
 
 #[tokio::test]
 async fn a_signal_drains_and_says_goodbye() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.1", "20000.2");
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
     let mut socket = WebSocket::connect(&ratebus.url("user-api"), "").await;
@@ -91,7 +90,7 @@ async fn a_signal_drains_and_says_goodbye() {
 
 #[tokio::test]
 async fn a_blocked_log_does_not_block_the_service() {
-    let exchange = Exchange::start().await;
+    let exchange = started().await;
     let launch = Launch::new().exchange(&exchange.url()).set("log.filter=trace");
     let mut command = launch.command();
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -112,7 +111,7 @@ async fn a_blocked_log_does_not_block_the_service() {
     for _ in 0..2000 {
         client.get(format!("{url}/livez")).send().await.unwrap();
     }
-    exchange.tick("BTC/USD", "20000.1", "20000.2");
+    exchange.list("BTC/USD", "20000.1", "20000.2");
     eventually("a price", || async {
         let status = client.get(format!("{url}/v1/rates/BTC_USD")).send().await.ok()?.status();
         status.is_success().then_some(())

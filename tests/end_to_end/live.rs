@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
-use crate::harness::{Exchange, Launch, SocketIo, Sse, WebSocket, quote_over_http, recorded};
+use ratebus_test_exchange::DEADLINE;
+
+use crate::harness::{Launch, SocketIo, Sse, WebSocket, play, quote_over_http, recorded, started};
 
 const ALL_CLIENTS: [(&str, &str); 6] =
     [("3", "polling"), ("3", "websocket"), ("3", "upgrade"), ("4", "polling"), ("4", "websocket"), ("4", "upgrade")];
 
 #[tokio::test]
 async fn official_clients_get_the_map_at_once_and_then_every_change() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "81413.2", "81413.30000");
-    exchange.tick("ETH/USD", "2650.01", "2650.02");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "81413.2", "81413.30000");
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
     let url = ratebus.url("user-api");
@@ -31,12 +32,14 @@ async fn official_clients_get_the_map_at_once_and_then_every_change() {
         assert!(line.contains(r#""currentSpread":{"buy":0,"sell":0}"#), "{version} {transport}: {line}");
         assert!(line.contains(r#""ETH_USD":"#), "the whole map in each event: {line}");
     }
+    for (_, _, client) in clients {
+        client.leave().await;
+    }
 }
 
 #[tokio::test]
 async fn every_transport_shows_the_same_quote_to_the_digit() {
-    let exchange = Exchange::start().await;
-    exchange.tick("DOGE/USD", "0.1234560", "0.1234570");
+    let exchange = started().await;
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
     let url = ratebus.url("user-api");
@@ -60,13 +63,16 @@ async fn every_transport_shows_the_same_quote_to_the_digit() {
 #[tokio::test]
 async fn recorded_frames_come_out_as_they_were_sent() {
     let Some(frames) = recorded("kraken/ws_v2_session_20260919.jsonl") else { return };
-    let exchange = Exchange::start().await;
+    let exchange = started().await;
+    exchange.list("BTC/USD", "81400.1", "81400.2");
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
+    ratebus.ready("user-api").await;
     let mut socket = WebSocket::connect(&ratebus.url("user-api"), "?pairs=BTC_USD").await;
-    exchange.subscribed("BTC/USD").await;
+    exchange.wait_subscribed(&["BTC/USD"], DEADLINE).await;
+    socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
     let mut prices = Vec::new();
     for frame in frames.iter().filter(|frame| frame.contains(r#""channel":"ticker","type""#)) {
-        exchange.play(frame);
+        play(&exchange, frame);
         let text = |key: &str| {
             let rest = frame.split_once(&format!("\"{key}\":")).unwrap().1;
             rest.split(',').next().unwrap().to_owned()
@@ -82,8 +88,7 @@ async fn recorded_frames_come_out_as_they_were_sent() {
 
 #[tokio::test]
 async fn two_roles_in_one_process_share_no_port() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20248.90000", "20249.00000");
+    let exchange = started().await;
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("exchange-rate").await;
     let raw = quote_over_http(&ratebus.url("exchange-rate"), "BTC_USD").await;

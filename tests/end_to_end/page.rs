@@ -1,10 +1,13 @@
 //! The page in a real browser.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
-use crate::harness::{Admin, EMAIL, Launch, PASSWORD, in_project, within};
+use crate::harness::{Admin, EMAIL, Launch, PASSWORD, in_project};
+
+/// Each of its steps has a deadline of its own.
+const DEADLINE: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn rates_move_and_an_admins_spread_shows_on_every_open_page() {
@@ -16,7 +19,7 @@ async fn rates_move_and_an_admins_spread_shows_on_every_open_page() {
     command.arg(in_project("tests/clients/page.mjs")).args(["--url", &ratebus.url("user-api")]);
     command.args(["--email", EMAIL, "--password", PASSWORD]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let output = within("the browser test", command.output()).await.unwrap();
+    let output = timeout(DEADLINE, command.output()).await.expect("the browser test ends").unwrap();
     let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}\n{}", words(&output.stdout), words(&output.stderr));
 }

@@ -5,14 +5,14 @@ use std::time::Instant;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, Exchange, Launch, SocketIo, Sse, WebSocket, quote_over_http};
+use crate::harness::{Admin, Launch, SocketIo, Sse, WebSocket, quote_over_http, started};
 
 const CLIENTS: usize = 100;
 
 #[tokio::test]
 async fn a_change_reaches_a_hundred_clients_of_each_transport_without_a_tick() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.10", "20000.20");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.10", "20000.20");
     let launch = Launch::new().exchange(&exchange.url());
     Admin::create(&launch).await;
     let ratebus = launch.start().await;
@@ -35,7 +35,7 @@ async fn a_change_reaches_a_hundred_clients_of_each_transport_without_a_tick() {
         streams.push(stream);
     }
     let admin = Admin::login(&ratebus).await;
-    exchange.silence();
+    exchange.heartbeats(None);
 
     let changed = Instant::now();
     admin.set_spread("BTC_USD", "12.345", "7.5").await;
@@ -67,8 +67,8 @@ async fn all_clients(clients: &mut SocketIo, wanted: impl Fn(&Value) -> bool) {
 
 #[tokio::test]
 async fn an_acknowledged_spread_survives_being_killed() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.10", "20000.20");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.10", "20000.20");
     let launch = Launch::new().exchange(&exchange.url());
     Admin::create(&launch).await;
     for round in 1..=3_u32 {
@@ -93,8 +93,8 @@ async fn an_acknowledged_spread_survives_being_killed() {
 
 #[tokio::test]
 async fn logout_revokes_and_only_admins_set_spreads() {
-    let exchange = Exchange::start().await;
-    exchange.tick("BTC/USD", "20000.10", "20000.20");
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.10", "20000.20");
     let launch = Launch::new().exchange(&exchange.url());
     Admin::create(&launch).await;
     let ratebus = launch.start().await;

@@ -14,6 +14,8 @@ use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, SourceNa
 use ratebus_sdk::Context;
 use serde::Serialize;
 
+use crate::{quotes, rates};
+
 /// A pair out of the path. What cannot be one is a pair nobody serves, not a malformed request.
 pub(crate) type PairPath = Result<Path<String>, PathRejection>;
 
@@ -23,19 +25,25 @@ pub(crate) fn last<T>(ctx: &Context, pattern: &str, pick: impl Fn(&Payload) -> O
     ctx.last_values(&pattern).iter().filter_map(|message| pick(&message.payload)).collect()
 }
 
+/// Whether a pair is served.
+pub(crate) fn is_known(ctx: &Context, pair: Pair) -> bool {
+    let announced = || lists(ctx).iter().any(|list| list.pairs.iter().any(|(known, _)| *known == pair));
+    quotes::get(ctx, pair).is_some() || !rates::of(ctx, pair).is_empty() || announced()
+}
+
 /// Every pair that is served.
 pub(crate) fn known(ctx: &Context) -> BTreeSet<Pair> {
     let announced =
         lists(ctx).into_iter().flat_map(|list| list.pairs.iter().map(|(pair, _)| *pair).collect::<Vec<_>>());
-    let quoted = crate::quotes::all(ctx).into_iter().map(|quote| quote.pair);
-    let rated = crate::rates::all(ctx).into_iter().map(|rate| rate.pair);
+    let quoted = quotes::all(ctx).into_iter().map(|quote| quote.pair);
+    let rated = rates::all(ctx).into_iter().map(|rate| rate.pair);
     announced.chain(quoted).chain(rated).collect()
 }
 
 /// The pair of a path, if it is served.
 pub(crate) fn find(ctx: &Context, path: PairPath) -> Option<Pair> {
     let pair = path.ok()?.0.parse().ok()?;
-    known(ctx).contains(&pair).then_some(pair)
+    is_known(ctx, pair).then_some(pair)
 }
 
 fn lists(ctx: &Context) -> Vec<Arc<PairList>> {

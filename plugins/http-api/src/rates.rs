@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, Status};
+use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, SourceName, Status};
 use ratebus_sdk::Context;
 use serde::Serialize;
 
@@ -21,35 +21,50 @@ use crate::{
 
 /// The last rates of all sources.
 pub(crate) fn all(ctx: &Context) -> Vec<Arc<Rate>> {
-    pair::last(ctx, "rates.*.*", |payload| match payload {
+    pair::last(ctx, "rates.*.*", rate)
+}
+
+/// The last rates of one pair.
+pub(crate) fn of(ctx: &Context, pair: Pair) -> Vec<Arc<Rate>> {
+    pair::last(ctx, &format!("rates.*.{pair}"), rate)
+}
+
+fn rate(payload: &Payload) -> Option<Arc<Rate>> {
+    match payload {
         Payload::Rate(rate) => Some(Arc::clone(rate)),
         _ => None,
-    })
+    }
+}
+
+/// The one rate that is shown of a pair.
+fn best(app: &App, pair: Pair, now: Instant) -> Option<Arc<Rate>> {
+    of(&app.ctx, pair).into_iter().fold(None, |best, rate| better(app, best, rate, now))
 }
 
 /// The one rate of each pair.
-fn best(app: &App, now: Instant) -> BTreeMap<Pair, Arc<Rate>> {
-    let mut best: BTreeMap<Pair, Arc<Rate>> = BTreeMap::new();
+fn best_of_each(app: &App, now: Instant) -> BTreeMap<Pair, Arc<Rate>> {
+    let mut best = BTreeMap::new();
     for rate in all(&app.ctx) {
-        let Some(rank) = rank(app, &rate, now) else { continue };
-        let better =
-            best.get(&rate.pair).and_then(|known| self::rank(app, known, now)).is_none_or(|known| rank < known);
-        if better {
-            best.insert(rate.pair, rate);
-        }
+        let (pair, known) = (rate.pair, best.remove(&rate.pair));
+        best.extend(better(app, known, rate, now).map(|rate| (pair, rate)));
     }
     best
 }
 
+fn better(app: &App, known: Option<Arc<Rate>>, rate: Arc<Rate>, now: Instant) -> Option<Arc<Rate>> {
+    let ranked = known.into_iter().chain([rate]).filter_map(|rate| Some((rank(app, &rate, now)?, rate)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, rate)| rate)
+}
+
 /// Where a rate stands among those of its pair, lowest first: the freshest, of these the source that the config prefers,
 /// of these the first by name. `None` for a source that may not price the pair.
-fn rank<'a>(app: &App, rate: &'a Rate, now: Instant) -> Option<(Status, usize, &'a str)> {
+fn rank(app: &App, rate: &Rate, now: Instant) -> Option<(Status, usize, SourceName)> {
     let sources = app.env.pairs.get(&rate.pair).map(|settings| settings.sources.as_slice()).unwrap_or_default();
     let place = match sources {
         [] => 0,
         sources => sources.iter().position(|&source| source == rate.source)?,
     };
-    Some((rate.status(now), place, rate.source.as_str()))
+    Some((rate.status(now), place, rate.source))
 }
 
 #[derive(Serialize)]
@@ -63,7 +78,7 @@ struct CurrentRate {
 pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> Result<Response, Failure> {
     let pair = pair::find(&app.ctx, path).ok_or_else(invalid_pair)?;
     let now = app.ctx.clock().now();
-    match best(&app, now).get(&pair) {
+    match best(&app, pair, now) {
         Some(rate) if rate.status(now) != Status::Dead => {
             Ok(success(&format!("Current rate for {pair}"), CurrentRate { pair, rate: rate.value.ask() }))
         }
@@ -94,15 +109,16 @@ fn view(app: &App, rate: &Rate, now: Instant) -> RateView {
 /// `GET /v1/rates`.
 pub(crate) async fn list(State(app): State<Shared>) -> Response {
     let now = app.ctx.clock().now();
-    Json(RatesView { rates: best(&app, now).values().map(|rate| view(&app, rate, now)).collect() }).into_response()
+    Json(RatesView { rates: best_of_each(&app, now).values().map(|rate| view(&app, rate, now)).collect() })
+        .into_response()
 }
 
 /// `GET /v1/rates/{pair}`.
 pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
     let pair = pair::find(&app.ctx, path).ok_or_else(unknown_pair)?;
     let now = app.ctx.clock().now();
-    match best(&app, now).get(&pair) {
-        Some(rate) if rate.status(now) != Status::Dead => Ok(Json(view(&app, rate, now)).into_response()),
+    match best(&app, pair, now) {
+        Some(rate) if rate.status(now) != Status::Dead => Ok(Json(view(&app, &rate, now)).into_response()),
         _ => Err(no_current_rate(pair)),
     }
 }
@@ -120,7 +136,7 @@ pub(crate) fn no_current_rate(pair: Pair) -> Problem {
 /// `GET /v1/pairs`. Prices have a step only where the config sets one: raw rates are not rounded.
 pub(crate) async fn pairs(State(app): State<Shared>) -> Response {
     let now = app.ctx.clock().now();
-    let best = best(&app, now);
+    let best = best_of_each(&app, now);
     pair::list(&app.ctx, |pair| {
         let step = app.env.pairs.get(&pair).and_then(|settings| settings.price_step);
         (step, best.get(&pair).map(|rate| rate.status(now)))

@@ -9,3 +9,6 @@ mod recording;
 
 pub use config::ReplayConfig;
 pub use player::Replay;
+
+/// The version of this plugin.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -47,8 +47,8 @@ impl Admin {
     }
 
     /// Sets a spread of absolute markups.
-    pub async fn set_spread(&self, scope: &str, buy: &str, sell: &str) {
-        let body = json!({ "buy": { "value": buy }, "sell": { "value": sell } });
+    pub async fn set_spread(&self, scope: &str, buy: &str, sell_markup: &str) {
+        let body = json!({ "buy": { "value": buy }, "sell": { "value": sell_markup } });
         let answer = self.send(Method::PUT, &format!("/v1/spreads/{scope}"), body).await;
         assert!(answer.status().is_success(), "{} {}", answer.status(), answer.text().await.unwrap());
     }

@@ -14,7 +14,7 @@ use super::{ratebus::in_project, within};
 /// Official Socket.IO clients in a Node process: every `rates:live` argument's JSON is a line.
 pub struct SocketIo {
     lines: Lines<BufReader<ChildStdout>>,
-    _child: Child,
+    child: Child,
 }
 
 impl SocketIo {
@@ -34,7 +34,15 @@ impl SocketIo {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("node starts; tests/run installs it");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { lines, _child: child }
+        Self { lines, child }
+    }
+
+    /// Ends the clients. They fail here if one was not connected by the transport it was to use.
+    pub async fn leave(mut self) {
+        drop(self.child.stdin.take());
+        let drain = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
+        let (status, ()) = within("the clients' end", async { tokio::join!(self.child.wait(), drain) }).await;
+        assert!(status.unwrap().success(), "a client did not use its transport");
     }
 
     /// The next event's raw JSON, digits as they came.

@@ -2,13 +2,17 @@
 
 mod admin;
 mod clients;
+mod exchange;
 mod ratebus;
 
 use std::{future::Future, time::Duration};
 
+use serde_json::Value;
+
 pub use admin::{Admin, EMAIL, PASSWORD};
 pub use clients::{SocketIo, Sse, WebSocket};
-pub use ratebus::{Launch, Ratebus, binary};
+pub use exchange::{play, recorded, silence, started};
+pub use ratebus::{Launch, Ratebus, in_project};
 
 /// How long anything may take before a test gives up: generous, since it is only waited for in full by a test that fails.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,4 +36,11 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
         }
     };
     within(what, asking).await
+}
+
+/// A pair's quote or rate over HTTP.
+pub async fn quote_over_http(url: &str, pair: &str) -> Value {
+    let answer = within("a quote", reqwest::get(format!("{url}/v1/rates/{pair}"))).await.unwrap();
+    assert_eq!(answer.status(), 200, "{pair}");
+    answer.json().await.unwrap()
 }

@@ -15,11 +15,6 @@ use tokio::{
 
 use super::{eventually, within};
 
-/// The built binary.
-pub fn binary() -> &'static str {
-    env!("CARGO_BIN_EXE_ratebus")
-}
-
 /// How a process is to be started.
 pub struct Launch {
     folder: Arc<TempDir>,
@@ -69,7 +64,7 @@ impl Launch {
 
     /// The command, not yet started, in its own folder: no `plugins.toml` there, so the built-in config is used.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ratebus"));
         command.args(&self.args).current_dir(self.folder.path()).env_clear().kill_on_drop(true);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

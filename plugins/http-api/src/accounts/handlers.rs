@@ -92,13 +92,20 @@ pub(crate) async fn login(State(app): State<Shared>, request: Request) -> Result
     Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
 }
 
-/// The account of these credentials, if they are right and it is not disabled.
+/// The account of these credentials, if they are right and it is not disabled. A hash that was made with older
+/// parameters is made anew, now that the password is known.
 async fn verified(app: &App, email: &str, password: SecretString) -> Result<Option<User>, Failure> {
     let backend = app.backend()?;
     let user = backend.store.user_by_email(email).await.map_err(|error| app.refuse(&error))?;
+    let outdated = |user: &User| backend.hasher.is_outdated(&user.password_hash);
     let hash = user.as_ref().map(|user| user.password_hash.as_str());
-    let right = backend.hasher.verify(password, hash).await?;
-    Ok(user.filter(|user| right && !user.disabled))
+    let right = backend.hasher.verify(password.clone(), hash).await?;
+    let user = user.filter(|user| right && !user.disabled);
+    if let Some(User { id, password_hash: old, .. }) = user.as_ref().filter(|user| outdated(user)) {
+        let new = backend.hasher.hash(password).await?;
+        backend.store.replace_password_hash(id, old, &new).await.map_err(|error| app.refuse(&error))?;
+    }
+    Ok(user)
 }
 
 async fn start_session(app: &App, user: &User) -> Result<Bearer, Failure> {

@@ -58,6 +58,14 @@ impl Hasher {
         Ok(self.run(matches).await?.unwrap_or(false) && known)
     }
 
+    /// Whether `hash` was made with other parameters than new ones are.
+    pub(crate) fn is_outdated(&self, hash: &str) -> bool {
+        let params = PasswordHash::new(hash).ok().and_then(|hash| Params::try_from(&hash).ok());
+        let ours = self.argon2.params();
+        let of = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        params.is_none_or(|params| of(&params) != of(ours))
+    }
+
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             metrics::counter!("ratebus_passwords_refused_total").increment(1);

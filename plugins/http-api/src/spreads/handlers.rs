@@ -102,7 +102,7 @@ pub(super) async fn served_scope(app: &App, path: PairPath) -> Result<Scope, Pro
     let scope = scope(path)?;
     let Scope::Pair(pair) = scope else { return Ok(scope) };
     let configured = app.env.pairs.contains_key(&pair) || app.env.compat.pairs.contains(&pair);
-    let served = configured || pair::known(&app.ctx).contains(&pair);
+    let served = configured || pair::is_known(&app.ctx, pair);
     if served || stored(app).await?.iter().any(|spread| spread.scope == scope) {
         return Ok(scope);
     }

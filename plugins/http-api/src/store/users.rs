@@ -94,6 +94,19 @@ impl Store {
         }
     }
 
+    /// Puts a new hash of the same password in the place of `old`, unless it was changed meanwhile.
+    pub(crate) async fn replace_password_hash(&self, user: &str, old: &str, new: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
+            .bind(new)
+            .bind(user)
+            .bind(old)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// The account of an address in its canonical form.
     pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         sqlx::query_as::<_, UserRow>("SELECT id, email, role, disabled, password_hash FROM users WHERE email = $1")
