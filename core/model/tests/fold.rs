@@ -101,6 +101,7 @@ fn a_quiet_market_on_a_live_feed_stays_fresh_and_a_silent_feed_ages() {
     let mut feed = Feed::new();
     feed.apply(&told("1.0", "1.1"), 0).unwrap();
     assert!(feed.heartbeat(60_000));
+    assert!(feed.heartbeat(50_000), "a late one takes nothing back");
     assert_eq!(feed.status(70_000), Status::Fresh);
     assert_eq!(feed.status(70_001), Status::Stale);
     assert_eq!(feed.status(120_000), Status::Stale);

@@ -223,6 +223,16 @@ fn a_rule_without_a_price_says_why() {
 }
 
 #[test]
+fn a_step_far_above_the_price_leaves_nothing_for_the_seller() {
+    let long = "0.1234567890123456789012345678";
+    let original = Sides { buy: positive(long), sell: positive(long) };
+    let value = Adjustment { unit: Unit::Bps, value: number(long) };
+    let rule = Rule::from_adjustments(Sides { buy: value, sell: value });
+    let step = positive("100000000000000000000");
+    assert_eq!(price(original, &rule, step), Err(PricingError::SellNotPositive));
+}
+
+#[test]
 fn steps_follow_the_finest_decimals_received() {
     assert_eq!([0, 1, 2, 5, 28, 99].map(|scale| step_of_scale(scale).scale()), [2, 2, 2, 5, 28, 28]);
 }

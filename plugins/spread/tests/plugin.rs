@@ -157,6 +157,9 @@ async fn what_is_known_at_start_is_used_before_the_first_quote() {
     let host = RecordingHost::new();
     let mut before = Running::start(Arc::clone(&host), "{}");
     before.tick("99", "100");
+    for other in ["ETH_USD", "ETH_BTC", "SOL_USD", "SOL_BTC", "ADA_USD", "ADA_BTC", "DOT_USD", "DOT_BTC"] {
+        before.spread(other.parse().unwrap(), 1, "1");
+    }
     before.spread(Scope::All, 1, "2");
     before.quote(|quote| quote.customer.is_ok()).await;
     before.ctx.cancel_token().cancel();

@@ -184,7 +184,8 @@ fn the_original_projects_reference_is_the_ask_on_both_sides() {
 #[test]
 fn the_step_is_the_finest_seen_and_never_coarsens() {
     let mut bench = Bench::new(Some("0"), &[]);
-    let steps = ["99", "99.123", "99.1", "99.12345"].map(|bid| bench.tick("kraken", "BTC_USD", bid, "100").step);
+    let sides = [("99", "100"), ("99.123", "100"), ("99.1", "100"), ("99", "100.12345")];
+    let steps = sides.map(|(bid, ask)| bench.tick("kraken", "BTC_USD", bid, ask).step);
     assert_eq!(steps, ["0.01", "0.001", "0.001", "0.00001"].map(price));
     let settings = PairSettings { price_step: Some(price("0.5")), sources: Vec::new() };
     let mut bench = Bench::new(Some("0"), &[("BTC_USD", settings)]);
@@ -218,6 +219,17 @@ fn a_silent_feed_makes_its_quotes_stale_then_dead() {
     }
     assert_eq!(seen, [(10_001, Status::Stale, 2), (60_001, Status::Dead, 3)]);
     assert_eq!(bench.tick("kraken", "BTC_USD", "99", "100").published_status, Status::Fresh);
+}
+
+#[test]
+fn a_quote_made_at_the_very_limit_still_becomes_stale() {
+    let mut bench = Bench::new(Some("0"), &[]);
+    let confirmed_at = bench.arrival().at;
+    bench.now = 10_000;
+    let rate = Rate { confirmed_at, ..bench.rate("kraken", "BTC_USD", "99", "100") };
+    assert_eq!(bench.send(rate).unwrap().unwrap().quote.published_status, Status::Fresh);
+    bench.now = 10_001;
+    assert_eq!(bench.wake()[0].quote.published_status, Status::Stale);
 }
 
 #[test]
