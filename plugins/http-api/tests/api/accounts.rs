@@ -1,6 +1,7 @@
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Api, USER, USER_PASSWORD, registration};
+use crate::harness::{ADMIN, Api, USER, USER_PASSWORD, database, registration};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -148,6 +149,32 @@ async fn unknown_and_wrong_are_one_answer() {
     api.register("cafe@example.com", composed).await.envelope(200, "Registered successfully");
     api.login("cafe@example.com", "cafe\u{301} with cream ").await.envelope(401, "Invalid credentials");
     api.login("cafe@example.com", composed.trim()).await.envelope(401, "Invalid credentials");
+}
+
+#[tokio::test]
+async fn a_hash_of_older_parameters_is_made_anew() {
+    let api = Api::start(GROUPS).await;
+    let session = api.user().await;
+    let database = sqlx::SqlitePool::connect(&database(&api.folder)).await.unwrap();
+    let stored = async || {
+        let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&database).await.unwrap();
+        hash
+    };
+    let today = "$argon2id$v=19$m=19456,t=2,p=1$";
+    let first = stored().await;
+    assert!(first.starts_with(today), "{first}");
+    api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
+    assert_eq!(stored().await, first);
+
+    let older = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
+    let older = older.hash_password(USER_PASSWORD.as_bytes()).unwrap().to_string();
+    sqlx::query("UPDATE users SET password_hash = $1").bind(&older).execute(&database).await.unwrap();
+    api.login(USER, "wrong password").await.envelope(401, "Invalid credentials");
+    assert_eq!(stored().await, older);
+    api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
+    assert!(stored().await.starts_with(today));
+    api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
+    api.authed(&session, "DELETE", "/logout", None).await.envelope(200, "You're now logged out!");
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ async fn conditions() {
     assert_eq!(api.published_spreads().len(), 4);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_writers_at_once() {
     let api = Api::start(GROUPS).await;
     let admin = api.admin().await;
