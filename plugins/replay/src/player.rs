@@ -78,8 +78,9 @@ impl Replay {
     async fn play_once(&mut self, ctx: &Context, book: &mut RateBook) {
         let clock = ctx.clock();
         let (start, start_wall) = (clock.now(), clock.wall());
-        let frames =
-            metrics::counter!("ratebus_feed_frames_total", "source" => ctx.name().to_string(), "kind" => "replayed");
+        let source = ctx.name().to_string();
+        let count = |kind| metrics::counter!("ratebus_feed_frames_total", "source" => source.clone(), "kind" => kind);
+        let (frames, malformed) = (count("replayed"), count("malformed"));
         for recorded in &self.recording.frames {
             match self.speed.moment(start, recorded.at) {
                 Some(moment) => sleep_until(moment.into()).await,
@@ -89,6 +90,7 @@ impl Replay {
             let arrival = clock.arrival();
             let mut events = Vec::new();
             if let Err(error) = self.decoder.decode(&recorded.text, &mut events) {
+                malformed.increment(1);
                 tracing::debug!(%error, at = ?recorded.at, "a recorded frame that cannot be read");
             }
             for event in events {

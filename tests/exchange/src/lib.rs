@@ -63,7 +63,12 @@ impl Exchange {
 
     /// An exchange that proves itself by a certificate for `names`, issued by `ca`.
     pub async fn start_tls(ca: &TestCa, names: &[&str]) -> Self {
-        Self::start_with(Some(ca.acceptor(names))).await
+        Self::start_with(Some(ca.acceptor(names, false))).await
+    }
+
+    /// As [`Exchange::start_tls`], with a certificate that ran out long ago.
+    pub async fn start_tls_expired(ca: &TestCa, names: &[&str]) -> Self {
+        Self::start_with(Some(ca.acceptor(names, true))).await
     }
 
     async fn start_with(tls: Option<TlsAcceptor>) -> Self {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -22,10 +22,14 @@ impl TestCa {
     }
 
     /// TLS with a new certificate for `names` (host names or IP addresses), issued by it.
-    pub(crate) fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, names: &[&str], expired: bool) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        if expired {
+            params.not_after = date_time_ymd(2000, 1, 1);
+        }
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -108,29 +108,32 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn only_a_certificate_of_a_trusted_authority_for_this_name_will_do() {
+async fn only_a_valid_certificate_of_a_trusted_authority_for_this_name_will_do() {
     let (ours, foreign) = (TestCa::new(), TestCa::new());
     let mut ca_file = NamedTempFile::new().unwrap();
     ca_file.write_all(ours.pem().as_bytes()).unwrap();
     let private = json!({"ca_file": ca_file.path()});
-    let cases = [
-        (&ours, "127.0.0.1", &private, true),
-        (&ours, "other.example", &private, false),
-        (&foreign, "127.0.0.1", &private, false),
+    let here = ["127.0.0.1"];
+
+    let exchange = Exchange::start_tls(&ours, &here).await;
+    exchange.list("BTC/USD", "1.00", "1.10");
+    let source = Running::start(&exchange.url(), &["BTC_USD"], &private);
+    source.until_ready().await;
+    source.stop().await;
+
+    let untrusted = [
+        (Exchange::start_tls(&ours, &["other.example"]).await, &private),
+        (Exchange::start_tls(&foreign, &here).await, &private),
+        (Exchange::start_tls_expired(&ours, &here).await, &private),
         // Without ca_file only the public authorities hold.
-        (&ours, "127.0.0.1", &json!({}), false),
+        (Exchange::start_tls(&ours, &here).await, &json!({})),
     ];
-    for (ca, name, config, trusted) in cases {
-        let exchange = Exchange::start_tls(ca, &[name]).await;
+    for (exchange, config) in untrusted {
         exchange.list("BTC/USD", "1.00", "1.10");
         let source = Running::start(&exchange.url(), &["BTC_USD"], config);
-        if trusted {
-            source.until_ready().await;
-        } else {
-            source.until_health("the server's certificate is refused").await;
-            assert!(source.counted(&["ratebus_feed_connects_total", "outcome=\"auth\""], 1));
-            assert_eq!((source.host.rates().len(), exchange.connections()), (0, 0));
-        }
+        source.until_health("the server's certificate is refused").await;
+        assert!(source.counted(&["ratebus_feed_connects_total", "outcome=\"auth\""], 1));
+        assert_eq!((source.host.rates().len(), exchange.connections()), (0, 0));
         source.stop().await;
     }
 }
