@@ -1,26 +1,29 @@
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     mem,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use ratebus_model::{Epoch, Message, Pattern, Subject, Version};
+use tokio::runtime::{self, Handle};
 
 use crate::{
     effects::Effects,
     error::PublishError,
     inbox::Inbox,
+    lane::Lane,
+    lock,
     publisher::{Outgoing, Publisher, Run},
     random,
     replies::Replies,
     slow,
     subjects::Subjects,
     subscription::{Stats, Subscribe, Subscription},
-    targets::{Published, Targets, WhenFull},
+    targets::{Published, Routes, Targets, WhenFull},
     trie::Trie,
 };
 
@@ -61,16 +64,18 @@ impl Bus {
     /// An empty bus.
     pub fn new(config: BusConfig) -> Self {
         let BusConfig { last_value_prefixes, last_value_max_age, max_last_values, match_cache, slow_subject } = config;
-        let hub = Hub {
+        let hub = |this: &Weak<Hub>| Hub {
+            this: this.clone(),
             subscriptions: RwLock::default(),
             generation: AtomicU64::new(1),
             subjects: Subjects::new(last_value_prefixes, last_value_max_age, max_last_values, match_cache),
             replies: Replies::default(),
+            lanes: Mutex::default(),
             turn: AtomicUsize::new(0),
             slow_subject,
             run: Arc::new(Run::new("bus".into(), Epoch::new(random()))),
         };
-        Self { hub: Arc::new(hub) }
+        Self { hub: Arc::new_cyclic(hub) }
     }
 
     /// A new publisher, with an epoch of its own.
@@ -80,16 +85,18 @@ impl Bus {
 
     /// Subscribes. Every message published after this call returns is seen; with `replay`, every matching subject's last
     /// value from before as well, and never one that is older than what was already seen.
+    ///
+    /// Messages come by way of the tokio runtime in which this is called, so it is best the one that reads them.
     pub fn subscribe(&self, subscribe: Subscribe) -> Subscription {
         let replay = subscribe.replay && subscribe.queue.is_none();
-        let inbox = Arc::new(Inbox::new(subscribe));
+        let inbox = Arc::new(Inbox::new(subscribe, self.hub.lane()));
         let generation = self.hub.subscribe(&inbox);
         let mut last_values = VecDeque::new();
         if replay {
             // What was delivered from this generation on is in the inbox already.
             self.hub.subjects.last_values(&inbox.pattern, generation, &mut last_values);
         }
-        Subscription::new(inbox, last_values, Arc::downgrade(&self.hub))
+        Subscription::new(inbox, last_values, self.hub.this.clone())
     }
 
     /// The last value of a subject, if it is kept and not too old.
@@ -112,15 +119,19 @@ impl Bus {
 
 /// What the handles share.
 ///
-/// Order of locks: a subject's, then the subscriptions' or an inbox's. None is held while another task is awaited or
-/// woken.
+/// Order of locks: a subject's, then the subscriptions', a lane's or an inbox's; a lane's, then an inbox's. None is held
+/// while another task is awaited or woken.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    /// For those that outlive the handles.
+    pub(crate) this: Weak<Hub>,
     subscriptions: RwLock<Subscriptions>,
     /// Counts the changes of the subscriptions: what was looked up before is out of date.
     generation: AtomicU64,
     pub(crate) subjects: Subjects,
     pub(crate) replies: Replies,
+    /// The ways to subscriptions by runtime; `None`: to those made outside of any.
+    lanes: Mutex<HashMap<Option<runtime::Id>, Arc<Lane>>>,
     /// With which member a subject's queue groups begin.
     turn: AtomicUsize,
     slow_subject: Option<Subject>,
@@ -131,6 +142,7 @@ pub(crate) struct Hub {
 #[derive(Debug, Default)]
 struct Subscriptions {
     trie: Trie<Arc<Inbox>>,
+    routes: Routes,
     closed: bool,
 }
 
@@ -148,7 +160,7 @@ impl Hub {
         } else {
             self.publish_live(run, outgoing, when_full, &mut effects)
         };
-        effects.settle(self);
+        effects.settle(&self.this);
         published
     }
 
@@ -159,15 +171,20 @@ impl Hub {
         when_full: WhenFull,
         effects: &mut Effects,
     ) -> Result<Published, PublishError> {
-        self.subjects.publish(outgoing, |entry, outgoing| {
-            if entry.generation != self.generation.load(Ordering::Acquire) {
-                (entry.generation, entry.targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
-            }
-            let sequence = entry.next_sequence(run);
-            let message = Arc::new(outgoing.stamp(Version { epoch: run.epoch, sequence }));
-            let published = entry.targets.deliver(&message, when_full, effects);
-            Ok((message, published))
-        })
+        let mut locked = self.subjects.lock(&outgoing.subject);
+        let entry = locked.entry(&outgoing.subject);
+        if entry.generation != self.generation.load(Ordering::Acquire) {
+            (entry.generation, entry.targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
+        }
+        let sequence = entry.next_sequence(run);
+        if entry.targets.is_empty() && !entry.keeps_last {
+            return Ok(Published::default());
+        }
+        let message = Arc::new(outgoing.stamp(Version { epoch: run.epoch, sequence }));
+        if entry.keeps_last {
+            entry.keep(message.clone(), self.subjects.limits());
+        }
+        Ok(entry.targets.deliver(message, when_full, effects))
     }
 
     fn publish_reply(
@@ -179,8 +196,9 @@ impl Hub {
     ) -> Result<Published, PublishError> {
         let (_, mut targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
         let message = Arc::new(outgoing.stamp(Version::first(run.epoch)));
-        let mut published = targets.deliver(&message, when_full, effects);
-        published.delivered += usize::from(self.replies.deliver(&message));
+        let answered = self.replies.deliver(&message);
+        let mut published = targets.deliver(message, when_full, effects);
+        published.delivered += usize::from(answered);
         Ok(published)
     }
 
@@ -189,7 +207,8 @@ impl Hub {
         let subscriptions = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation.load(Ordering::Acquire);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (!subscriptions.closed).then(|| (generation, Targets::of(subject, &subscriptions.trie, turn)))
+        (!subscriptions.closed)
+            .then(|| (generation, Targets::of(subject, &subscriptions.trie, &subscriptions.routes, turn)))
     }
 
     /// The generation from which on the inbox is served.
@@ -213,14 +232,33 @@ impl Hub {
             subscriptions.closed = true;
             mem::take(&mut subscriptions.trie)
         });
+        let mut effects = Effects::default();
+        for lane in mem::take(&mut *lock(&self.lanes)).into_values() {
+            lane.close();
+            lane.fill(&mut effects);
+        }
+        effects.settle(&Weak::new());
         trie.each(&mut |inbox: &Arc<Inbox>| inbox.close(false));
         self.replies.clear();
+    }
+
+    /// The way to the tasks of the current runtime.
+    fn lane(&self) -> Arc<Lane> {
+        let runtime = Handle::try_current().ok();
+        let mut lanes = lock(&self.lanes);
+        lanes.retain(|id, lane| id.is_none() || lane.is_relayed());
+        let new = || match &runtime {
+            Some(runtime) => Lane::relayed(runtime, self.this.clone()),
+            None => Arc::default(),
+        };
+        lanes.entry(runtime.as_ref().map(Handle::id)).or_insert_with(new).clone()
     }
 
     /// Changes the subscriptions. What `change` returns, and the generation from which on it is in force.
     fn change<T>(&self, change: impl FnOnce(&mut Subscriptions) -> T) -> (T, u64) {
         let mut subscriptions = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut subscriptions);
+        subscriptions.routes = Routes::default();
         (result, self.generation.fetch_add(1, Ordering::Release) + 1)
     }
 

@@ -1,5 +1,6 @@
 use std::{
     collections::VecDeque,
+    hash::{Hash, Hasher},
     ptr,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker, ready},
@@ -12,6 +13,7 @@ use tokio::{sync::oneshot, task::coop, time::Instant};
 
 use crate::{
     effects::Effects,
+    lane::Lane,
     line::{InLine, Waiting},
     lock,
     queue::{Newest, Queue},
@@ -29,6 +31,8 @@ pub(crate) struct Inbox {
     pub(crate) pattern: Pattern,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) policy: Policy,
+    /// The way here.
+    pub(crate) lane: Arc<Lane>,
     capacity: usize,
     state: Mutex<State>,
     dropped: Counter,
@@ -65,8 +69,16 @@ impl PartialEq for Inbox {
     }
 }
 
+impl Eq for Inbox {}
+
+impl Hash for Inbox {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        ptr::hash(self, state);
+    }
+}
+
 impl Inbox {
-    pub(crate) fn new(subscribe: Subscribe) -> Self {
+    pub(crate) fn new(subscribe: Subscribe, lane: Arc<Lane>) -> Self {
         let Subscribe { name, pattern, policy, capacity, queue: group, replay: _ } = subscribe;
         let queue = match policy {
             Policy::Conflate => Queue::Newest(Newest::default()),
@@ -90,6 +102,7 @@ impl Inbox {
             pattern,
             group,
             policy,
+            lane,
         }
     }
 
@@ -109,7 +122,11 @@ impl Inbox {
     }
 
     /// Puts messages in, oldest first. What does not fit goes the way the policy says.
-    pub(crate) fn offer(self: &Arc<Self>, messages: &[Arc<Message>], effects: &mut Effects) -> Offered {
+    pub(crate) fn offer(
+        self: &Arc<Self>,
+        messages: impl IntoIterator<Item = Arc<Message>>,
+        effects: &mut Effects,
+    ) -> Offered {
         let mut state = lock(&self.state);
         if state.closed {
             return Offered::Closed;
@@ -149,7 +166,7 @@ impl Inbox {
             state.line.push_back(Waiting { message: message.clone(), admit });
             return Err(InLine::new(self.clone(), admitted, timeout));
         }
-        let offered = self.put(&mut state, message);
+        let offered = self.put(&mut state, message.clone());
         effects.wakers.extend(state.reader.take());
         Ok(offered)
     }
@@ -205,7 +222,7 @@ impl Inbox {
         state.queue.len() < self.capacity && state.line.is_empty()
     }
 
-    fn put(&self, state: &mut State, message: &Arc<Message>) -> Offered {
+    fn put(&self, state: &mut State, message: Arc<Message>) -> Offered {
         if state.closed {
             return Offered::Closed;
         }
@@ -219,10 +236,10 @@ impl Inbox {
                     state.stats.dropped += 1;
                 }
             }
-            (Queue::Fifo(fifo), _) if !full => fifo.push_back(message.clone()),
+            (Queue::Fifo(fifo), _) if !full => fifo.push_back(message),
             (Queue::Fifo(fifo), Policy::DropOldest) => {
                 fifo.pop_front();
-                fifo.push_back(message.clone());
+                fifo.push_back(message);
                 state.stats.dropped += 1;
             }
             (_, Policy::Disconnect) => {

@@ -31,6 +31,7 @@ mod bus;
 mod effects;
 mod error;
 mod inbox;
+mod lane;
 mod line;
 mod publisher;
 mod queue;

@@ -107,7 +107,7 @@ impl Publisher {
         for place in std::mem::take(&mut published.waiting) {
             let name = place.name();
             published.add(&name, place.wait(&mut effects).await);
-            effects.settle(&self.hub);
+            effects.settle(&self.hub.this);
         }
         result(published)
     }

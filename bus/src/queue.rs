@@ -61,18 +61,18 @@ pub(crate) struct Newest {
 
 impl Newest {
     /// Puts `message` in the place of an unread one of its subject, or at the end. Whether it replaced one.
-    pub(crate) fn put(&mut self, message: &Arc<Message>) -> bool {
+    pub(crate) fn put(&mut self, message: Arc<Message>) -> bool {
         let key = self.index.hasher().hash_one(message.subject.as_str());
         let number = self.front + self.messages.len() as u64;
         let at = *self.index.entry(key).or_insert(number);
         let pending = usize::try_from(at - self.front).ok().and_then(|at| self.messages.get_mut(at));
         match pending {
             Some((_, pending)) if pending.subject == message.subject => {
-                pending.clone_from(message);
+                *pending = message;
                 true
             }
             _ => {
-                self.messages.push_back((key, message.clone()));
+                self.messages.push_back((key, message));
                 false
             }
         }

@@ -1,5 +1,4 @@
 use std::{
-    collections::HashMap,
     hash::BuildHasher,
     mem,
     sync::{
@@ -10,15 +9,12 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use metrics::Counter;
 use ratebus_model::{Message, Pattern, Subject};
 use tokio::time::Instant;
 
-use crate::{
-    lock,
-    publisher::{Outgoing, Run},
-    targets::Targets,
-};
+use crate::{lock, publisher::Run, targets::Targets};
 
 /// Enough that publishers of different subjects seldom meet.
 const SHARDS: usize = 64;
@@ -34,7 +30,7 @@ pub(crate) struct Subjects {
 }
 
 #[derive(Debug)]
-struct Limits {
+pub(crate) struct Limits {
     /// The prefixes of subjects that keep their last value.
     prefixes: Vec<String>,
     max_age: Option<Duration>,
@@ -52,7 +48,7 @@ struct Shard(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_subject: HashMap<Subject, Entry, RandomState>,
+    table: HashTable<Entry>,
     /// How many subjects may come before the next sweep.
     room: usize,
 }
@@ -60,10 +56,12 @@ struct Entries {
 /// One subject.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    subject: Subject,
+    hash: u64,
     /// Who wants it, as of a generation of the subscriptions.
     pub(crate) targets: Targets,
     pub(crate) generation: u64,
-    keeps_last: bool,
+    pub(crate) keeps_last: bool,
     last: Option<Last>,
     sequences: Vec<Sequence>,
     /// Whether it was published since the last sweep.
@@ -104,36 +102,22 @@ impl Subjects {
         Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::default(), limits }
     }
 
-    /// Publishes with the subject's entry, which is made if it is new. `publish` hands the message over and returns it.
-    pub(crate) fn publish<T, E>(
-        &self,
-        outgoing: Outgoing,
-        publish: impl FnOnce(&mut Entry, Outgoing) -> Result<(Arc<Message>, T), E>,
-    ) -> Result<T, E> {
-        let mut entries = self.shard(&outgoing.subject);
-        let entries = &mut *entries;
-        let publish = |entry: &mut Entry, outgoing| {
-            let (message, result) = publish(entry, outgoing)?;
-            entry.used = true;
-            if entry.keeps_last {
-                entry.keep(message, &self.limits);
-            }
-            Ok(result)
-        };
-        if let Some(entry) = entries.by_subject.get_mut(&outgoing.subject) {
-            return publish(entry, outgoing);
-        }
-        if entries.room == 0 {
-            entries.sweep(&self.limits);
-        }
-        entries.room -= 1;
-        let new = Entry::new(&outgoing.subject, &self.limits);
-        publish(entries.by_subject.entry(outgoing.subject.clone()).or_insert(new), outgoing)
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Locks the subject's shard.
+    pub(crate) fn lock(&self, subject: &Subject) -> Locked<'_> {
+        let hash = self.hasher.hash_one(subject.as_str());
+        // The table inside the shard goes by the other bits.
+        let entries = lock(&self.shards[(hash >> 32) as usize % SHARDS].0);
+        Locked { entries, hash, limits: &self.limits }
     }
 
     pub(crate) fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
-        let entries = self.shard(subject);
-        let last = entries.by_subject.get(subject)?.last.as_ref()?;
+        let locked = self.lock(subject);
+        let entry = locked.entries.table.find(locked.hash, |entry| entry.subject == *subject)?;
+        let last = entry.last.as_ref()?;
         last.is_fresh(&self.limits).then(|| last.message.clone())
     }
 
@@ -141,7 +125,7 @@ impl Subjects {
     pub(crate) fn last_values<C: Extend<Arc<Message>>>(&self, pattern: &Pattern, generation: u64, into: &mut C) {
         for shard in &self.shards {
             let entries = lock(&shard.0);
-            let lasts = entries.by_subject.iter().filter_map(|(subject, entry)| Some((subject, entry.last.as_ref()?)));
+            let lasts = entries.table.iter().filter_map(|entry| Some((&entry.subject, entry.last.as_ref()?)));
             into.extend(
                 lasts
                     .filter(|(_, last)| last.generation < generation && last.is_fresh(&self.limits))
@@ -154,37 +138,55 @@ impl Subjects {
     /// How many subjects are remembered.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(&shard.0).by_subject.len()).sum()
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
-    fn shard(&self, subject: &Subject) -> MutexGuard<'_, Entries> {
-        let hash = self.hasher.hash_one(subject.as_str()) as usize;
-        lock(&self.shards[hash % SHARDS].0)
+        self.shards.iter().map(|shard| lock(&shard.0).table.len()).sum()
     }
 }
 
-impl Entries {
-    /// Makes room: forgets the subjects without a last value that were not published since the last sweep, or, when that
-    /// is too few, all of them. They come back with their next message.
-    fn sweep(&mut self, limits: &Limits) {
-        let mut unkept = 0;
-        self.by_subject.retain(|_, entry| {
-            entry.expire(limits);
-            let stays = entry.last.is_some() || mem::take(&mut entry.used);
-            unkept += usize::from(stays && entry.last.is_none());
-            stays || entry.forget()
-        });
-        if unkept > limits.remembered / 2 {
-            unkept = 0;
-            self.by_subject.retain(|_, entry| entry.last.is_some() || entry.forget());
+/// The shard of a subject, locked.
+pub(crate) struct Locked<'a> {
+    entries: MutexGuard<'a, Entries>,
+    hash: u64,
+    limits: &'a Limits,
+}
+
+impl Locked<'_> {
+    /// The entry of the subject the shard was locked for; it is made if it is new.
+    pub(crate) fn entry(&mut self, subject: &Subject) -> &mut Entry {
+        let Entries { table, room } = &mut *self.entries;
+        match table.find_entry(self.hash, |entry| entry.subject == *subject) {
+            Ok(entry) => entry.into_mut(),
+            Err(absent) => {
+                let table = absent.into_table();
+                if *room == 0 {
+                    *room = sweep(table, self.limits);
+                }
+                *room -= 1;
+                let new = Entry::new(subject.clone(), self.hash, self.limits);
+                table.insert_unique(self.hash, new, |entry| entry.hash).into_mut()
+            }
         }
-        self.room = limits.remembered - unkept;
     }
+}
+
+/// Forgets the subjects without a last value that were not published since the last sweep, or, when that is too few,
+/// all of them: they come back with their next message. Returns how many more may come before the next sweep.
+fn sweep(table: &mut HashTable<Entry>, limits: &Limits) -> usize {
+    let mut unkept = 0;
+    table.retain(|entry| {
+        entry.expire(limits);
+        let stays = entry.last.is_some() || mem::take(&mut entry.used);
+        unkept += usize::from(stays && entry.last.is_none());
+        stays || entry.forget()
+    });
+    if unkept > limits.remembered / 2 {
+        unkept = 0;
+        table.retain(|entry| entry.last.is_some() || entry.forget());
+    }
+    limits.remembered - unkept
 }
 
 impl Entry {
-    fn new(subject: &Subject, limits: &Limits) -> Self {
+    fn new(subject: Subject, hash: u64, limits: &Limits) -> Self {
         Self {
             targets: Targets::default(),
             generation: 0,
@@ -192,11 +194,14 @@ impl Entry {
             last: None,
             sequences: Vec::new(),
             used: true,
+            subject,
+            hash,
         }
     }
 
     /// The run's next number for this subject.
     pub(crate) fn next_sequence(&mut self, run: &Arc<Run>) -> u64 {
+        self.used = true;
         if let Some(known) = self.sequences.iter_mut().find(|known| known.run.as_ptr() == Arc::as_ptr(run)) {
             known.last += 1;
             return known.last;
@@ -207,7 +212,8 @@ impl Entry {
         last
     }
 
-    fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
+    /// Keeps the last value.
+    pub(crate) fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
         if self.last.is_none() && limits.last_values.fetch_add(1, Ordering::Relaxed) >= limits.max_last_values {
             limits.last_values.fetch_sub(1, Ordering::Relaxed);
             limits.refused.increment(1);
@@ -245,8 +251,7 @@ impl Last {
 mod tests {
     use bytes::Bytes;
 
-    use super::*;
-    use crate::{Bus, BusConfig};
+    use crate::{Bus, BusConfig, Outgoing};
 
     #[test]
     fn the_number_of_subjects_is_bounded_and_last_values_stay() {

@@ -8,7 +8,7 @@ use std::{
 
 use ratebus_model::{Message, Pattern};
 
-use crate::{bus::Hub, inbox::Inbox};
+use crate::{bus::Hub, effects::Effects, inbox::Inbox};
 
 /// What is wanted, and what happens when it is not read in time.
 #[derive(Debug, Clone)]
@@ -98,9 +98,12 @@ impl Subscription {
         }
     }
 
-    /// The next message if there is one now.
+    /// The next message if there is one now; all published before the call count.
     pub fn try_recv(&mut self) -> Option<Arc<Message>> {
-        self.replay.pop_front().or_else(|| self.inbox.try_pop())
+        self.replay.pop_front().or_else(|| {
+            self.catch_up();
+            self.inbox.try_pop()
+        })
     }
 
     /// Waits for a message, then moves all that are there, up to `max`, to the end of `into`. Returns how many; 0 where
@@ -119,7 +122,15 @@ impl Subscription {
 
     /// The counts so far.
     pub fn stats(&self) -> Stats {
+        self.catch_up();
         self.inbox.stats()
+    }
+
+    /// Takes in what is still on the way.
+    fn catch_up(&self) {
+        let mut effects = Effects::default();
+        self.inbox.lane.fill(&mut effects);
+        effects.settle(&self.hub);
     }
 }
 
