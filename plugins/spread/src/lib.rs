@@ -83,21 +83,22 @@ async fn at(wake: Option<Instant>) {
     }
 }
 
-/// Shows a message to the desk. What is not for it is counted.
+/// Shows a message to the desk. What it leaves out is counted.
 fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
     let now = ctx.clock().arrival();
-    match &message.payload {
-        Payload::Rate(rate) => match desk.rate(message, rate, now) {
-            Ok(publication) => publication.into_iter().collect(),
-            Err(reason) => {
-                counter!("ratebus_rates_dropped_total", "reason" => reason.as_str()).increment(1);
-                tracing::debug!(subject = %message.subject, reason = reason.as_str(), "rate dropped");
-                Vec::new()
-            }
-        },
-        Payload::Spread(spread) => desk.spread(message, spread, now),
-        _ => Vec::new(),
-    }
+    let (dropped, answer) = match &message.payload {
+        Payload::Rate(rate) => {
+            let publication = desk.rate(message, rate, now);
+            ("ratebus_rates_dropped_total", publication.map(|publication| publication.into_iter().collect()))
+        }
+        Payload::Spread(spread) => ("ratebus_spreads_dropped_total", desk.spread(message, spread, now)),
+        _ => return Vec::new(),
+    };
+    answer.unwrap_or_else(|reason| {
+        counter!(dropped, "reason" => reason.as_str()).increment(1);
+        tracing::debug!(subject = %message.subject, reason = reason.as_str(), "message dropped");
+        Vec::new()
+    })
 }
 
 fn publish(ctx: &Context, Publication { subject, quote, news }: Publication) {

@@ -43,10 +43,10 @@ pub(crate) struct News {
     pub(crate) status: bool,
 }
 
-/// Why a rate was left out.
+/// Why a rate or a spread was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dropped {
-    /// Its pair or source is not the one its subject names.
+    /// What it speaks of is not what its subject names.
     Mislabelled,
     /// The config lists the pair's sources, and this is none of them.
     SourceNotAllowed,
@@ -115,19 +115,24 @@ impl Desk {
         Ok(self.quote(rate.pair, now))
     }
 
-    /// Takes a spread. Answers with the quotes it changes.
-    pub(crate) fn spread(&mut self, message: &Message, spread: &Spread, now: Arrival) -> Vec<Publication> {
+    /// Takes a spread. Answers with the quotes it changes: none if its revision is known, as after a replay.
+    pub(crate) fn spread(
+        &mut self,
+        message: &Message,
+        spread: &Spread,
+        now: Arrival,
+    ) -> Result<Vec<Publication>, Dropped> {
         if message.subject != Subject::spread(spread.scope) {
-            tracing::warn!(subject = %message.subject, scope = %spread.scope, "spread dropped: its subject names another scope");
-            return Vec::new();
+            return Err(Dropped::Mislabelled);
         }
         if !self.spreads.apply(spread.clone()) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        match spread.scope {
-            Scope::Pair(pair) => self.quote(pair, now).into_iter().collect(),
-            Scope::All => self.quote_all(now),
-        }
+        let affected = match spread.scope {
+            Scope::Pair(pair) => vec![pair],
+            Scope::All => self.quoters.keys().copied().collect(),
+        };
+        Ok(self.quote_each(affected, now))
     }
 
     /// When [`Desk::wake`] should be called if nothing happens before.
@@ -140,8 +145,10 @@ impl Desk {
         if self.wake_at.is_none_or(|wake_at| now.at < wake_at) {
             return Vec::new();
         }
-        self.wake_at = None;
-        self.quote_all(now)
+        let due = self.quoters.iter().filter(|(_, quoter)| quoter.is_due(now.at)).map(|(&pair, _)| pair).collect();
+        let publications = self.quote_each(due, now);
+        self.wake_at = self.quoters.values().filter_map(|quoter| quoter.changes_at(now.at)).min();
+        publications
     }
 
     /// How many pairs are fresh, and which are not, in order.
@@ -157,8 +164,7 @@ impl Desk {
         self.status_changes
     }
 
-    fn quote_all(&mut self, now: Arrival) -> Vec<Publication> {
-        let pairs: Vec<Pair> = self.quoters.keys().copied().collect();
+    fn quote_each(&mut self, pairs: Vec<Pair>, now: Arrival) -> Vec<Publication> {
         pairs.into_iter().filter_map(|pair| self.quote(pair, now)).collect()
     }
 

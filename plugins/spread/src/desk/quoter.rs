@@ -94,6 +94,11 @@ impl Quoter {
         self.published.as_ref().map(|quote| quote.published_status)
     }
 
+    /// Whether time has changed the status of the published quote.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.published.as_ref().is_some_and(|quote| quote.status(now) != quote.published_status)
+    }
+
     /// When the published quote becomes stale or dead, if nothing comes before.
     pub(super) fn changes_at(&self, now: Instant) -> Option<Instant> {
         let quote = self.published.as_ref()?;
@@ -130,7 +135,7 @@ impl Quoter {
             ask,
             original,
             customer: self.customer(original, effective, step, now.at),
-            rule: effective.map(|Effective { scope, revision, .. }| RuleRef { scope, revision }),
+            rule: effective.as_ref().map(rule_ref),
             step,
             market: rate.market,
             published_status: rate.status(now.at),
@@ -157,17 +162,25 @@ impl Quoter {
         })
     }
 
+    /// Tells the log that the pair has lost its customer price: once, and at most once in a while if that comes and goes.
     fn complain(&mut self, effective: &Effective, error: pricing::PricingError, now: Instant) {
-        if self.complained_at.is_some_and(|before| now.saturating_duration_since(before) < COMPLAINT_PAUSE) {
+        let rule = rule_ref(effective);
+        let known = |quote: &Quote| quote.customer == Err(Withheld::InvalidSpread) && quote.rule == Some(rule);
+        let recently = |before| now.saturating_duration_since(before) < COMPLAINT_PAUSE;
+        if self.published.as_deref().is_some_and(known) || self.complained_at.is_some_and(recently) {
             return;
         }
         self.complained_at = Some(now);
-        let scope = effective.scope.map_or_else(|| "default".to_owned(), |scope| scope.to_string());
+        let scope = rule.scope.map_or_else(|| "default".to_owned(), |scope| scope.to_string());
         tracing::warn!(
-            pair = %self.pair, rule = scope, revision = effective.revision,
+            pair = %self.pair, rule = scope, revision = rule.revision,
             "no customer price: the spread does not fit the market: {error}"
         );
     }
+}
+
+fn rule_ref(effective: &Effective) -> RuleRef {
+    RuleRef { scope: effective.scope, revision: effective.revision }
 }
 
 /// Whether a client sees no difference. Not seen are the moment at which the feed last vouched, and what is stamped on

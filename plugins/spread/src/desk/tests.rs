@@ -75,7 +75,7 @@ impl Bench {
         publication.quote
     }
 
-    fn set(&mut self, scope: &str, revision: u64, rule: Option<Rule>) -> Vec<Publication> {
+    fn set(&mut self, scope: &str, revision: u64, rule: Option<Rule>) -> Result<Vec<Publication>, Dropped> {
         let scope = scope.parse().unwrap();
         let spread = Spread { scope, rule, revision, updated_by: "admin".to_owned(), updated_at: self.arrival().time };
         let version = self.next_version(&Subject::spread(scope));
@@ -133,21 +133,21 @@ fn a_spread_reprices_at_once_and_only_what_it_changes() {
     let mut bench = Bench::new(Some("0"), &[]);
     bench.tick("kraken", "BTC_USD", "99", "100");
     bench.tick("kraken", "ETH_USD", "9", "10");
-    let changed = bench.set("BTC_USD", 1, Some(markup("1", "2")));
+    let changed = bench.set("BTC_USD", 1, Some(markup("1", "2"))).unwrap();
     assert_eq!(changed.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["101.00 / 97.00"]);
-    let changed = bench.set("*", 1, Some(markup("3", "3")));
+    let changed = bench.set("*", 1, Some(markup("3", "3"))).unwrap();
     assert_eq!(changed.iter().map(|p| p.subject.as_str()).collect::<Vec<_>>(), ["quotes.ETH_USD"]);
-    let changed = bench.set("BTC_USD", 2, None);
+    let changed = bench.set("BTC_USD", 2, None).unwrap();
     assert_eq!(changed.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["103.00 / 96.00"]);
-    assert!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).is_empty(), "an old revision");
+    assert!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).unwrap().is_empty(), "an old revision");
 }
 
 #[test]
 fn an_equal_spread_of_a_new_revision_is_a_new_version() {
     let mut bench = Bench::new(None, &[]);
-    bench.set("BTC_USD", 1, Some(markup("1", "1")));
+    assert!(bench.set("BTC_USD", 1, Some(markup("1", "1"))).unwrap().is_empty(), "no rate yet");
     assert_eq!(bench.tick("kraken", "BTC_USD", "99", "100").version.sequence, 1);
-    assert_eq!(bench.set("BTC_USD", 2, Some(markup("1", "1")))[0].quote.version.sequence, 2);
+    assert_eq!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).unwrap()[0].quote.version.sequence, 2);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_spread_under_another_scopes_name_is_dropped() {
     let rule = Some(markup("1", "1"));
     let spread = Spread { scope, rule, revision: 1, updated_by: String::new(), updated_at: bench.arrival().time };
     let message = bench.message(Subject::spread(Scope::All), spread.clone(), Version::first(OURS));
-    assert!(bench.desk.spread(&message, &spread, bench.arrival()).is_empty());
+    assert_eq!(bench.desk.spread(&message, &spread, bench.arrival()).map(drop), Err(Dropped::Mislabelled));
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn news_tells_a_new_price_from_a_new_status() {
     bench.now = 1;
     let second = bench.rate("kraken", "BTC_USD", "99.1", "100");
     assert_eq!(news(&bench.send(second).unwrap().unwrap()), Some((true, false)));
-    assert_eq!(news(&bench.set("*", 1, Some(markup("1", "1")))[0]), Some((false, false)));
+    assert_eq!(news(&bench.set("*", 1, Some(markup("1", "1"))).unwrap()[0]), Some((false, false)));
     bench.now = 10_002;
     assert_eq!(news(&bench.wake()[0]), Some((false, true)));
 }
@@ -485,8 +485,8 @@ proptest! {
                 Event::Spread { scope, revision, buy, sell, removed } => {
                     let value = |units| Adjustment::absolute(decimal::Decimal::new(units, 1));
                     let rule = (!removed).then(|| Rule::from_markup(Sides { buy: value(buy), sell: value(sell) }));
-                    heard.publish(bench.set(scope, revision, rule));
                     heard.spread(scope.parse().unwrap(), revision, rule);
+                    heard.publish(bench.set(scope, revision, rule).unwrap());
                 }
                 Event::Pause(millis) => bench.now += millis,
             }
