@@ -80,7 +80,7 @@ impl Feed {
         let clock = self.ctx.clock();
         let mut pace = Pace::new(clock.now());
         loop {
-            let wait = match endpoint.connect().await {
+            let (state, wait) = match endpoint.connect().await {
                 Ok(connection) => {
                     self.meter.connect("ok");
                     let (ending, healthy) = Session::new(self, connection).run().await;
@@ -88,25 +88,25 @@ impl Feed {
                     let reason = format!("the connection to {} ended: {ending}; connecting again", endpoint.url);
                     let worked = self.pairs_live() > 0;
                     self.book.disconnected();
-                    self.say(if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) });
-                    pace.ended(healthy, self.market == Market::Maintenance, clock.now())
+                    let state = if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) };
+                    (state, pace.ended(healthy, self.market == Market::Maintenance, clock.now()))
                 }
                 Err(error) => {
                     self.meter.connect(error.kind().as_str());
                     let reason = format!("connecting to {}: {error}; it keeps trying", endpoint.url);
-                    self.say(HealthState::NotReady(reason));
-                    pace.failed(error.retry(), clock.now())
+                    (HealthState::NotReady(reason), pace.failed(error.retry(), clock.now()))
                 }
             };
+            self.say(state, wait);
             sleep(wait).await;
         }
     }
 
     /// One line in the log for each attempt: a change of health has its own, what goes on as before gets one here.
-    fn say(&self, state: HealthState) {
+    fn say(&self, state: HealthState, wait: Duration) {
         let health = self.ctx.health();
         if health.state() == state {
-            tracing::warn!(plugin = health.name(), "{}", state.reason().unwrap_or_default());
+            tracing::warn!(plugin = health.name(), next_attempt_in = ?wait, "{}", state.reason().unwrap_or_default());
         } else {
             health.set(state);
         }
