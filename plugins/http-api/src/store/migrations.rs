@@ -77,18 +77,17 @@ impl Store {
         Ok(MigrationReport { applied: applied.collect(), already: before.len() })
     }
 
-    /// Fails unless every migration was run.
+    /// Fails unless every migration was run, and no other.
     pub(crate) async fn require_migrated(&self) -> Result<(), Error> {
-        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM _sqlx_migrations");
-        let done = count.fetch_one(&self.readers).await.unwrap_or(0);
-        let pending = i64::try_from(SQLITE.len()).unwrap_or(i64::MAX) - done;
-        match pending {
-            0 => Ok(()),
-            1.. => Err(Error::new(
+        let cannot_read = |error| Error::new(ErrorKind::Connect, "cannot read the database").because(error);
+        let MigrationStatus { applied, pending } = self.migration_status().await.map_err(cannot_read)?;
+        match pending.len() {
+            0 if applied == SQLITE.len() => Ok(()),
+            0 => Err(newer()),
+            pending => Err(Error::new(
                 ErrorKind::Config,
                 format!("{pending} database migrations are pending; run `ratebus migrate`, or set `migrate = true`"),
             )),
-            _ => Err(newer()),
         }
     }
 }
