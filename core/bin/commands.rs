@@ -44,19 +44,21 @@ fn load(args: &ConfigArgs) -> Result<Config> {
         None if beside.exists() => ConfigFile::read(beside)?,
         None => built_in(),
     };
-    with_overrides(file, &args.set, Vec::new())
+    with_overrides(file, &args.set, None)
 }
 
 fn built_in() -> ConfigFile {
     ConfigFile { name: "plugins.toml (built in)".to_owned(), text: DEFAULT_CONFIG.to_owned() }
 }
 
-fn with_overrides(file: ConfigFile, sets: &[String], mut overrides: Vec<Override>) -> Result<Config> {
-    for set in sets {
-        overrides.push(Override::from_set(set).with_context(|| format!("--set {set}: expected KEY=VALUE"))?);
-    }
+/// `own` wins over everything.
+fn with_overrides(file: ConfigFile, sets: &[String], own: Option<Override>) -> Result<Config> {
+    let set = |text: &String| Override::from_set(text).with_context(|| format!("--set {text}: expected KEY=VALUE"));
+    let mut overrides = sets.iter().map(set).collect::<Result<Vec<_>>>()?;
+    overrides.extend(own);
     // A variable whose name or value is no Unicode cannot be a key of ours.
-    let variables = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(Config::load(file, variables, overrides)?)
 }
 
@@ -83,9 +85,9 @@ fn demo(args: &ConfigArgs) -> Result<ExitCode> {
     let database = format!("sqlite://{}", folder.path().join("demo.db").display());
     let path = ["plugin", "api", "config", "database"].map(str::to_owned).to_vec();
     let own = Override { origin: "demo".to_owned(), path, value: database.clone() };
-    let config = with_overrides(built_in(), &args.set, vec![own])?;
+    let config = with_overrides(built_in(), &args.set, Some(own))?;
     let accounts = block_on(admin::seed(&database))??;
-    say("The demo plays a generated recording. Its database goes away with it.\n")?;
+    say("A demo with generated rates. Its database goes away with it. Log in on http://localhost:3334/ as\n")?;
     print_accounts(&accounts)?;
     run(&config, Some("demo"))
 }

@@ -39,11 +39,8 @@ function follow(index) {
       const argument = /^2\["rates:live",(.*)\]$/s.exec(packet);
       if (argument) wire.push(argument[1]);
     });
-    socket.io.engine.on('upgrade', ({ name }) => console.error(`client ${index}: upgraded to ${name}`));
   });
-  socket.on('connect', () => console.error(`client ${index}: connected by ${transportOf(socket)}`));
   socket.on('connect_error', ({ message }) => console.error(`client ${index}: ${message}`));
-  socket.on('disconnect', (reason) => console.error(`client ${index}: disconnected, ${reason}`));
   socket.on('rates:live', (...delivered) => {
     const text = wire.shift();
     if (text === undefined || !isDeepStrictEqual([JSON.parse(text)], delivered)) {

@@ -77,7 +77,7 @@ async fn an_admin_is_made_with_a_password_from_standard_input() {
     assert!(out.contains(EMAIL) && !out.contains(PASSWORD), "{out}");
     let (code, _, err) = run(&launch, &create, &format!("{PASSWORD}\n")).await;
     assert_eq!(code, Some(1));
-    assert!(err.contains("is already taken"), "{err}");
+    assert!(err.contains("has an account already"), "{err}");
     let (code, _, err) = run(&launch, &["admin", "create", "--email", "other@example.com"], "short\n").await;
     assert_eq!(code, Some(1));
     assert!(err.contains("15"), "{err}");

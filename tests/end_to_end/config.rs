@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Output};
 
 use crate::harness::{Launch, started, within};
 
-async fn fails(launch: Launch) -> (Option<i32>, String) {
+async fn fails(launch: &Launch) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = within("the process to end", launch.command().output()).await.unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
 }
@@ -13,7 +13,10 @@ async fn fails(launch: Launch) -> (Option<i32>, String) {
 async fn every_config_problem_is_named_and_nothing_is_started() {
     let cases: [(&str, &str); 8] = [
         ("runtime.rol=all", "runtime.rol: unknown key"),
-        ("plugin.kraken.use=source/krakn", "plugin.kraken.use: no plugin type \"source/krakn\"; there are: sink/broadcast"),
+        (
+            "plugin.kraken.use=source/krakn",
+            "plugin.kraken.use: no plugin type \"source/krakn\"; there are: sink/broadcast",
+        ),
         ("plugin.kraken.config.pears=[]", "plugin.kraken.config.pears: unknown key"),
         ("plugin.kraken.config.pairs=[\"BTCUSD\"]", "plugin.kraken.config.pairs.0: \"BTCUSD\" is not a pair"),
         ("plugin.kraken.config.endpoint=http://example.com", "plugin.kraken.config.endpoint: "),
@@ -24,7 +27,7 @@ async fn every_config_problem_is_named_and_nothing_is_started() {
     for (set, expected) in cases {
         let launch = Launch::new().set(set);
         let folder = launch.folder();
-        let (code, message) = fails(launch).await;
+        let (code, message) = fails(&launch).await;
         assert_eq!(code, Some(78), "{set}: {message}");
         assert!(message.contains(expected), "{set}: {message}");
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "{set}: files were made");
@@ -33,15 +36,16 @@ async fn every_config_problem_is_named_and_nothing_is_started() {
 
 #[tokio::test]
 async fn all_problems_come_at_once() {
-    let launch = Launch::new().set("plugin.kraken.config.pairs=[\"BTCUSD\"]").set("plugin.spread.config.default.buy=ten");
-    let (code, message) = fails(launch).await;
+    let launch =
+        Launch::new().set("plugin.kraken.config.pairs=[\"BTCUSD\"]").set("plugin.spread.config.default.buy=ten");
+    let (code, message) = fails(&launch).await;
     assert_eq!(code, Some(78));
     assert!(message.contains("pairs.0") && message.contains("default.buy"), "{message}");
 }
 
 #[tokio::test]
 async fn a_missing_config_file_is_named() {
-    let (code, message) = fails(Launch::new().arg("--config").arg("nowhere.toml")).await;
+    let (code, message) = fails(&Launch::new().arg("--config").arg("nowhere.toml")).await;
     assert_eq!(code, Some(78));
     assert!(message.contains("nowhere.toml: cannot be read: No such file or directory"), "{message}");
 }
@@ -52,7 +56,7 @@ async fn a_taken_port_is_one_clear_line() {
     let address = taken.local_addr().unwrap();
     let launch = Launch::new().set(&format!("listener.user-api.listen={address}"));
     let folder = launch.folder();
-    let (code, message) = fails(launch).await;
+    let (code, message) = fails(&launch).await;
     assert_eq!(code, Some(1));
     let line = format!("listener \"user-api\" cannot listen on {address}: Address already in use");
     assert!(message.contains(&line), "{message}");
@@ -62,9 +66,7 @@ async fn a_taken_port_is_one_clear_line() {
 #[tokio::test]
 async fn a_pair_the_exchange_does_not_have_leaves_the_others_alone() {
     let exchange = started().await;
-    let launch = Launch::new()
-        .exchange(&exchange.url())
-        .set("plugin.kraken.config.pairs=[\"BTC_USD\", \"NOPE_USD\"]");
+    let launch = Launch::new().exchange(&exchange.url()).set("plugin.kraken.config.pairs=[\"BTC_USD\", \"NOPE_USD\"]");
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
     let pairs: serde_json::Value =
@@ -72,4 +74,12 @@ async fn a_pair_the_exchange_does_not_have_leaves_the_others_alone() {
     let nope = pairs["pairs"].as_array().unwrap().iter().find(|pair| pair["pair"] == "NOPE_USD").unwrap();
     assert_eq!(nope["sources"][0]["state"], "refused", "{nope}");
     assert_eq!(nope["sources"][0]["reason"], "Currency pair not supported NOPE/USD", "{nope}");
+}
+
+#[tokio::test]
+async fn a_variable_wins_over_the_file_and_is_named_when_it_is_wrong() {
+    let (code, message) = fails(&Launch::new().variable("RATEBUS_PLUGIN__KRAKEN__CONFIG__PAIRS", "[BTCUSD]")).await;
+    assert_eq!(code, Some(78));
+    let expected = "environment variable RATEBUS_PLUGIN__KRAKEN__CONFIG__PAIRS: plugin.kraken.config.pairs.0: ";
+    assert!(message.contains(expected), "{message}");
 }

@@ -99,11 +99,15 @@ async fn the_user_api_role_answers_as_the_original() {
     let (status, answer) = send(Method::POST, "/register", user, None).await;
     assert_eq!((status, &answer["message"]), (422, &json!("Validation failed.")));
     assert_eq!(answer["data"]["errors"][0]["message"], "The email is already taken");
-    let (status, answer) = send(Method::POST, "/login", json!({ "email": "ada@example.com", "password": "no engine" }), None).await;
+    let (status, answer) =
+        send(Method::POST, "/login", json!({ "email": "ada@example.com", "password": "no engine" }), None).await;
     assert_eq!((status, &answer["message"]), (401, &json!("Invalid credentials")));
     let credentials = json!({ "email": "Ada@Example.com", "password": "analytical engine" });
     let (status, answer) = send(Method::POST, "/login", credentials, None).await;
-    assert_eq!((status, &answer["message"], &answer["data"]["token"]["type"]), (200, &json!("You're loggedin"), &json!("bearer")));
+    assert_eq!(
+        (status, &answer["message"], &answer["data"]["token"]["type"]),
+        (200, &json!("You're loggedin"), &json!("bearer"))
+    );
     let token = answer["data"]["token"]["token"].as_str().unwrap();
     let (status, answer) =
         send(Method::POST, "/settings/update-rates", json!({ "buy": 1, "sell": 1 }), Some(token)).await;

@@ -1,6 +1,8 @@
 //! A price from the exchange's frame to every kind of client, to the digit.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use ratebus_test_exchange::DEADLINE;
 
@@ -26,7 +28,7 @@ async fn official_clients_get_the_map_at_once_and_then_every_change() {
     }
     exchange.tick("BTC/USD", "81413.25", "81414.75");
     for (version, transport, client) in &mut clients {
-        let line = client.until(|map| map["BTC_USD"]["original"]["buy"].to_string() == "81414.75").await;
+        let line = client.until(|map| map["BTC_USD"]["original"]["buy"] == json!(81414.75)).await;
         assert!(line.contains(r#""original":{"buy":81414.75,"sell":81413.25}"#), "{version} {transport}: {line}");
         assert!(line.contains(r#""withSpread":{"buy":81414.75,"sell":81413.25}"#), "{version} {transport}: {line}");
         assert!(line.contains(r#""currentSpread":{"buy":0,"sell":0}"#), "{version} {transport}: {line}");
@@ -94,4 +96,27 @@ async fn two_roles_in_one_process_share_no_port() {
     let raw = quote_over_http(&ratebus.url("exchange-rate"), "BTC_USD").await;
     assert_eq!(raw["original"]["buy"], "20249.00000");
     assert!(raw.get("customer").is_none(), "{raw}");
+}
+
+#[tokio::test]
+async fn a_socket_subscribes_and_unsubscribes_pair_by_pair() {
+    let exchange = started().await;
+    let ratebus = Launch::new().exchange(&exchange.url()).start().await;
+    ratebus.ready("user-api").await;
+    let mut socket = WebSocket::connect(&ratebus.url("user-api"), "?pairs=").await;
+    assert_eq!(socket.next().await, json!({ "type": "snapshot", "quotes": [] }));
+    socket.send(r#"{"op":"subscribe","pairs":["ETH/USD","XBT/USD","NOPE_USD"],"id":1}"#).await;
+    let mut frames = vec![socket.next().await, socket.next().await, socket.next().await];
+    frames.sort_by_key(|frame| frame["type"].to_string());
+    assert_eq!(frames[0]["error"]["status"], 404, "a pair nobody has is named: {frames:?}");
+    assert!(frames[0].to_string().contains("NOPE_USD"), "{frames:?}");
+    let quotes = frames[1]["quotes"].as_array().unwrap();
+    let pairs: BTreeSet<&str> = quotes.iter().filter_map(|quote| quote["pair"].as_str()).collect();
+    assert_eq!(pairs, BTreeSet::from(["BTC_USD", "ETH_USD"]));
+    assert_eq!((&frames[2]["pairs"], &frames[2]["id"]), (&json!(["BTC_USD", "ETH_USD"]), &json!(1)));
+    socket.send(r#"{"op":"unsubscribe","pairs":["BTC_USD"],"id":"two"}"#).await;
+    assert_eq!(socket.next().await, json!({ "type": "subscribed", "pairs": ["ETH_USD"], "id": "two" }));
+    exchange.tick("BTC/USD", "20300.1", "20300.2");
+    exchange.tick("ETH/USD", "2651.01", "2651.02");
+    assert_eq!(socket.next().await["quote"]["pair"], "ETH_USD");
 }

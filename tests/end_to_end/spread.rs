@@ -49,7 +49,7 @@ async fn a_change_reaches_a_hundred_clients_of_each_transport_without_a_tick() {
         stream.until("BTC_USD", is_new).await;
     }
     for (_, clients) in &mut socketio {
-        all_clients(clients, |map| map["BTC_USD"]["withSpread"].to_string() == r#"{"buy":20012.55,"sell":19992.6}"#).await;
+        all_clients(clients, |map| map["BTC_USD"]["withSpread"] == json!({ "buy": 20012.55, "sell": 19992.6 })).await;
     }
     println!("{} clients had the new spread after {:?}", 4 * CLIENTS, changed.elapsed());
 }
@@ -100,10 +100,10 @@ async fn logout_revokes_and_only_admins_set_spreads() {
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
     let admin = Admin::login(&ratebus).await;
-    admin.set_spread("*", "1", "1").await;
+    admin.set_spread("BTC_USD", "1", "1").await;
     assert_eq!(admin.send(Method::DELETE, "/logout", Value::Null).await.status(), 200);
     let body = json!({ "buy": { "value": "9" }, "sell": { "value": "9" } });
-    assert_eq!(admin.send(Method::PUT, "/v1/spreads/*", body).await.status(), 401);
+    assert_eq!(admin.send(Method::PUT, "/v1/spreads/BTC_USD", body).await.status(), 401);
     let again = admin.send(Method::DELETE, "/logout", Value::Null).await;
     assert_eq!(again.status(), 400);
     assert_eq!(quote_over_http(&ratebus.url("user-api"), "BTC_USD").await["customer"]["buy"], "20001.20");

@@ -7,12 +7,12 @@ use tokio::io::AsyncWriteExt;
 use super::{Launch, Ratebus, within};
 
 /// The administrator that [`Admin::create`] makes.
-pub const EMAIL: &str = "admin@example.com";
+pub(crate) const EMAIL: &str = "admin@example.com";
 /// Its password.
-pub const PASSWORD: &str = "a long enough passphrase";
+pub(crate) const PASSWORD: &str = "a long enough passphrase";
 
 /// A logged-in administrator.
-pub struct Admin {
+pub(crate) struct Admin {
     client: Client,
     url: String,
     token: String,
@@ -20,7 +20,7 @@ pub struct Admin {
 
 impl Admin {
     /// Makes the administrator with the command an operator would use.
-    pub async fn create(launch: &Launch) {
+    pub(crate) async fn create(launch: &Launch) {
         let mut command = launch.command();
         command.args(["admin", "create", "--email", EMAIL]).stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -30,7 +30,7 @@ impl Admin {
     }
 
     /// Logs in.
-    pub async fn login(ratebus: &Ratebus) -> Self {
+    pub(crate) async fn login(ratebus: &Ratebus) -> Self {
         let (client, url) = (Client::new(), ratebus.url("user-api"));
         let credentials = json!({ "email": EMAIL, "password": PASSWORD });
         let answer = client.post(format!("{url}/login")).json(&credentials).send().await.unwrap();
@@ -41,13 +41,13 @@ impl Admin {
     }
 
     /// Sends a request with the token.
-    pub async fn send(&self, method: Method, path: &str, body: Value) -> Response {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Response {
         let request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
         within(path, request.json(&body).send()).await.unwrap()
     }
 
     /// Sets a spread of absolute markups.
-    pub async fn set_spread(&self, scope: &str, buy: &str, sell_markup: &str) {
+    pub(crate) async fn set_spread(&self, scope: &str, buy: &str, sell_markup: &str) {
         let body = json!({ "buy": { "value": buy }, "sell": { "value": sell_markup } });
         let answer = self.send(Method::PUT, &format!("/v1/spreads/{scope}"), body).await;
         assert!(answer.status().is_success(), "{} {}", answer.status(), answer.text().await.unwrap());

@@ -12,19 +12,19 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use super::{ratebus::in_project, within};
 
 /// Official Socket.IO clients in a Node process: every `rates:live` argument's JSON is a line.
-pub struct SocketIo {
+pub(crate) struct SocketIo {
     lines: Lines<BufReader<ChildStdout>>,
     child: Child,
 }
 
 impl SocketIo {
     /// One client of the given major version over `polling`, `websocket` or `upgrade`.
-    pub fn connect(url: &str, version: &str, transport: &str) -> Self {
+    pub(crate) fn connect(url: &str, version: &str, transport: &str) -> Self {
         Self::spawn(&["--url", url, "--client", version, "--transport", transport])
     }
 
     /// `count` clients of version 4; their lines are `{"client":…,"event":…}`.
-    pub fn connect_many(url: &str, count: usize, transport: &str) -> Self {
+    pub(crate) fn connect_many(url: &str, count: usize, transport: &str) -> Self {
         Self::spawn(&["--url", url, "--client", "4", "--transport", transport, "--count", &count.to_string()])
     }
 
@@ -38,7 +38,7 @@ impl SocketIo {
     }
 
     /// Ends the clients. They fail here if one was not connected by the transport it was to use.
-    pub async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         drop(self.child.stdin.take());
         let drain = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
         let (status, ()) = within("the clients' end", async { tokio::join!(self.child.wait(), drain) }).await;
@@ -46,12 +46,12 @@ impl SocketIo {
     }
 
     /// The next event's raw JSON, digits as they came.
-    pub async fn next(&mut self) -> String {
+    pub(crate) async fn next(&mut self) -> String {
         within("a rates:live event", self.lines.next_line()).await.unwrap().expect("the client's process ended")
     }
 
     /// The first event for which `wanted` holds.
-    pub async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> String {
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> String {
         loop {
             let line = self.next().await;
             if wanted(&serde_json::from_str(&line).unwrap()) {
@@ -62,18 +62,19 @@ impl SocketIo {
 }
 
 /// A client of `/v1/ws`.
-pub struct WebSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct WebSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl WebSocket {
     /// Connects; `query` may be empty or `?pairs=…`.
-    pub async fn connect(url: &str, query: &str) -> Self {
+    pub(crate) async fn connect(url: &str, query: &str) -> Self {
         let url = format!("{}/v1/ws{query}", url.replace("http://", "ws://"));
-        let (socket, _) = within("a WebSocket", tokio_tungstenite::connect_async(url)).await.unwrap();
+        let connecting = Box::pin(tokio_tungstenite::connect_async(url));
+        let (socket, _) = within("a WebSocket", connecting).await.unwrap();
         Self(socket)
     }
 
     /// The next text frame.
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             match within("a WebSocket frame", self.0.next()).await {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
@@ -84,7 +85,7 @@ impl WebSocket {
     }
 
     /// The close frame's code, once it comes.
-    pub async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             match within("a close frame", self.0.next()).await {
                 Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
@@ -95,12 +96,12 @@ impl WebSocket {
     }
 
     /// Sends a text frame.
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
     /// The next quote of `pair` for which `wanted` holds, from a snapshot or a quote frame.
-    pub async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let frame = self.next().await;
             let quotes = match frame["type"].as_str() {
@@ -116,14 +117,14 @@ impl WebSocket {
 }
 
 /// A client of `/v1/rates/stream`.
-pub struct Sse {
+pub(crate) struct Sse {
     chunks: std::pin::Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>,
     buffer: String,
 }
 
 impl Sse {
     /// Connects.
-    pub async fn connect(url: &str) -> Self {
+    pub(crate) async fn connect(url: &str) -> Self {
         let answer = within("an event stream", reqwest::get(format!("{url}/v1/rates/stream"))).await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         let chunks = answer.bytes_stream().map(|chunk| chunk.expect("the stream goes on").to_vec());
@@ -131,12 +132,12 @@ impl Sse {
     }
 
     /// The next event's name and data.
-    pub async fn next(&mut self) -> (String, Value) {
+    pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
-            while let Some((event, rest)) = self.buffer.split_once("\n\n") {
+            while let Some((event, rest)) = split_event(&self.buffer) {
                 let field = |name| event.lines().find_map(|line: &str| line.strip_prefix(name)).map(str::trim);
                 let found = field("event:").map(str::to_owned).zip(field("data:").map(str::to_owned));
-                self.buffer = rest.to_owned();
+                self.buffer = rest;
                 if let Some((event, data)) = found {
                     return (event, serde_json::from_str(&data).unwrap());
                 }
@@ -147,7 +148,7 @@ impl Sse {
     }
 
     /// The next quote of `pair` for which `wanted` holds.
-    pub async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let (event, data) = self.next().await;
             let quotes = if event == "snapshot" { data["quotes"].as_array().unwrap().clone() } else { vec![data] };
@@ -156,4 +157,9 @@ impl Sse {
             }
         }
     }
+}
+
+/// The first event and what follows it.
+fn split_event(buffer: &str) -> Option<(String, String)> {
+    buffer.split_once("\n\n").map(|(event, rest)| (event.to_owned(), rest.to_owned()))
 }

@@ -5,7 +5,7 @@ use ratebus_test_exchange::Exchange;
 use super::in_project;
 
 /// An exchange that has every pair of the shipped config.
-pub async fn started() -> Exchange {
+pub(crate) async fn started() -> Exchange {
     let exchange = Exchange::start().await;
     exchange.list("BTC/USD", "20248.10000", "20249.00000");
     exchange.list("ETH/USD", "2650.01", "2650.02");
@@ -16,13 +16,13 @@ pub async fn started() -> Exchange {
 }
 
 /// The connection ends and no other is let in.
-pub fn silence(exchange: &Exchange) {
+pub(crate) fn silence(exchange: &Exchange) {
     exchange.refuse_handshakes(Some((503, None)));
     exchange.close(1001);
 }
 
 /// The frames of a recording that is kept beside the project, not in it. Without it the test says so and passes.
-pub fn recorded(file: &str) -> Option<Vec<String>> {
+pub(crate) fn recorded(file: &str) -> Option<Vec<String>> {
     let path = in_project("../shared/fixtures").join(file);
     let Ok(text) = fs::read_to_string(&path) else {
         println!("SKIPPED: no recording at {}", path.display());
@@ -32,7 +32,7 @@ pub fn recorded(file: &str) -> Option<Vec<String>> {
 }
 
 /// Sends a recorded frame as if it had been recorded now: an update of last year would rightly be stale.
-pub fn play(exchange: &Exchange, frame: &str) {
+pub(crate) fn play(exchange: &Exchange, frame: &str) {
     let now = ratebus_sdk::model::Timestamp::from(SystemTime::now());
     let shifted = frame.split_once("\"timestamp\":\"").and_then(|(before, rest)| {
         let (_, after) = rest.split_once('"')?;

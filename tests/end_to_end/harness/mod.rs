@@ -9,24 +9,21 @@ use std::{future::Future, time::Duration};
 
 use serde_json::Value;
 
-pub use admin::{Admin, EMAIL, PASSWORD};
-pub use clients::{SocketIo, Sse, WebSocket};
-pub use exchange::{play, recorded, silence, started};
-pub use ratebus::{Launch, Ratebus, in_project};
+pub(crate) use admin::{Admin, EMAIL, PASSWORD};
+pub(crate) use clients::{SocketIo, Sse, WebSocket};
+pub(crate) use exchange::{play, recorded, silence, started};
+pub(crate) use ratebus::{Launch, Ratebus, in_project};
 
 /// How long anything may take before a test gives up: generous, since it is only waited for in full by a test that fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits for `future`; fails the test, naming `what`, when it takes too long.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {DEADLINE:?} for {what}"),
-    }
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("waited {DEADLINE:?} for {what}"))
 }
 
 /// Asks again and again until there is an answer.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let asking = async {
         loop {
             if let Some(value) = ask().await {
@@ -39,7 +36,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
 }
 
 /// A pair's quote or rate over HTTP.
-pub async fn quote_over_http(url: &str, pair: &str) -> Value {
+pub(crate) async fn quote_over_http(url: &str, pair: &str) -> Value {
     let answer = within("a quote", reqwest::get(format!("{url}/v1/rates/{pair}"))).await.unwrap();
     assert_eq!(answer.status(), 200, "{pair}");
     answer.json().await.unwrap()

@@ -16,7 +16,7 @@ use tokio::{
 use super::{eventually, within};
 
 /// How a process is to be started.
-pub struct Launch {
+pub(crate) struct Launch {
     folder: Arc<TempDir>,
     args: Vec<String>,
     variables: Vec<(String, String)>,
@@ -24,7 +24,7 @@ pub struct Launch {
 
 impl Launch {
     /// The shipped config on free ports, with its database in a folder of its own.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         Self { folder: folder.clone(), args: Vec::new(), variables: Vec::new() }
             .set("listener.exchange-rate.listen=127.0.0.1:0")
@@ -35,35 +35,35 @@ impl Launch {
     }
 
     /// Takes rates from the scripted exchange at `url`.
-    pub fn exchange(self, url: &str) -> Self {
+    pub(crate) fn exchange(self, url: &str) -> Self {
         self.set(&format!("plugin.kraken.config.endpoint={url}"))
     }
 
     /// Overrides one key.
-    pub fn set(mut self, key_and_value: &str) -> Self {
+    pub(crate) fn set(mut self, key_and_value: &str) -> Self {
         self.args.extend(["--set".to_owned(), key_and_value.to_owned()]);
         self
     }
 
     /// Adds an argument.
-    pub fn arg(mut self, arg: &str) -> Self {
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
         self
     }
 
     /// Adds an environment variable.
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// The folder it is started in.
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
     /// The command, not yet started, in its own folder: no `plugins.toml` there, so the built-in config is used.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ratebus"));
         command.args(&self.args).current_dir(self.folder.path()).env_clear().kill_on_drop(true);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -72,7 +72,7 @@ impl Launch {
     }
 
     /// Starts it and waits until it listens. It may be started again later: the folder is the same.
-    pub async fn start(&self) -> Ratebus {
+    pub(crate) async fn start(&self) -> Ratebus {
         let mut child = self.command().spawn().unwrap();
         let log = Log::default();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -105,7 +105,7 @@ impl Log {
 }
 
 /// A running process. Killed when dropped.
-pub struct Ratebus {
+pub(crate) struct Ratebus {
     child: Child,
     log: Log,
     addresses: HashMap<String, SocketAddr>,
@@ -114,7 +114,7 @@ pub struct Ratebus {
 
 impl Ratebus {
     /// The address of a listener: `http://127.0.0.1:40123`.
-    pub fn url(&self, listener: &str) -> String {
+    pub(crate) fn url(&self, listener: &str) -> String {
         match self.addresses.get(listener) {
             Some(address) => format!("http://{address}"),
             None => panic!("no listener {listener}; log:\n{}", self.log.lines().join("\n")),
@@ -122,7 +122,7 @@ impl Ratebus {
     }
 
     /// Waits until `/readyz` of a listener says 200.
-    pub async fn ready(&self, listener: &str) {
+    pub(crate) async fn ready(&self, listener: &str) {
         let url = format!("{}/readyz", self.url(listener));
         let asked = eventually("readiness", || async {
             let status = reqwest::get(&url).await.ok()?.status();
@@ -135,20 +135,15 @@ impl Ratebus {
     }
 
     /// Waits for a line of its log that contains `text`.
-    pub async fn logged(&self, text: &str) -> String {
+    pub(crate) async fn logged(&self, text: &str) -> String {
         eventually(&format!("the log line {text:?}"), || async {
             self.log.lines().into_iter().find(|line| line.contains(text))
         })
         .await
     }
 
-    /// Everything it has written.
-    pub fn log(&self) -> Vec<String> {
-        self.log.lines()
-    }
-
     /// The sum of a metric over its labels, 0 when there is none.
-    pub async fn metric(&self, name: &str) -> u64 {
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         let text = reqwest::get(format!("{}/metrics", self.url("metrics"))).await.unwrap().text().await.unwrap();
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
@@ -156,13 +151,13 @@ impl Ratebus {
     }
 
     /// Sends a signal.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits for its end.
-    pub async fn exited(mut self) -> (ExitStatus, Vec<String>) {
+    pub(crate) async fn exited(mut self) -> (ExitStatus, Vec<String>) {
         let status = within("the process to end", self.child.wait()).await.unwrap();
         (status, self.log.lines())
     }
@@ -186,6 +181,6 @@ impl Ratebus {
 }
 
 /// A path below the project's root.
-pub fn in_project(path: &str) -> PathBuf {
+pub(crate) fn in_project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
