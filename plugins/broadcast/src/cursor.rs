@@ -112,8 +112,123 @@ impl Cursor {
         }
     }
 
-    /// Which change of `pair` a client of every pair has taken.
+    /// Which change of `pair` a client of every pair has taken; of several it has not, all but the last count as taken.
     fn taken(&self, table: &Table, pair: Pair) -> u64 {
         table.slot(pair).map_or(0, |slot| slot.count - u64::from(slot.stamp > self.seen))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use ratebus_sdk::Clock;
+
+    use super::*;
+    use crate::quotes::{pair, quote};
+
+    const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "SOL_USD"];
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Publish(usize),
+        Take,
+        Subscribe(usize),
+        Unsubscribe(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let pair = 0..PAIRS.len();
+        prop_oneof![
+            4 => pair.clone().prop_map(Step::Publish),
+            2 => Just(Step::Take),
+            1 => pair.clone().prop_map(Step::Subscribe),
+            1 => pair.prop_map(Step::Unsubscribe),
+        ]
+    }
+
+    /// A client of every pair or of none, and what it has been sent: the last sequence of each pair it subscribes to.
+    struct Client {
+        board: Board,
+        sequences: [u64; PAIRS.len()],
+        cursor: Cursor,
+        sent: BTreeMap<Pair, u64>,
+        subscribed: BTreeSet<Pair>,
+    }
+
+    impl Client {
+        fn new(all: bool) -> Self {
+            let board = Board::new();
+            for text in PAIRS {
+                board.publish(&Arc::new(quote(text, 1)), Clock.now());
+            }
+            let (cursor, slots) = if all { Cursor::all(&board) } else { Cursor::only(&board, &[]) };
+            let subscribed = slots.iter().map(|slot| slot.pair).collect();
+            let mut client = Self { board, sequences: [1; PAIRS.len()], cursor, sent: BTreeMap::new(), subscribed };
+            client.receive(&slots);
+            client
+        }
+
+        /// Every quote is subscribed to and newer than the one before.
+        fn receive(&mut self, slots: &[Arc<Slot>]) {
+            for slot in slots {
+                assert!(self.subscribed.contains(&slot.pair), "{} is not subscribed", slot.pair);
+                let before = self.sent.insert(slot.pair, slot.count);
+                assert!(before.is_none_or(|before| before < slot.count), "{before:?} {slot:?}");
+            }
+        }
+
+        fn take(&mut self) {
+            let before: u64 = self.sent.values().sum();
+            let owed = self.cursor.take(&self.board);
+            self.receive(&owed.slots);
+            // Whoever has taken everything is at the newest quote of each pair.
+            for (&text, &sequence) in PAIRS.iter().zip(&self.sequences) {
+                let sent = self.sent.get(&pair(text));
+                assert!(
+                    !self.subscribed.contains(&pair(text)) || sent == Some(&sequence),
+                    "{text}: {sent:?} {sequence}"
+                );
+            }
+            let changes = self.sent.values().sum::<u64>() - before;
+            assert!(owed.slots.len() as u64 + owed.conflated <= changes, "{} conflated of {changes}", owed.conflated);
+        }
+
+        fn step(&mut self, step: &Step) {
+            match *step {
+                Step::Publish(index) => {
+                    self.sequences[index] += 1;
+                    self.board.publish(&Arc::new(quote(PAIRS[index], self.sequences[index])), Clock.now());
+                }
+                Step::Take => self.take(),
+                Step::Subscribe(index) => {
+                    let pair = pair(PAIRS[index]);
+                    let added = self.cursor.subscribe(&self.board, &[pair]);
+                    assert_eq!(added.is_some(), self.subscribed.insert(pair));
+                    if let Some(slots) = added {
+                        self.sent.remove(&pair);
+                        self.receive(&slots);
+                    }
+                }
+                Step::Unsubscribe(index) => {
+                    let pair = pair(PAIRS[index]);
+                    self.cursor.unsubscribe(&self.board, &[pair]);
+                    self.subscribed.remove(&pair);
+                }
+            }
+            assert_eq!(self.cursor.pairs(&self.board), self.subscribed.iter().copied().collect::<Vec<_>>());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_missed_or_sent_twice(all: bool, steps in prop::collection::vec(step(), 0..40)) {
+            let mut client = Client::new(all);
+            for step in &steps {
+                client.step(step);
+            }
+            client.take();
+        }
     }
 }

@@ -11,6 +11,10 @@ mod frame;
 mod hub;
 mod metrics;
 mod problem;
+#[cfg(test)]
+#[path = "../tests/broadcast/quotes.rs"]
+#[allow(dead_code, reason = "the tests on a listener use all of it")]
+mod quotes;
 mod request;
 mod socketio;
 mod sse;

@@ -1,6 +1,6 @@
 //! Quotes as server-sent events, `/v1/rates/stream`.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -63,13 +63,14 @@ impl Stream {
             self.meter.sent(0, snapshot.len(), 0);
             return Some(snapshot);
         }
+        let mut idle = pin!(sleep(KEEP_ALIVE));
         loop {
             tokio::select! {
                 biased;
                 () = self.hub.stop.cancelled() => return None,
+                () = &mut idle => return Some(Bytes::from_static(b": keep-alive\n\n")),
                 // The sender lives in the hub.
                 _ = self.changes.changed() => {}
-                () = sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": keep-alive\n\n")),
             }
             let Owed { slots, conflated } = self.cursor.take(&self.hub.board);
             if slots.len() == AT_ONCE {

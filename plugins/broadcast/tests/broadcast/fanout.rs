@@ -66,7 +66,7 @@ async fn a_new_spread_reaches_everybody_without_a_tick() {
 }
 
 /// Clients that come while quotes are published see each pair's sequence grow, from the snapshot on, to the last one.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_sees_a_gap_or_a_step_back() {
     const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "SOL_USD"];
     const LAST: u64 = 300;
