@@ -52,6 +52,17 @@ struct State {
     reported_at: Option<Instant>,
 }
 
+/// What would become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Nobody reads any more.
+    Closed,
+    /// The policy would apply.
+    Full,
+    /// It fits.
+    Free,
+}
+
 /// What became of a message offered to an inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offered {
@@ -115,10 +126,13 @@ impl Inbox {
         Stats { pending: state.queue.len(), ..state.stats }
     }
 
-    /// Whether somebody reads, and whether a message fits without dropping another.
-    pub(crate) fn is_open(&self) -> (bool, bool) {
+    pub(crate) fn room(&self) -> Room {
         let state = lock(&self.state);
-        (!state.closed, self.has_room(&state))
+        match (state.closed, self.has_room(&state)) {
+            (true, _) => Room::Closed,
+            (false, false) => Room::Full,
+            (false, true) => Room::Free,
+        }
     }
 
     /// Puts messages in, oldest first. What does not fit goes the way the policy says.

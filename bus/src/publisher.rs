@@ -67,7 +67,7 @@ impl Run {
 /// The publishing end of the bus: one for each run of a plugin. Clones are cheap and are the same publisher.
 ///
 /// Its messages carry its epoch and, per subject, a sequence that counts up from 1 (from higher where the bus has
-/// forgotten subjects, never back). What it publishes under one subject reaches every subscription in that order.
+/// forgotten subjects, never back; always 1 under `_INBOX.`, where each subject is used once). What it publishes under one subject reaches every subscription in that order.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     hub: Arc<Hub>,

@@ -8,7 +8,7 @@ use ratebus_model::{Message, Subject};
 
 use crate::{
     effects::Effects,
-    inbox::{Inbox, Offered},
+    inbox::{Inbox, Offered, Room},
     lane::Route,
     line::InLine,
     lock,
@@ -152,7 +152,7 @@ fn pick(members: &[Arc<Inbox>], turn: usize) -> &Arc<Inbox> {
     let first = turn % members.len();
     let in_turn = || members[first..].iter().chain(&members[..first]);
     in_turn()
-        .find(|member| member.is_open() == (true, true))
-        .or_else(|| in_turn().find(|member| member.is_open().0))
+        .find(|member| member.room() == Room::Free)
+        .or_else(|| in_turn().find(|member| member.room() != Room::Closed))
         .unwrap_or(&members[first])
 }
