@@ -118,8 +118,8 @@ impl Board {
         }
     }
 
-    /// Encodes anew what is no longer as fresh as it says, for those who connect from now on. The publisher of quotes tells of such
-    /// changes itself, as new versions; this is for when it is gone.
+    /// Encodes anew what is no longer as fresh as it says, for those who connect from now on. The publisher of quotes
+    /// tells of such changes itself, as new versions; this is for when it is gone.
     pub(crate) fn review(&self, now: Instant) {
         let aged: Vec<_> = {
             let table = self.read();

@@ -1,8 +1,8 @@
 //! Quotes to every connected client, over Socket.IO, WebSocket and SSE.
 //!
 //! One task puts the newest quote of each pair on a board, encoded once. Every client has a task that waits for changes
-//! and sends what it has not sent yet: a client that falls behind gets the newest quote of each pair when it can take it,
-//! and costs the others nothing.
+//! and sends what it has not sent yet: a client that falls behind gets the newest quote of each pair when it can take
+//! it, and costs the others nothing.
 
 mod board;
 mod config;
@@ -27,7 +27,10 @@ use axum::http::Method;
 use futures_util::FutureExt;
 use ratebus_model::{Message, Pattern, Payload};
 use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Inbox, Interest, Routes, Sink};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{
+    task::yield_now,
+    time::{MissedTickBehavior, interval, timeout},
+};
 use tower_http::cors::{Any, CorsLayer};
 
 pub use crate::config::Config;
@@ -70,8 +73,10 @@ impl Sink for Broadcast {
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
         let hub = Arc::new(Hub::new(self.config.max_clients, self.config.stall_timeout, stop.clone()));
-        // The last values are there already. Nobody is to be told that a pair does not exist because we have just started.
-        take(&hub, &mut inbox, &ctx);
+        // Nobody is to be told that a pair does not exist because we have just started.
+        for message in [Pattern::pairs(), Pattern::quotes()].iter().flat_map(|pattern| ctx.last_values(pattern)) {
+            apply(&hub, &message, &ctx);
+        }
         hub.board.announce();
         ctx.mount(&self.config.listener, routes(&hub, self.config.socketio))?;
         ctx.health().ready();
@@ -94,22 +99,19 @@ async fn publish(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
         tokio::select! {
             biased;
             () = ctx.cancelled() => return,
+            _ = review.tick() => hub.board.review(ctx.clock().now()),
             message = inbox.recv() => {
                 let Some(message) = message else { return };
                 apply(hub, &message, ctx);
-                take(hub, inbox, ctx);
+                for _ in 1..BATCH {
+                    let Some(Some(message)) = inbox.recv().now_or_never() else { break };
+                    apply(hub, &message, ctx);
+                }
             }
-            _ = review.tick() => hub.board.review(ctx.clock().now()),
         }
         hub.board.announce();
-    }
-}
-
-/// Takes the messages that are there already, at most [`BATCH`].
-fn take(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
-    for _ in 0..BATCH {
-        let Some(Some(message)) = inbox.recv().now_or_never() else { return };
-        apply(hub, &message, ctx);
+        // Clients first: what arrives while they are served goes out together the next time.
+        yield_now().await;
     }
 }
 

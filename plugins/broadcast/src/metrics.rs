@@ -56,7 +56,7 @@ impl Meter {
         counter!("ratebus_clients_refused_total", "transport" => self.transport).increment(1);
     }
 
-    /// So many quotes (or maps) went out in so many bytes; so many others were replaced by newer ones before they could.
+    /// So many quotes (or maps) went out in so many bytes; so many others gave way to newer ones before they could.
     pub(crate) fn sent(&self, deliveries: usize, bytes: usize, conflated: u64) {
         self.deliveries.increment(deliveries as u64);
         self.bytes.increment(bytes as u64);

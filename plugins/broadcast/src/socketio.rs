@@ -1,8 +1,8 @@
 //! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4), for the original project's clients.
 //!
-//! The transports, polling and WebSocket, are engineioxide's. What Socket.IO adds for one namespace and one event is a few
-//! packets, spoken here: so that one ready-made packet serves everybody, and so that a packet is queued only when the
-//! connection has taken the ones before.
+//! The transports, polling and WebSocket, are engineioxide's. What Socket.IO adds for one namespace and one event is a
+//! few packets, spoken here: so that one ready-made packet serves everybody, and so that a packet is queued only when
+//! the connection has taken the ones before.
 
 use std::{
     fmt,
@@ -46,8 +46,8 @@ const MAX_MESSAGE: usize = 4096;
 const READ_BUFFER: usize = 4096;
 /// How many messages a client may send per second.
 const MESSAGES_PER_SECOND: usize = 10;
-/// How many packets wait for a client at most: two maps, and room for the engine's own packets. A ping that finds no room
-/// would end the connection.
+/// How many packets wait for a client at most: two maps, and room for the engine's own packets. A ping that finds no
+/// room would end the connection.
 const QUEUE: usize = 4;
 /// How often a client without room for the newest map is looked at again.
 const RETRY: Duration = Duration::from_millis(50);

@@ -169,8 +169,8 @@ impl Client {
         } else if ending != Ending::Left {
             return;
         }
-        // To the end: it takes a read to answer the client's close frame, and what is left unread when the connection is
-        // dropped resets it, which could overtake ours.
+        // To the end: it takes a read to answer the client's close frame, and what is left unread when the connection
+        // is dropped resets it, which could overtake ours.
         while let Some(Ok(_)) = self.socket.recv().await {}
     }
 
