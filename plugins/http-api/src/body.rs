@@ -11,13 +11,13 @@ const LIMIT: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     /// It is not declared as JSON. A browser's form cannot declare that, so no foreign page can send one.
-    #[error("the content type must be application/json")]
+    #[error("The content type must be application/json")]
     NotJson,
     /// It is longer than the limit.
-    #[error("the body must not be longer than 16 KiB")]
+    #[error("The body must not be longer than 16 KiB")]
     TooLarge,
     /// The client stopped in the middle.
-    #[error("the body ended early")]
+    #[error("The body ended early")]
     Broken,
 }
 

@@ -4,8 +4,8 @@ use axum::{
     Json,
     extract::Request,
     http::{
-        HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, RETRY_AFTER},
+        StatusCode,
+        header::{ALLOW, RETRY_AFTER},
     },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{body::BodyError, state::Unavailable};
+use crate::{body::BodyError, headers::protect, state::Unavailable};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,10 +90,7 @@ impl Failure {
 
 impl From<BodyError> for Failure {
     fn from(error: BodyError) -> Self {
-        let message = error.to_string();
-        let mut letters = message.chars();
-        let first = letters.next().into_iter().flat_map(char::to_uppercase);
-        Self::new(error.status(), first.chain(letters).collect::<String>())
+        Self::new(error.status(), error.to_string())
     }
 }
 
@@ -125,20 +122,11 @@ pub(crate) fn family(methods: MethodRouter) -> MethodRouter {
     methods.layer(from_fn(async |request: Request, next: Next| {
         let mut response = next.run(request).await;
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-            let (parts, _) = response.into_parts();
+            let allow = response.headers_mut().remove(ALLOW);
             response = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
-            response
-                .headers_mut()
-                .extend(parts.headers.get("allow").map(|allow| (axum::http::header::ALLOW, allow.clone())));
+            response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
         }
-        no_store(&mut response);
+        protect(&mut response);
         response
     }))
-}
-
-/// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise.
-pub(crate) fn no_store(response: &mut Response) {
-    let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
 }

@@ -8,13 +8,14 @@ use std::{
 use axum::{
     Json,
     extract::{Path, rejection::PathRejection},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, SourceName, Status};
 use ratebus_sdk::Context;
 use serde::Serialize;
 
-use crate::{quotes, rates};
+use crate::{envelope::Failure, problem::Problem, quotes, rates};
 
 /// A pair out of the path. What cannot be one is a pair nobody serves, not a malformed request.
 pub(crate) type PairPath = Result<Path<String>, PathRejection>;
@@ -40,8 +41,32 @@ pub(crate) fn known(ctx: &Context) -> BTreeSet<Pair> {
     announced.chain(quoted).chain(rated).collect()
 }
 
-/// The pair of a path, if it is served.
-pub(crate) fn find(ctx: &Context, path: PairPath) -> Option<Pair> {
+/// The pair of a path, or 406 as the original answered.
+pub(crate) fn original(ctx: &Context, path: PairPath) -> Result<Pair, Failure> {
+    find(ctx, path).ok_or_else(|| Failure::new(StatusCode::NOT_ACCEPTABLE, "Invalid pair!"))
+}
+
+/// 503 in the original's form: there is no price now.
+pub(crate) fn original_unavailable(pair: Pair) -> Failure {
+    Failure::unavailable(format!("No current rate for {pair}"))
+}
+
+/// The pair of a path, or 404.
+pub(crate) fn v1(ctx: &Context, path: PairPath) -> Result<Pair, Problem> {
+    find(ctx, path).ok_or_else(unknown)
+}
+
+/// 404: nobody serves the pair.
+pub(crate) fn unknown() -> Problem {
+    Problem::not_found("no source serves this pair")
+}
+
+/// 503: there is no price now.
+pub(crate) fn unavailable(pair: Pair) -> Problem {
+    Problem::unavailable(format!("there is no current rate of {pair}"))
+}
+
+fn find(ctx: &Context, path: PairPath) -> Option<Pair> {
     let pair = path.ok()?.0.parse().ok()?;
     is_known(ctx, pair).then_some(pair)
 }

@@ -160,3 +160,30 @@ fn original(app: &Shared, methods: MethodRouter<Shared>) -> MethodRouter {
 fn v1(app: &Shared, methods: MethodRouter<Shared>) -> MethodRouter {
     problem::family(methods.with_state(app.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ratebus_sdk::testkit::RecordingHost;
+
+    use super::*;
+
+    /// A route that the contract does not name is one that nobody decided about.
+    #[test]
+    fn every_route_is_in_the_contract() {
+        let contract = include_str!("../../../docs/api.md").to_lowercase();
+        let named: Vec<&str> = contract.split([' ', '`', '|', ',', '\n']).collect();
+        let env = Env::new("api".parse().unwrap(), Arc::default(), Arc::default(), Arc::default(), &[]);
+        let app = App::new(RecordingHost::new().context("api"), env);
+        for first in [Group::Rates, Group::Quotes] {
+            let groups = vec![first, Group::Health, Group::Accounts, Group::Spreads, Group::Page];
+            let settings = Settings { listener: String::new(), routes: groups, backend: None };
+            let routes = routes(&settings, &app);
+            assert!(routes.has_fallback());
+            for path in routes.paths().iter().filter(|path| !path.starts_with("/ws-test")) {
+                assert!(named.contains(&path.as_str()), "{path}");
+            }
+        }
+    }
+}

@@ -12,7 +12,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{body::BodyError, envelope::no_store, request_id::request_id, state::Unavailable};
+use crate::{
+    body::BodyError,
+    headers::{protect, request_id},
+    state::Unavailable,
+};
 
 /// Why a request under `/v1` was refused. As a response it is only its status; [`render`] writes the document, because
 /// it knows the request's id.
@@ -131,7 +135,7 @@ pub(crate) fn family(methods: MethodRouter) -> MethodRouter {
     methods.layer(from_fn(async |request: Request, next: Next| {
         let id = request_id(request.headers()).map(str::to_owned);
         let mut response = render(next.run(request).await, id.as_deref());
-        no_store(&mut response);
+        protect(&mut response);
         response
     }))
 }

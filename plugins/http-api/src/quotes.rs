@@ -15,7 +15,6 @@ use crate::{
     envelope::{Failure, success},
     pair::{self, PairPath},
     problem::Problem,
-    rates::{invalid_pair, no_current_rate, no_rate, unknown_pair},
     state::{App, Shared},
 };
 
@@ -48,10 +47,10 @@ pub(crate) async fn original_list(State(app): State<Shared>) -> Response {
 
 /// `GET /rates/{pair}`: one entry of that map.
 pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> Result<Response, Failure> {
-    let pair = pair::find(&app.ctx, path).ok_or_else(invalid_pair)?;
+    let pair = pair::original(&app.ctx, path)?;
     let now = app.ctx.clock().now();
     let entry = get(&app.ctx, pair).and_then(|quote| compat::live_entry(&quote, quote.status(now)));
-    Ok(success(&format!("Current rate for {pair}"), entry.ok_or_else(|| no_rate(pair))?))
+    Ok(success(&format!("Current rate for {pair}"), entry.ok_or_else(|| pair::original_unavailable(pair))?))
 }
 
 #[derive(Serialize)]
@@ -72,11 +71,11 @@ pub(crate) async fn list(State(app): State<Shared>) -> Response {
 
 /// `GET /v1/rates/{pair}`.
 pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
-    let pair = pair::find(&app.ctx, path).ok_or_else(unknown_pair)?;
+    let pair = pair::v1(&app.ctx, path)?;
     let now = app.ctx.clock().now();
     match get(&app.ctx, pair) {
         Some(quote) if quote.status(now) != Status::Dead => Ok(Json(view(&app, &quote, now)).into_response()),
-        _ => Err(no_current_rate(pair)),
+        _ => Err(pair::unavailable(pair)),
     }
 }
 

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, SourceName, Status};
@@ -76,24 +75,14 @@ struct CurrentRate {
 
 /// `GET /rates/{pair}`.
 pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> Result<Response, Failure> {
-    let pair = pair::find(&app.ctx, path).ok_or_else(invalid_pair)?;
+    let pair = pair::original(&app.ctx, path)?;
     let now = app.ctx.clock().now();
     match best(&app, pair, now) {
         Some(rate) if rate.status(now) != Status::Dead => {
             Ok(success(&format!("Current rate for {pair}"), CurrentRate { pair, rate: rate.value.ask() }))
         }
-        _ => Err(no_rate(pair)),
+        _ => Err(pair::original_unavailable(pair)),
     }
-}
-
-/// 406, as the original answered.
-pub(crate) fn invalid_pair() -> Failure {
-    Failure::new(StatusCode::NOT_ACCEPTABLE, "Invalid pair!")
-}
-
-/// 503 in the original's form.
-pub(crate) fn no_rate(pair: Pair) -> Failure {
-    Failure::unavailable(format!("No current rate for {pair}"))
 }
 
 #[derive(Serialize)]
@@ -115,22 +104,12 @@ pub(crate) async fn list(State(app): State<Shared>) -> Response {
 
 /// `GET /v1/rates/{pair}`.
 pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
-    let pair = pair::find(&app.ctx, path).ok_or_else(unknown_pair)?;
+    let pair = pair::v1(&app.ctx, path)?;
     let now = app.ctx.clock().now();
     match best(&app, pair, now) {
         Some(rate) if rate.status(now) != Status::Dead => Ok(Json(view(&app, &rate, now)).into_response()),
-        _ => Err(no_current_rate(pair)),
+        _ => Err(pair::unavailable(pair)),
     }
-}
-
-/// 404 under `/v1`.
-pub(crate) fn unknown_pair() -> Problem {
-    Problem::not_found("no source serves this pair")
-}
-
-/// 503 under `/v1`.
-pub(crate) fn no_current_rate(pair: Pair) -> Problem {
-    Problem::unavailable(format!("there is no current rate of {pair}"))
 }
 
 /// `GET /v1/pairs`. Prices have a step only where the config sets one: raw rates are not rounded.

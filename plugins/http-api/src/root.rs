@@ -8,7 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{envelope, page, problem, request_id::request_id};
+use crate::{
+    envelope,
+    headers::{protect, request_id},
+    page, problem,
+};
 
 /// `GET /` of the `exchange-rate` role.
 pub(crate) async fn hello() -> Response {
@@ -36,7 +40,7 @@ pub(crate) async fn fallback(request: Request) -> Response {
     } else {
         envelope::not_found().into_response()
     };
-    envelope::no_store(&mut response);
+    protect(&mut response);
     response
 }
 

@@ -1,5 +1,4 @@
 use axum::http::{HeaderMap, header::AUTHORIZATION};
-use ratebus_model::Timestamp;
 
 use crate::{
     state::{App, Unavailable},
@@ -48,11 +47,6 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         && token.len() <= LONGEST
         && token.bytes().all(allowed);
     valid.then_some(token)
-}
-
-/// When a session that starts now must have ended.
-pub(crate) fn whole_seconds(at: Timestamp) -> i64 {
-    at.millis().div_euclid(1000)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::{AuthError, Busy, authenticate, masked, validate};
 use crate::{
     body,
     envelope::{Failure, Fault, done, success},
+    headers::request_id,
     json::Fields,
-    request_id::request_id,
     state::{App, Shared},
     store::{NewUser, Role, User},
 };

@@ -16,41 +16,53 @@ pub(crate) use validate::{canonical_email, is_email, password_fault};
 
 use crate::{
     envelope::Failure,
+    headers::request_id,
     problem::Problem,
     state::App,
     store::{Role, User},
 };
 
-/// The admin that a request under `/v1` comes from.
-pub(crate) async fn admin(app: &App, headers: &HeaderMap) -> Result<User, Problem> {
-    match authenticate(app, headers).await {
-        Ok(Session { user, .. }) if user.role == Role::Admin => Ok(user),
-        Ok(session) => {
-            log_refused_admin(&session.user, headers);
-            Err(Problem::new(StatusCode::FORBIDDEN, "only an administrator may do this"))
+/// Why a request does not come from an administrator.
+pub(crate) enum NotAdmin {
+    /// From nobody, or it could not be checked.
+    NotLoggedIn(AuthError),
+    /// From somebody else.
+    NotAllowed,
+}
+
+/// The administrator that a request comes from.
+pub(crate) async fn admin(app: &App, headers: &HeaderMap) -> Result<User, NotAdmin> {
+    let Session { user, .. } = authenticate(app, headers).await.map_err(NotAdmin::NotLoggedIn)?;
+    if user.role == Role::Admin {
+        return Ok(user);
+    }
+    let (account, request_id) = (masked(&user.email), request_id(headers));
+    tracing::warn!(account, request_id, "an account that is no administrator's was refused");
+    Err(NotAdmin::NotAllowed)
+}
+
+impl From<NotAdmin> for Problem {
+    fn from(error: NotAdmin) -> Self {
+        match error {
+            NotAdmin::NotLoggedIn(AuthError::Unavailable(error)) => error.into(),
+            NotAdmin::NotLoggedIn(AuthError::NotLoggedIn) => {
+                Self::new(StatusCode::UNAUTHORIZED, "a valid bearer token is required")
+            }
+            NotAdmin::NotAllowed => Self::new(StatusCode::FORBIDDEN, "only an administrator may do this"),
         }
-        Err(AuthError::NotLoggedIn) => Err(Problem::new(StatusCode::UNAUTHORIZED, "a valid bearer token is required")),
-        Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
 }
 
-/// The admin that a request to the original's routes comes from. They do not tell who is missing from who may not.
-pub(crate) async fn original_admin(app: &App, headers: &HeaderMap) -> Result<User, Failure> {
-    let unauthorized = || Failure::new(StatusCode::UNAUTHORIZED, "Unauthorized access");
-    match authenticate(app, headers).await {
-        Ok(Session { user, .. }) if user.role == Role::Admin => Ok(user),
-        Ok(session) => {
-            log_refused_admin(&session.user, headers);
-            Err(unauthorized())
+/// The original did not tell who is missing from who may not.
+impl From<NotAdmin> for Failure {
+    fn from(error: NotAdmin) -> Self {
+        match error {
+            NotAdmin::NotLoggedIn(AuthError::Unavailable(error)) => error.into(),
+            NotAdmin::NotLoggedIn(AuthError::NotLoggedIn) | NotAdmin::NotAllowed => {
+                Self::new(StatusCode::UNAUTHORIZED, "Unauthorized access")
+            }
         }
-        Err(AuthError::NotLoggedIn) => Err(unauthorized()),
-        Err(AuthError::Unavailable(error)) => Err(error.into()),
     }
-}
-
-fn log_refused_admin(user: &User, headers: &HeaderMap) {
-    let request_id = crate::request_id::request_id(headers);
-    tracing::warn!(account = masked(&user.email), request_id, "an account that is no administrator's was refused");
 }
 
 /// An address for the log: enough to recognise one's own.

@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{bearer::whole_seconds, signing_key};
+use super::signing_key;
 
 const ISSUER: &str = "ratebus";
 /// Explicit typing keeps other tokens signed with the same key from passing as ours (RFC 8725, 3.11).
@@ -70,14 +70,14 @@ impl Tokens {
 
     /// A token of `session`, and when it runs out.
     pub(crate) fn issue(&self, account: &str, session: &str, now: Timestamp) -> Result<(String, Timestamp), Error> {
-        let exp = whole_seconds(now.plus(self.ttl));
+        let exp = seconds(now.plus(self.ttl));
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: ISSUER.to_owned(),
             sub: account.to_owned(),
             sid: session.to_owned(),
             jti: Uuid::new_v4().to_string(),
-            iat: whole_seconds(now),
+            iat: seconds(now),
             exp,
         };
         let header = Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS256) };
@@ -90,8 +90,13 @@ impl Tokens {
     pub(crate) fn check(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let token = decode::<Claims>(token, &self.checking, &self.validation).ok()?;
         let (header, claims) = (token.header, token.claims);
-        (header.typ.as_deref() == Some(TYPE) && claims.iat <= whole_seconds(now) + LEEWAY).then_some(claims)
+        (header.typ.as_deref() == Some(TYPE) && claims.iat <= seconds(now) + LEEWAY).then_some(claims)
     }
+}
+
+/// Seconds since 1970, as JWTs count time.
+fn seconds(at: Timestamp) -> i64 {
+    at.millis().div_euclid(1000)
 }
 
 /// HMAC-SHA-256 by ring, which TLS has linked already. The library's own backends bring an RSA with a known weakness or

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     accounts, body,
+    headers::request_id,
     pair::{self, PairPath},
     problem::Problem,
-    request_id::request_id,
     state::{App, Shared},
     store::{Actor, User},
 };
@@ -106,7 +106,7 @@ pub(super) async fn served_scope(app: &App, path: PairPath) -> Result<Scope, Pro
     if served || stored(app).await?.iter().any(|spread| spread.scope == scope) {
         return Ok(scope);
     }
-    Err(Problem::not_found("no source serves this pair"))
+    Err(pair::unknown())
 }
 
 /// The spreads in the database.

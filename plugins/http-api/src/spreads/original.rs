@@ -21,7 +21,7 @@ use crate::{
 /// As in the original, the sell side is added too.
 pub(crate) async fn update_rates(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
     let headers = request.headers().clone();
-    let admin = accounts::original_admin(&app, &headers).await?;
+    let admin = accounts::admin(&app, &headers).await?;
     let rule = adjustments(&body::read(request).await?)?;
     let scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();
     let changed = write::change(&app, actor(&admin, &headers), &scopes, Some(rule), |_| true).await.map_err(refusal)?;

@@ -16,7 +16,10 @@ use sqlx::{
     Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 use file::DatabaseFile;
 pub(crate) use file::DatabaseUrl;
@@ -28,6 +31,8 @@ pub(crate) use users::{NewUser, Role, User};
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long to wait before looking at a lock again.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const READERS: u32 = 3;
 
 /// Why the database did not do what was asked. Nothing was changed.
@@ -70,17 +75,10 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY);
-        let pool = |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE)
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
         let cannot_open = |error: sqlx::Error| {
             Error::new(ErrorKind::Connect, format!("cannot open the database {}", file.path().display())).because(error)
         };
-        let writer = pool(1).connect_with(options.clone()).await.map_err(cannot_open)?;
+        let writer = connect(pool(1), &options).await.map_err(cannot_open)?;
         let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Self { file, writer, readers, spread_order: Arc::default() })
     }
@@ -109,4 +107,24 @@ impl Store {
         self.file.check().await?;
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).idle_timeout(None).max_lifetime(None)
+}
+
+/// Connects, waiting for another process that opens the same database: the switch of a new one to a write-ahead log is
+/// the one lock that SQLite's own timeout does not wait for.
+async fn connect(pool: SqlitePoolOptions, options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => sleep(LOCK_PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some("5")
 }

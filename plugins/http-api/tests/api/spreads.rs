@@ -171,7 +171,7 @@ async fn bad_spreads_change_nothing() {
         assert!(put(broken).await.problem(422).starts_with("the body is not a valid JSON object"), "{broken}");
     }
     api.authed(&admin, "PUT", "/v1/spreads/BTC_USD", None).await.problem(415);
-    assert_eq!(put(&"x".repeat(17_000)).await.problem(413), "the body must not be longer than 16 KiB");
+    assert_eq!(put(&"x".repeat(17_000)).await.problem(413), "The body must not be longer than 16 KiB");
     api.authed(&admin, "PUT", "/v1/spreads/NOPE", Some(SPREAD)).await.problem(404);
     assert_eq!(
         api.authed(&admin, "PUT", "/v1/spreads/BTC_EUR", Some(SPREAD)).await.problem(404),

@@ -1,0 +1,20 @@
+//! What every request brings and every answer carries.
+
+use axum::{
+    http::{HeaderMap, HeaderValue, header::CACHE_CONTROL},
+    response::Response,
+};
+
+/// The id that the listener gave the request, in the header `x-request-id`.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    (!id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic())).then_some(id)
+}
+
+/// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise, and
+/// nobody takes it for another type than it says.
+pub(crate) fn protect(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+}
