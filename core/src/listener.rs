@@ -17,6 +17,9 @@ use crate::mounts::Mounts;
 const BACKLOG: i32 = 4096;
 /// How long a client may take to send a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most that is read ahead, so also the largest block of headers; and the most that is buffered for a client that does
+/// not read.
+const BUFFER: usize = 16 * 1024;
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up. Heartbeats cannot see a client
 /// that stopped reading while its connection lives.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,6 +98,7 @@ async fn connection(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(served);

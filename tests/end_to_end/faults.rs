@@ -125,3 +125,21 @@ async fn a_blocked_log_does_not_block_the_service() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn without_its_database_there_is_no_customer_price_and_rates_go_on() {
+    let exchange = started().await;
+    let launch = Launch::new().exchange(&exchange.url()).set("plugin.api.config.database=sqlite:///proc/ratebus.db");
+    let ratebus = launch.start().await;
+    let url = ratebus.url("user-api");
+    let mut socket = WebSocket::connect(&url, "").await;
+    let quote = socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
+    assert_eq!((&quote["customer"], &quote["withheld"]), (&Value::Null, &Value::from("spreads_unknown")));
+    let live: Value = reqwest::get(format!("{url}/rates")).await.unwrap().json().await.unwrap();
+    assert_eq!(live["data"], serde_json::json!({}), "old clients see no pair without a customer price");
+    let login = reqwest::Client::new().post(format!("{url}/login"));
+    let login = login.json(&serde_json::json!({ "email": "a@example.com", "password": "long enough" }));
+    assert_eq!(login.send().await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(format!("{url}/livez")).await.unwrap().status(), 200);
+}

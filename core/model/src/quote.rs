@@ -61,6 +61,8 @@ pub struct Customer {
 pub enum Withheld {
     /// No spread is set and the config has no default. Not the same as a spread of zero.
     NoSpread,
+    /// The stored spreads are not known yet: the config's default must not stand in for one of them.
+    SpreadsUnknown,
     /// At this market price the spread gives crossed prices or none above zero.
     InvalidSpread,
 }
@@ -70,6 +72,7 @@ impl Withheld {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoSpread => "no_spread",
+            Self::SpreadsUnknown => "spreads_unknown",
             Self::InvalidSpread => "invalid_spread",
         }
     }

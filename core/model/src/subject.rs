@@ -43,6 +43,11 @@ impl Subject {
         Self(format!("quotes.{pair}").into())
     }
 
+    /// `spreads._known`: all stored spreads have been published; from now on a missing one is none.
+    pub fn spreads_known() -> Self {
+        Self("spreads._known".into())
+    }
+
     /// `spreads.<PAIR>`; `*` cannot be a token, so its spread travels as `spreads._default`.
     pub fn spread(scope: Scope) -> Self {
         match scope {

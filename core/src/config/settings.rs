@@ -58,7 +58,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, filter: "info,socketioxide=warn,engineioxide=warn".to_owned() }
+        Self { format: LogFormat::Auto, filter: "info,engineioxide=warn".to_owned() }
     }
 }
 

@@ -94,6 +94,7 @@ export class RateTable {
 function condition({ live, quote, known, seen }) {
   if (live) return [live.status ?? 'fresh', live.status === 'stale' ? staleWords(quote) : ''];
   if (quote?.status === 'dead') return ['dead', 'No price: its feed has been silent for too long.'];
+  if (quote?.withheld === 'spreads_unknown') return ['withheld', 'No customer price yet: the spreads are not read.'];
   if (quote?.withheld === 'no_spread') return ['withheld', 'No customer price: no spread is set.'];
   if (quote?.withheld === 'invalid_spread')
     return ['withheld', 'No customer price: at this market price the spread would cross the prices or bring one to zero.'];

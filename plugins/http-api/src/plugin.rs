@@ -96,6 +96,7 @@ async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
     for spread in spreads {
         spreads::publish(&app.ctx, spread);
     }
+    spreads::publish_known(&app.ctx);
     app.opened(backend);
     Ok(())
 }

@@ -10,12 +10,21 @@ use serde::{
 };
 
 /// `config` of `sink/spread`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The markup of pairs for which no spread is stored; positive means that the house earns. Without it such pairs
     /// have no customer price.
     pub(crate) default: Option<Sides<Markup>>,
+    /// Whether spreads are stored, by `sink/http-api`: then no pair has a customer price before they are known, since
+    /// the default must not stand in for one of them. `false` where the default is all there is.
+    pub(crate) stored: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { default: None, stored: true }
+    }
 }
 
 /// `default` as a rule, if both sides are decimals and it is one that `PUT /v1/spreads` would take.

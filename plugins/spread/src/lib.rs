@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use metrics::{counter, histogram};
 use ratebus_sdk::{
     ConfigError, Context, Env, Error, Factory, Inbox, Interest, Sink,
-    model::{Message, Pattern, Payload},
+    model::{Message, Pattern, Payload, Subject},
 };
 use tokio::{select, time::sleep_until};
 
@@ -39,7 +39,9 @@ impl Factory for Spread {
 
     fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
         let default = config.default.as_ref().map(config::default_rule).transpose()?;
-        Ok(Self { settings: Settings { default, pairs: env.pairs.clone(), reference: env.compat.reference } })
+        let Env { pairs, compat, .. } = env;
+        let settings = Settings { default, stored: config.stored, pairs: pairs.clone(), reference: compat.reference };
+        Ok(Self { settings })
     }
 }
 
@@ -52,8 +54,11 @@ impl Sink for Spread {
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
         let mut desk = Desk::new(self.settings, ctx.epoch());
         let mut readiness = Readiness::new(ctx.health().clone());
-        // The inbox takes turns; no rate may be priced before the spreads that are already known.
-        for message in ctx.last_values(&Pattern::spreads()) {
+        // The inbox takes turns; no rate may be priced before the spreads that are already there. They come in no order,
+        // and that all are known is to be believed only after them.
+        let mut there = ctx.last_values(&Pattern::spreads());
+        there.sort_by_key(|message| message.subject == Subject::spreads_known());
+        for message in there {
             take(&mut desk, &message, &ctx);
         }
         loop {
@@ -91,6 +96,7 @@ fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
             let publication = desk.rate(message, rate, now);
             ("ratebus_rates_dropped_total", publication.map(|publication| publication.into_iter().collect()))
         }
+        Payload::Bytes(_) if message.subject == Subject::spreads_known() => return desk.spreads_known(now),
         Payload::Spread(spread) => ("ratebus_spreads_dropped_total", desk.spread(message, spread, now)),
         _ => return Vec::new(),
     };

@@ -61,6 +61,10 @@ impl Running {
         self.publish(&subject, spread);
     }
 
+    fn spreads_known(&self) {
+        self.publish(&Subject::spreads_known(), Payload::Bytes(b"".as_slice().into()));
+    }
+
     /// The first quote that `wanted` accepts, of those published and those to come.
     async fn quote(&self, wanted: impl Fn(&Quote) -> bool) -> Arc<Quote> {
         let message =
@@ -104,7 +108,7 @@ fn shown(quote: &Quote) -> String {
     format!("{buy} / {sell}")
 }
 
-const ZERO: &str = r#"{"default": {"buy": "0", "sell": "0"}}"#;
+const ZERO: &str = r#"{"stored": false, "default": {"buy": "0", "sell": "0"}}"#;
 
 #[tokio::test(start_paused = true)]
 async fn a_spread_reaches_customers_without_a_tick() {
@@ -161,12 +165,13 @@ async fn what_is_known_at_start_is_used_before_the_first_quote() {
         before.spread(other.parse().unwrap(), 1, "1");
     }
     before.spread(Scope::All, 1, "2");
+    before.spreads_known();
     before.quote(|quote| quote.customer.is_ok()).await;
     before.ctx.cancel_token().cancel();
     before.ended().await.unwrap();
     let published = before.quotes().len();
 
-    let after = Running::start(Arc::clone(&host), ZERO);
+    let after = Running::start(Arc::clone(&host), r#"{"default": {"buy": "0", "sell": "0"}}"#);
     after.tick("98", "100");
     eventually("a quote of the last rate", DEADLINE, || after.quotes().last().unwrap().bid.to_string() == "98").await;
     let quotes: Vec<String> = after.quotes()[published..].iter().map(|quote| shown(quote)).collect();
@@ -178,9 +183,11 @@ async fn what_is_known_at_start_is_used_before_the_first_quote() {
 async fn without_a_default_no_customer_price_until_a_spread_is_set() {
     let plugin = Running::start(RecordingHost::new(), "{}");
     plugin.tick("99", "100");
-    assert_eq!(plugin.version(1).await.customer, Err(Withheld::NoSpread));
+    assert_eq!(plugin.version(1).await.customer, Err(Withheld::SpreadsUnknown));
+    plugin.spreads_known();
+    assert_eq!(plugin.version(2).await.customer, Err(Withheld::NoSpread));
     plugin.spread(Scope::Pair(pair()), 1, "0");
-    assert_eq!(shown(&*plugin.version(2).await), "100.00 / 99.00");
+    assert_eq!(shown(&*plugin.version(3).await), "100.00 / 99.00");
 }
 
 #[tokio::test(start_paused = true)]

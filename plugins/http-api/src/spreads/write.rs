@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use ratebus_model::{Rule, Scope, Spread, Subject};
 use ratebus_sdk::Context;
 
@@ -90,6 +91,14 @@ pub(crate) fn publish(ctx: &Context, spread: Spread) {
     let subject = Subject::spread(spread.scope);
     if let Err(error) = ctx.try_publish(&subject, spread) {
         tracing::warn!(%subject, %error, "a spread was not delivered to everybody");
+    }
+}
+
+/// Tells the bus that every stored spread has been published.
+pub(crate) fn publish_known(ctx: &Context) {
+    let subject = Subject::spreads_known();
+    if let Err(error) = ctx.try_publish(&subject, Bytes::new()) {
+        tracing::warn!(%subject, %error, "not delivered to everybody");
     }
 }
 

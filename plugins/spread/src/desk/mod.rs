@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ratebus_sdk::{
     CompatReference, PairSettings,
-    model::{Arrival, Epoch, Message, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject},
+    model::{Arrival, Epoch, Message, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject, Withheld},
 };
 
 use self::quoter::Quoter;
@@ -19,6 +19,8 @@ use self::quoter::Quoter;
 pub(crate) struct Settings {
     /// The rule for pairs without a stored spread.
     pub(crate) default: Option<Rule>,
+    /// Whether there are stored spreads to wait for.
+    pub(crate) stored: bool,
     /// The `[pairs.*]` tables.
     pub(crate) pairs: Arc<BTreeMap<Pair, PairSettings>>,
     /// What the spread is added to.
@@ -77,6 +79,8 @@ pub(crate) struct Desk {
     reference: CompatReference,
     epoch: Epoch,
     spreads: SpreadTable,
+    /// Whether a spread that is missing is none.
+    spreads_known: bool,
     quoters: BTreeMap<Pair, Quoter>,
     /// No quote changes its status by itself before this. It may be too early, since rates that are confirmed move the
     /// moment on; never too late.
@@ -87,9 +91,17 @@ pub(crate) struct Desk {
 impl Desk {
     /// A desk without rates, whose quotes are of `epoch`.
     pub(crate) fn new(settings: Settings, epoch: Epoch) -> Self {
-        let Settings { default, pairs, reference } = settings;
-        let spreads = SpreadTable::new(default);
-        Self { pairs, reference, epoch, spreads, quoters: BTreeMap::new(), wake_at: None, status_changes: 0 }
+        let Settings { default, stored, pairs, reference } = settings;
+        Self {
+            pairs,
+            reference,
+            epoch,
+            spreads: SpreadTable::new(default),
+            spreads_known: !stored,
+            quoters: BTreeMap::new(),
+            wake_at: None,
+            status_changes: 0,
+        }
     }
 
     /// Takes a rate. Answers with the quote to be published, if it makes a difference.
@@ -135,6 +147,12 @@ impl Desk {
         Ok(self.quote_each(affected, now))
     }
 
+    /// All stored spreads have come. Answers with the quotes that have customer prices now.
+    pub(crate) fn spreads_known(&mut self, now: Arrival) -> Vec<Publication> {
+        self.spreads_known = true;
+        self.quote_each(self.quoters.keys().copied().collect(), now)
+    }
+
     /// When [`Desk::wake`] should be called if nothing happens before.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.wake_at
@@ -170,7 +188,12 @@ impl Desk {
 
     fn quote(&mut self, pair: Pair, now: Arrival) -> Option<Publication> {
         let quoter = self.quoters.get_mut(&pair)?;
-        let publication = quoter.quote(self.spreads.effective(pair), now);
+        let effective = if self.spreads_known {
+            self.spreads.effective(pair).ok_or(Withheld::NoSpread)
+        } else {
+            Err(Withheld::SpreadsUnknown)
+        };
+        let publication = quoter.quote(effective, now);
         self.wake_at = [self.wake_at, quoter.changes_at(now.at)].into_iter().flatten().min();
         let news = publication.as_ref().and_then(|publication| publication.news);
         self.status_changes += u64::from(news.is_some_and(|news| news.status));

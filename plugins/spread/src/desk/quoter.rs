@@ -63,8 +63,8 @@ impl Quoter {
         Ok(())
     }
 
-    /// The quote at `now` under the rule that holds, unless it is the one published before.
-    pub(super) fn quote(&mut self, effective: Option<Effective>, now: Arrival) -> Option<Publication> {
+    /// The quote at `now` under the rule that holds, or without one for the reason given, unless it is the one published before.
+    pub(super) fn quote(&mut self, effective: Result<Effective, Withheld>, now: Arrival) -> Option<Publication> {
         let rate = Arc::clone(self.choose(now.at)?);
         let quote = self.compose(&rate, effective, now);
         let (quote, news) = match &self.published {
@@ -120,7 +120,7 @@ impl Quoter {
         self.feeds.iter().map(|feed| &feed.rate).min_by_key(|rate| rank(rate))
     }
 
-    fn compose(&mut self, rate: &Rate, effective: Option<Effective>, now: Arrival) -> Quote {
+    fn compose(&mut self, rate: &Rate, effective: Result<Effective, Withheld>, now: Arrival) -> Quote {
         let (bid, ask) = (rate.value.bid(), rate.value.ask());
         let original = match self.reference {
             CompatReference::Sides => Sides { buy: ask, sell: bid },
@@ -135,7 +135,7 @@ impl Quoter {
             ask,
             original,
             customer: self.customer(original, effective, step, now.at),
-            rule: effective.as_ref().map(rule_ref),
+            rule: effective.as_ref().ok().map(rule_ref),
             step,
             market: rate.market,
             published_status: rate.status(now.at),
@@ -151,11 +151,11 @@ impl Quoter {
     fn customer(
         &mut self,
         original: Sides<Price>,
-        effective: Option<Effective>,
+        effective: Result<Effective, Withheld>,
         step: Price,
         now: Instant,
     ) -> Result<Customer, Withheld> {
-        let effective = effective.ok_or(Withheld::NoSpread)?;
+        let effective = effective?;
         pricing::price(original, &effective.rule, step).map_err(|error| {
             self.complain(&effective, error, now);
             Withheld::InvalidSpread

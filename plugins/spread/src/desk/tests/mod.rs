@@ -24,7 +24,7 @@ impl Bench {
     fn new(default: Option<&str>, config: &[(&str, PairSettings)]) -> Self {
         let pairs = config.iter().map(|(pair, settings)| (pair.parse().unwrap(), settings.clone())).collect();
         let default = default.map(|value| markup(value, value));
-        let settings = Settings { default, pairs: Arc::new(pairs), reference: CompatReference::Sides };
+        let settings = Settings { default, stored: false, pairs: Arc::new(pairs), reference: CompatReference::Sides };
         Self::with(settings)
     }
 
@@ -172,10 +172,27 @@ fn a_spread_the_market_has_outgrown_is_withheld_until_it_fits_again() {
 }
 
 #[test]
+fn the_default_does_not_stand_in_for_a_stored_spread_that_is_not_known_yet() {
+    let default = Some(markup("0", "0"));
+    let settings = Settings { default, stored: true, pairs: Arc::default(), reference: CompatReference::Sides };
+    let mut bench = Bench::with(settings);
+    let quote = bench.tick("kraken", "BTC_USD", "99", "100");
+    assert_eq!(quote.customer, Err(Withheld::SpreadsUnknown));
+    bench.tick("kraken", "ETH_USD", "9", "10");
+    // One of them is there: another may still come, so nothing is priced by it.
+    assert!(bench.set("*", 1, Some(markup("5", "5"))).unwrap().is_empty());
+    let now = bench.arrival();
+    let quotes = bench.desk.spreads_known(now);
+    let prices: Vec<String> = quotes.iter().map(|publication| shown(&publication.quote)).collect();
+    assert_eq!(prices, ["105.00 / 94.00", "15.00 / 4.00"]);
+}
+
+#[test]
 fn the_original_projects_reference_is_the_ask_on_both_sides() {
     let rule =
         Rule::from_adjustments(Sides { buy: "450", sell: "433" }.map(|v| Adjustment::absolute(v.parse().unwrap())));
-    let settings = Settings { default: Some(rule), pairs: Arc::default(), reference: CompatReference::Ask };
+    let settings =
+        Settings { default: Some(rule), stored: false, pairs: Arc::default(), reference: CompatReference::Ask };
     let quote = Bench::with(settings).tick("kraken", "BTC_USD", "20240", "20249");
     assert_eq!(shown(&quote), "20699.00 / 20682.00");
     assert_eq!((quote.bid, quote.ask), (price("20240"), price("20249")));
