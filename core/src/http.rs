@@ -3,31 +3,27 @@
 use std::{any::Any, time::Instant};
 
 use axum::{
-    Json, Router,
+    Router,
     extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use ratebus_sdk::ProblemDocument;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
 /// Carries the request's id: set by us on every request and answer; what a client sends is replaced.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// An RFC 9457 problem document.
-pub(crate) fn problem(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(body).into_response().into_body())
-        .into_response()
+/// The answer while routes are still missing.
+pub(crate) fn starting() -> ProblemDocument {
+    ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, "The service is starting.")
 }
 
-/// The answer while routes are still missing.
-pub(crate) fn starting() -> Response {
-    let problem = problem(StatusCode::SERVICE_UNAVAILABLE, "The service is starting.");
-    ([(header::RETRY_AFTER, "1")], problem).into_response()
+/// The answer for a path that nobody mounted, where no plugin has one of its own.
+pub(crate) fn nothing_here() -> ProblemDocument {
+    ProblemDocument::new(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
 /// Wraps a listener's whole router.
@@ -60,7 +56,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = words.unwrap_or("no message"), "a request handler panicked");
     metrics::counter!("ratebus_http_panics_total").increment(1);
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "The request failed; the fault is ours.")
+    ProblemDocument::new(StatusCode::INTERNAL_SERVER_ERROR, "The request failed; the fault is ours.").into_response()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
+use axum::{Json, Router, routing::get};
 use ratebus_model::SourceName;
 use ratebus_sdk::{Error, ErrorKind, Routes};
 use serde_json::json;
@@ -88,9 +88,9 @@ impl Mounts {
             router = router.merge(mount.router.clone());
         }
         if !mounted.awaited.is_empty() {
-            router = router.fallback(|| async { http::starting().into_response() });
+            router = router.fallback(async || http::starting());
         } else if !mounted.plugins.values().any(|mount| mount.has_fallback) {
-            router = router.fallback(|| async { http::problem(StatusCode::NOT_FOUND, "There is nothing here.") });
+            router = router.fallback(async || http::nothing_here());
         }
         self.current.store(Arc::new(http::wrap(router, &self.listener)));
     }

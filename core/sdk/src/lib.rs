@@ -15,6 +15,7 @@ pub mod feed;
 mod health;
 mod inbox;
 mod log_limit;
+mod problem;
 mod routes;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -28,6 +29,7 @@ pub use error::{Error, ErrorKind, Retry};
 pub use health::{Health, HealthReport, HealthState};
 pub use inbox::{Inbox, Interest, Policy, PollInbox};
 pub use log_limit::LogLimit;
+pub use problem::{FieldProblem, ProblemDocument};
 pub use ratebus_model as model;
 pub use routes::Routes;
 

@@ -1,10 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
+use ratebus_sdk::ProblemDocument;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::{board::Board, metrics::Meter, problem::Problem};
+use crate::{board::Board, metrics::Meter};
 
 /// What every client's task shares.
 #[derive(Debug)]
@@ -25,10 +26,10 @@ impl Hub {
     }
 
     /// A client's place, or why it gets none.
-    pub(crate) fn admit(&self, meter: &Meter) -> Result<Ticket, Problem> {
+    pub(crate) fn admit(&self, meter: &Meter) -> Result<Ticket, ProblemDocument> {
         let refuse = |detail| {
             meter.refused();
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         };
         if self.stop.is_cancelled() {
             return Err(refuse("The service is stopping."));

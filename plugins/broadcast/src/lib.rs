@@ -10,7 +10,6 @@ mod cursor;
 mod frame;
 mod hub;
 mod metrics;
-mod problem;
 #[cfg(test)]
 #[path = "../tests/broadcast/quotes.rs"]
 #[allow(dead_code, reason = "the tests on a listener use all of it")]

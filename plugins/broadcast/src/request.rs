@@ -5,17 +5,22 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use ratebus_model::Pair;
+use ratebus_sdk::ProblemDocument;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
     board::{Board, Slot},
     cursor::Cursor,
-    problem::Problem,
 };
 
 /// The longest `id` that is sent back, in bytes.
 const MAX_ID: usize = 66;
+
+/// Pairs that no source serves, or that are no pairs at all.
+pub(crate) fn unknown_pairs(pairs: &[String]) -> ProblemDocument {
+    ProblemDocument::new(StatusCode::NOT_FOUND, format!("Nobody serves {}.", pairs.join(", ")))
+}
 
 /// What a WebSocket client asked for.
 #[derive(Debug)]
@@ -45,8 +50,8 @@ struct Marked<'a> {
 }
 
 /// Reads a request; what is wrong with it comes with its id, where it has one.
-pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, Problem>) {
-    let bad = |detail: String| Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, ProblemDocument>) {
+    let bad = |detail: String| Err(ProblemDocument::new(StatusCode::BAD_REQUEST, detail));
     let (id, wire) = match serde_json::from_str::<Wire>(text) {
         Ok(wire) => (wire.id, Ok((wire.op, wire.pairs))),
         Err(error) => (serde_json::from_str::<Marked>(text).ok().and_then(|marked| marked.id), Err(error)),
@@ -92,11 +97,11 @@ pub(crate) struct Selection {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Selection {
-    type Rejection = Problem;
+    type Rejection = ProblemDocument;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemDocument> {
         let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(selection)| selection).map_err(|error| Problem::new(error.status(), error.body_text()))
+        query.map(|Query(selection)| selection).map_err(|error| ProblemDocument::new(error.status(), error.body_text()))
     }
 }
 
@@ -142,7 +147,7 @@ pub(crate) enum Reply<'a> {
         id: Id<'a>,
     },
     Error {
-        error: Problem,
+        error: ProblemDocument,
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Id<'a>,
     },

@@ -10,6 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use ratebus_sdk::ProblemDocument;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
@@ -18,8 +19,7 @@ use crate::{
     frame,
     hub::{Hub, Ticket},
     metrics::Meter,
-    problem::Problem,
-    request::{Selection, Start},
+    request::{Selection, Start, unknown_pairs},
 };
 
 /// How long nothing may be sent: proxies close connections that seem idle.
@@ -44,11 +44,11 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(hub: Arc<Hub>, meter: Meter, selection: &Selection) -> Result<Self, Problem> {
+    fn open(hub: Arc<Hub>, meter: Meter, selection: &Selection) -> Result<Self, ProblemDocument> {
         let changes = hub.board.changes();
         let Start { cursor, slots, unknown } = selection.start(&hub.board);
         if !unknown.is_empty() {
-            return Err(Problem::unknown_pairs(&unknown));
+            return Err(unknown_pairs(&unknown));
         }
         let ticket = hub.admit(&meter)?;
         let event = |slots: &[Arc<Slot>]| frame::snapshot_event(slots.iter().map(|slot| &slot.frame));

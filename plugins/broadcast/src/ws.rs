@@ -12,7 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::SinkExt;
-use ratebus_sdk::{AttemptBudget, Clock};
+use ratebus_sdk::{AttemptBudget, Clock, ProblemDocument};
 use tokio::{
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
@@ -24,8 +24,7 @@ use crate::{
     frame,
     hub::Hub,
     metrics::Meter,
-    problem::Problem,
-    request::{self, Id, Op, Reply, Selection},
+    request::{self, Id, Op, Reply, Selection, unknown_pairs},
 };
 
 /// The longest message taken from a client.
@@ -47,12 +46,17 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
     let meter = Meter::new("websocket");
     any(move |selection: Selection, upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| async move {
-        let upgrade = upgrade.map_err(|error| Problem::new(error.status(), error.body_text()))?;
+        let upgrade = upgrade.map_err(|error| ProblemDocument::new(error.status(), error.body_text()))?;
         open(hub, meter, upgrade, selection)
     })
 }
 
-fn open(hub: Arc<Hub>, meter: Meter, upgrade: WebSocketUpgrade, selection: Selection) -> Result<Response, Problem> {
+fn open(
+    hub: Arc<Hub>,
+    meter: Meter,
+    upgrade: WebSocketUpgrade,
+    selection: Selection,
+) -> Result<Response, ProblemDocument> {
     let ticket = hub.admit(&meter)?;
     let upgraded = upgrade
         .read_buffer_size(READ_BUFFER)
@@ -180,7 +184,7 @@ impl Client {
         if unknown.is_empty() {
             return Ok(());
         }
-        self.reply(&Reply::Error { error: Problem::unknown_pairs(unknown), id: None }).await
+        self.reply(&Reply::Error { error: unknown_pairs(unknown), id: None }).await
     }
 
     /// Forwards what changes and answers what is asked, until the end.
@@ -249,7 +253,7 @@ impl Client {
     async fn subscribe(&mut self, pairs: &[String], id: Id<'_>) -> Result<(), Ending> {
         let (known, unknown) = request::known_pairs(pairs, &self.hub.board);
         if !unknown.is_empty() {
-            self.reply(&Reply::Error { error: Problem::unknown_pairs(&unknown), id }).await?;
+            self.reply(&Reply::Error { error: unknown_pairs(&unknown), id }).await?;
         }
         let added = self.cursor.subscribe(&self.hub.board, &known);
         let pairs = self.cursor.pairs(&self.hub.board);

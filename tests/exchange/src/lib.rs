@@ -24,13 +24,9 @@ mod protocol;
 mod state;
 mod tls;
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use ratebus_model::Timestamp;
+use time::{OffsetDateTime, macros::format_description};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
@@ -264,6 +260,8 @@ async fn welcome(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared
     }
 }
 
+/// Kraken's form: RFC 3339 in UTC, to the microsecond.
 fn now() -> String {
-    Timestamp::from(SystemTime::now()).to_string()
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    OffsetDateTime::now_utc().format(&form).unwrap()
 }
