@@ -7,6 +7,7 @@
 mod accounts;
 pub mod admin;
 mod body;
+mod caller;
 mod config;
 mod envelope;
 mod headers;

@@ -1,18 +1,19 @@
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::Response,
 };
 use ratebus_model::Timestamp;
 use secrecy::SecretString;
 use serde::Serialize;
+use tracing::field::display;
 use uuid::Uuid;
 
 use super::{AuthError, Busy, authenticate, masked, validate};
 use crate::{
     body,
+    caller::Caller,
     envelope::{Failure, Fault, done, success},
-    headers::request_id,
     json::Fields,
     state::{App, Shared},
     store::{NewUser, Role, User},
@@ -48,8 +49,7 @@ impl From<Busy> for Failure {
 }
 
 /// `POST /register`.
-pub(crate) async fn register(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
-    let request_id = request_id(request.headers()).map(str::to_owned);
+pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Failure> {
     let backend = app.backend()?;
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
@@ -69,7 +69,7 @@ pub(crate) async fn register(State(app): State<Shared>, request: Request) -> Res
     let inserted = backend.store.insert_user(&user).await.map_err(|error| app.refuse(&error))?;
     let result = if inserted { "ok" } else { "taken" };
     metrics::counter!("ratebus_registrations_total", "result" => result).increment(1);
-    tracing::info!(account = masked(&new.email), result, request_id, "registration");
+    log(&caller, &new.email, result, "registration");
     if !inserted {
         return Err(Failure::invalid(vec![Fault::new("unique", "email", "The email is already taken")]));
     }
@@ -78,15 +78,14 @@ pub(crate) async fn register(State(app): State<Shared>, request: Request) -> Res
 }
 
 /// `POST /login`. An unknown address, a wrong password and a disabled account get one answer, after one time.
-pub(crate) async fn login(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
-    let request_id = request_id(request.headers()).map(str::to_owned);
+pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Failure> {
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
     let shown = validate::credentials(&fields).map_err(Failure::invalid)?;
     let user = verified(&app, &shown.email, shown.password).await?;
     let result = if user.is_some() { "ok" } else { "refused" };
     metrics::counter!("ratebus_logins_total", "result" => result).increment(1);
-    tracing::info!(account = masked(&shown.email), result, request_id, "login");
+    log(&caller, &shown.email, result, "login");
     let user = user.ok_or_else(|| Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"))?;
     let token = start_session(&app, &user).await?;
     Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
@@ -120,12 +119,18 @@ async fn start_session(app: &App, user: &User) -> Result<Bearer, Failure> {
 }
 
 /// `DELETE /logout`: ends the token's session, at once and for every instance.
-pub(crate) async fn logout(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, Failure> {
-    let session = authenticate(&app, &headers).await.map_err(|error| match error {
+pub(crate) async fn logout(State(app): State<Shared>, caller: Caller) -> Result<Response, Failure> {
+    let session = authenticate(&app, &caller).await.map_err(|error| match error {
         AuthError::NotLoggedIn => Failure::new(StatusCode::BAD_REQUEST, "You're not loggedin"),
         AuthError::Unavailable(error) => error.into(),
     })?;
     app.backend()?.store.delete_session(&session.id).await.map_err(|error| app.refuse(&error))?;
-    tracing::info!(account = masked(&session.user.email), request_id = request_id(&headers), "logout");
+    log(&caller, &session.user.email, "ok", "logout");
     Ok(done("You're now logged out!"))
+}
+
+/// One line for each event, with who, what and from where.
+fn log(caller: &Caller, email: &str, result: &str, event: &str) {
+    let (account, peer) = (masked(email), caller.peer.map(display));
+    tracing::info!(account, result, peer, request_id = caller.request_id, "{event}");
 }

@@ -1,22 +1,24 @@
 //! Accounts: registering, logging in and out, and who a request comes from.
 
-mod bearer;
 mod handlers;
 mod password;
+mod session;
 mod signing_key;
 mod token;
 mod validate;
 
-use axum::http::{HeaderMap, StatusCode};
-pub(crate) use bearer::{AuthError, Session, authenticate};
+use axum::http::StatusCode;
 pub(crate) use handlers::{login, logout, register};
 pub(crate) use password::{Busy, Hasher};
+pub(crate) use session::{AuthError, Session, authenticate};
 pub(crate) use token::Tokens;
 pub(crate) use validate::{canonical_email, is_email, password_fault};
 
+use tracing::field::display;
+
 use crate::{
+    caller::Caller,
     envelope::Failure,
-    headers::request_id,
     problem::Problem,
     state::App,
     store::{Role, User},
@@ -31,13 +33,13 @@ pub(crate) enum NotAdmin {
 }
 
 /// The administrator that a request comes from.
-pub(crate) async fn admin(app: &App, headers: &HeaderMap) -> Result<User, NotAdmin> {
-    let Session { user, .. } = authenticate(app, headers).await.map_err(NotAdmin::NotLoggedIn)?;
+pub(crate) async fn admin(app: &App, caller: &Caller) -> Result<User, NotAdmin> {
+    let Session { user, .. } = authenticate(app, caller).await.map_err(NotAdmin::NotLoggedIn)?;
     if user.role == Role::Admin {
         return Ok(user);
     }
-    let (account, request_id) = (masked(&user.email), request_id(headers));
-    tracing::warn!(account, request_id, "an account that is no administrator's was refused");
+    let (account, peer) = (masked(&user.email), caller.peer.map(display));
+    tracing::warn!(account, peer, request_id = caller.request_id, "an account that is no administrator's was refused");
     Err(NotAdmin::NotAllowed)
 }
 

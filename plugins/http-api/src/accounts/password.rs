@@ -118,6 +118,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(hasher.run(|| true).await, Err(Busy));
+        // Where there is no account a hash is computed all the same, so this waits for its turn too.
+        assert_eq!(hasher.verify("password".into(), None).await, Err(Busy));
         release.send(()).unwrap();
         assert_eq!((running.await.unwrap(), waiting.await.unwrap()), (Ok(true), Ok(true)));
         assert_eq!(hasher.run(|| true).await, Ok(true));

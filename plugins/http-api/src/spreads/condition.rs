@@ -1,6 +1,12 @@
-use axum::http::{
-    HeaderMap, HeaderName,
-    header::{IF_MATCH, IF_NONE_MATCH},
+use std::convert::Infallible;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{
+        HeaderMap, HeaderName,
+        header::{IF_MATCH, IF_NONE_MATCH},
+        request::Parts,
+    },
 };
 
 /// The conditions of a request (RFC 9110, 13.1), judged against a spread's revision; `None` where none is set. A text
@@ -13,8 +19,16 @@ pub(crate) struct Condition {
     none_matches: Option<String>,
 }
 
+impl<S: Sync> FromRequestParts<S> for Condition {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
 impl Condition {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    fn of(headers: &HeaderMap) -> Self {
         Self { matches: joined(headers, &IF_MATCH), none_matches: joined(headers, &IF_NONE_MATCH) }
     }
 

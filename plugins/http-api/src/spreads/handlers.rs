@@ -1,7 +1,7 @@
 use axum::{
     Json,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, header::ETAG},
+    http::{StatusCode, header::ETAG},
     response::{IntoResponse, Response},
 };
 use ratebus_model::{Adjustment, Scope, Sides, Spread, Timestamp};
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     accounts, body,
-    headers::request_id,
+    caller::Caller,
     pair::{self, PairPath},
     problem::Problem,
     state::{App, Shared},
-    store::{Actor, User},
+    store::Actor,
 };
 
 /// A spread as `/v1` shows it: a markup for each side.
@@ -45,32 +45,41 @@ fn view(spread: Spread) -> Option<SpreadView> {
 }
 
 /// `GET /v1/spreads`.
-pub(crate) async fn list(State(app): State<Shared>, headers: HeaderMap) -> Result<Response, Problem> {
-    accounts::admin(&app, &headers).await?;
+pub(crate) async fn list(State(app): State<Shared>, caller: Caller) -> Result<Response, Problem> {
+    accounts::admin(&app, &caller).await?;
     let spreads = stored(&app).await?.into_iter().filter_map(view).collect();
     Ok(Json(SpreadsView { spreads }).into_response())
 }
 
 /// `GET /v1/spreads/{scope}`.
-pub(crate) async fn get(State(app): State<Shared>, path: PairPath, headers: HeaderMap) -> Result<Response, Problem> {
-    accounts::admin(&app, &headers).await?;
+pub(crate) async fn get(
+    State(app): State<Shared>,
+    caller: Caller,
+    condition: Condition,
+    path: PairPath,
+) -> Result<Response, Problem> {
+    accounts::admin(&app, &caller).await?;
     let scope = scope(path)?;
     let spread = stored(&app).await?.into_iter().find(|spread| spread.scope == scope).and_then(view);
     let spread = spread.ok_or_else(|| none_set(scope))?;
-    if Condition::of(&headers).is_known(Some(spread.revision)) {
+    if condition.is_known(Some(spread.revision)) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(spread.revision))]).into_response());
     }
     Ok(answer(StatusCode::OK, spread))
 }
 
 /// `PUT /v1/spreads/{scope}`.
-pub(crate) async fn put(State(app): State<Shared>, path: PairPath, request: Request) -> Result<Response, Problem> {
-    let headers = request.headers().clone();
-    let admin = accounts::admin(&app, &headers).await?;
+pub(crate) async fn put(
+    State(app): State<Shared>,
+    caller: Caller,
+    condition: Condition,
+    path: PairPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let admin = accounts::admin(&app, &caller).await?;
     let scope = served_scope(&app, path).await?;
     let rule = form::markup(&body::read(request).await?)?;
-    let condition = Condition::of(&headers);
-    let changed = write::change(&app, actor(&admin, &headers), &[scope], Some(rule), |now| condition.holds(now))
+    let changed = write::change(&app, Actor::new(&admin, &caller), &[scope], Some(rule), |now| condition.holds(now))
         .await
         .map_err(|error| refusal(scope, error))?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
@@ -79,11 +88,15 @@ pub(crate) async fn put(State(app): State<Shared>, path: PairPath, request: Requ
 }
 
 /// `DELETE /v1/spreads/{scope}`.
-pub(crate) async fn delete(State(app): State<Shared>, path: PairPath, headers: HeaderMap) -> Result<Response, Problem> {
-    let admin = accounts::admin(&app, &headers).await?;
+pub(crate) async fn delete(
+    State(app): State<Shared>,
+    caller: Caller,
+    condition: Condition,
+    path: PairPath,
+) -> Result<Response, Problem> {
+    let admin = accounts::admin(&app, &caller).await?;
     let scope = scope(path)?;
-    let condition = Condition::of(&headers);
-    write::change(&app, actor(&admin, &headers), &[scope], None, |now| condition.holds(now))
+    write::change(&app, Actor::new(&admin, &caller), &[scope], None, |now| condition.holds(now))
         .await
         .map_err(|error| refusal(scope, error))?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -112,11 +125,6 @@ pub(super) async fn served_scope(app: &App, path: PairPath) -> Result<Scope, Pro
 /// The spreads in the database.
 pub(super) async fn stored(app: &App) -> Result<Vec<Spread>, Problem> {
     Ok(app.backend()?.store.spreads().await.map_err(|error| app.refuse(&error))?)
-}
-
-/// Who asks, for the audit log.
-pub(super) fn actor<'a>(admin: &'a User, headers: &'a HeaderMap) -> Actor<'a> {
-    Actor { id: &admin.id, email: &admin.email, request_id: request_id(headers) }
 }
 
 fn answer(status: StatusCode, spread: SpreadView) -> Response {

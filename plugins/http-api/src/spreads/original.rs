@@ -7,24 +7,29 @@ use ratebus_model::{Adjustment, Rule, Scope, Sides, decimal, pricing::PricingErr
 
 use super::{
     check::Refusal,
-    handlers::actor,
     write::{self, ChangeError},
 };
 use crate::{
     accounts, body,
+    caller::Caller,
     envelope::{Failure, Fault, done},
     json::{Fields, string},
     state::Shared,
+    store::Actor,
 };
 
 /// `POST /settings/update-rates`: signed absolute adjustments of both customer prices, for the pairs of `compat.pairs`.
 /// As in the original, the sell side is added too.
-pub(crate) async fn update_rates(State(app): State<Shared>, request: Request) -> Result<Response, Failure> {
-    let headers = request.headers().clone();
-    let admin = accounts::admin(&app, &headers).await?;
+pub(crate) async fn update_rates(
+    State(app): State<Shared>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let admin = accounts::admin(&app, &caller).await?;
     let rule = adjustments(&body::read(request).await?)?;
     let scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();
-    let changed = write::change(&app, actor(&admin, &headers), &scopes, Some(rule), |_| true).await.map_err(refusal)?;
+    let changed =
+        write::change(&app, Actor::new(&admin, &caller), &scopes, Some(rule), |_| true).await.map_err(refusal)?;
     Ok(done(if changed.created { "Rates created" } else { "Rates updated" }))
 }
 

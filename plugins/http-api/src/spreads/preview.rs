@@ -7,7 +7,7 @@ use ratebus_model::{Pair, Price, Quote, Rule, Scope, Sides, decimal, pricing};
 use serde::Serialize;
 
 use super::{check, form, handlers};
-use crate::{accounts, body, pair::PairPath, problem::Problem, state::Shared};
+use crate::{accounts, body, caller::Caller, pair::PairPath, problem::Problem, state::Shared};
 
 #[derive(Serialize)]
 struct Preview {
@@ -33,8 +33,13 @@ struct PairPreview {
 }
 
 /// `POST /v1/spreads/{scope}/preview`: what `PUT` with the same body would do to each pair, changing nothing.
-pub(crate) async fn preview(State(app): State<Shared>, path: PairPath, request: Request) -> Result<Response, Problem> {
-    accounts::admin(&app, request.headers()).await?;
+pub(crate) async fn preview(
+    State(app): State<Shared>,
+    caller: Caller,
+    path: PairPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    accounts::admin(&app, &caller).await?;
     let scope = handlers::served_scope(&app, path).await?;
     let rule = form::markup(&body::read(request).await?)?;
     let affected = check::affected(&app, scope, &handlers::stored(&app).await?);

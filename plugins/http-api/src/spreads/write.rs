@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use ratebus_model::{Rule, Scope, Spread, Subject};
 use ratebus_sdk::Context;
+use tracing::field::display;
 
 use super::check::{self, Refusal};
 use crate::{
@@ -63,7 +64,7 @@ fn next(app: &App, scope: Scope, old: Option<&Spread>, rule: Option<Rule>, actor
         scope,
         rule,
         revision: old.map_or(0, |old| old.revision) + 1,
-        updated_by: actor.email.to_owned(),
+        updated_by: actor.user.email.clone(),
         updated_at: now,
     }
 }
@@ -106,7 +107,8 @@ fn log(changed: &[Spread], actor: Actor<'_>) {
     for spread in changed {
         metrics::counter!("ratebus_spread_changes_total").increment(1);
         let (scope, revision, removed) = (spread.scope, spread.revision, spread.rule.is_none());
-        let account = masked(actor.email);
-        tracing::info!(%scope, revision, removed, account, request_id = actor.request_id, "spread changed");
+        let (account, peer) = (masked(&actor.user.email), actor.caller.peer.map(display));
+        let request_id = &actor.caller.request_id;
+        tracing::info!(%scope, revision, removed, account, peer, request_id, "spread changed");
     }
 }

@@ -4,18 +4,23 @@ use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp, Unit, dec
 use sqlx::{Sqlite, SqliteExecutor, Transaction};
 use tokio::{sync::OwnedMutexGuard, time::timeout};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, User};
+use crate::caller::Caller;
 
 /// How long a change waits for those before it.
 const TURN: Duration = Duration::from_secs(2);
 
-/// Who changes a spread, for the audit log.
-#[derive(Debug, Clone, Copy)]
+/// Who changes a spread, and in which request.
+#[derive(Clone, Copy)]
 pub(crate) struct Actor<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) email: &'a str,
-    /// The request that asked for it.
-    pub(crate) request_id: Option<&'a str>,
+    pub(crate) user: &'a User,
+    pub(crate) caller: &'a Caller,
+}
+
+impl<'a> Actor<'a> {
+    pub(crate) fn new(user: &'a User, caller: &'a Caller) -> Self {
+        Self { user, caller }
+    }
 }
 
 /// The columns of a [`Spread`].
@@ -61,11 +66,11 @@ impl SpreadWriter {
         )
         .bind(new.scope.to_string())
         .bind(revision_column(new)?)
-        .bind(by.id)
-        .bind(by.email)
+        .bind(&by.user.id)
+        .bind(&by.user.email)
         .bind(text(old.and_then(|old| old.rule)).map_err(encode)?)
         .bind(text(new.rule).map_err(encode)?)
-        .bind(by.request_id)
+        .bind(&by.caller.request_id)
         .bind(new.updated_at.micros())
         .execute(&mut *self.tx)
         .await?;

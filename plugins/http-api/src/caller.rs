@@ -1,38 +1,34 @@
-use axum::http::{HeaderMap, header::AUTHORIZATION};
+use std::{convert::Infallible, net::SocketAddr};
 
-use crate::{
-    state::{App, Unavailable},
-    store::User,
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::{HeaderMap, header::AUTHORIZATION, request::Parts},
 };
+
+use crate::headers::request_id;
 
 /// The longest token looked at; ours have about 400 characters.
 const LONGEST: usize = 1024;
 
-/// Who a request comes from.
-pub(crate) struct Session {
-    pub(crate) id: String,
-    pub(crate) user: User,
+/// Who asks: from where, in which request, and with which token. No `Debug`: a token is a secret.
+pub(crate) struct Caller {
+    /// For finding what belongs together in the log.
+    pub(crate) request_id: Option<String>,
+    /// The other end of the connection.
+    pub(crate) peer: Option<SocketAddr>,
+    /// The bearer token, not yet checked.
+    pub(crate) token: Option<String>,
 }
 
-/// Why a request comes from nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AuthError {
-    /// No token, a bad one, one that ran out, or one whose session has ended. Which of them is nobody's business.
-    NotLoggedIn,
-    /// It could not be checked.
-    Unavailable(Unavailable),
-}
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
 
-/// Who the request's bearer token belongs to. Session, role and the account's state are read from the database each
-/// time: logging out and losing a role take effect at once.
-pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Session, AuthError> {
-    let backend = app.backend().map_err(AuthError::Unavailable)?;
-    let now = app.ctx.clock().wall();
-    let claims = bearer(headers).and_then(|token| backend.tokens.check(token, now)).ok_or(AuthError::NotLoggedIn)?;
-    match backend.store.session_user(&claims.sid, &claims.sub, now).await {
-        Ok(Some(user)) => Ok(Session { id: claims.sid, user }),
-        Ok(None) => Err(AuthError::NotLoggedIn),
-        Err(error) => Err(AuthError::Unavailable(app.refuse(&error))),
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self {
+            request_id: request_id(&parts.headers).map(str::to_owned),
+            peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
+            token: bearer(&parts.headers).map(str::to_owned),
+        })
     }
 }
 
