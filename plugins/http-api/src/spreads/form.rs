@@ -1,9 +1,10 @@
 use ratebus_model::{Adjustment, Rule, Sides, Unit, decimal};
+use ratebus_sdk::FieldProblem;
 use serde_json::value::RawValue;
 
 use crate::{
     json::{Fields, string},
-    problem::{FieldError, Problem},
+    problem::Problem,
 };
 
 /// Reads `{"buy": {"unit", "value"}, "sell": {…}}`, a markup for each side. Strict: both sides, amounts as strings, no
@@ -19,7 +20,7 @@ pub(super) fn markup(body: &[u8]) -> Result<Rule, Problem> {
     }
 }
 
-fn side(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldError>) -> Option<Adjustment> {
+fn side(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldProblem>) -> Option<Adjustment> {
     let Some(value) = fields.get(name) else {
         errors.push(error(name, "is required"));
         return None;
@@ -45,7 +46,7 @@ fn amount(value: &RawValue) -> Result<decimal::Decimal, String> {
     decimal::parse(&text).map_err(|invalid| invalid.to_string())
 }
 
-fn unknown(fields: &Fields<'_>, prefix: &str, known: &[&str]) -> Vec<FieldError> {
+fn unknown(fields: &Fields<'_>, prefix: &str, known: &[&str]) -> Vec<FieldProblem> {
     let unknown = fields.names().filter(|name| !known.contains(name));
     let short = |name: &str| name.chars().take(32).collect::<String>();
     unknown
@@ -55,6 +56,6 @@ fn unknown(fields: &Fields<'_>, prefix: &str, known: &[&str]) -> Vec<FieldError>
         .collect()
 }
 
-fn error(field: &str, message: impl Into<String>) -> FieldError {
-    FieldError { field: field.to_owned(), message: message.into() }
+fn error(field: &str, message: impl Into<String>) -> FieldProblem {
+    FieldProblem { field: field.to_owned(), message: message.into() }
 }

@@ -34,7 +34,9 @@ async fn the_exchange_rate_role_answers_as_the_original() {
     }
     api.get(&format!("/rates/{}", "A".repeat(10_000))).await.envelope(406, "Invalid pair!");
     api.get("/nowhere").await.envelope(404, "We couldn't find what you're looking for.");
-    api.call("PUT", "/rates/BTC_USD", &[], "").await.envelope(405, "Method not allowed");
+    let put = api.call("PUT", "/rates/BTC_USD", &[], "").await;
+    put.envelope(405, "Method not allowed");
+    assert_eq!(put.header("allow"), "GET,HEAD");
 }
 
 #[tokio::test]
@@ -75,7 +77,9 @@ async fn raw_rates_under_v1() {
         "epoch": "0000000000000007", "sequence": 1, "eventTime": "2026-09-19T18:57:46.849909Z",
     });
     assert_eq!(json!(rate), expected);
-    assert_eq!(api.call("POST", "/v1/rates", &[], "").await.problem(405), "the path does not have this method");
+    let post = api.call("POST", "/v1/rates", &[], "").await;
+    assert_eq!(post.problem(405), "the path does not have this method");
+    assert_eq!(post.header("allow"), "GET,HEAD");
     assert_eq!(api.get("/v1/nowhere").await.problem(404), "there is nothing at this path");
 }
 

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use ratebus_http_api::{Config, HttpApi, admin};
 use ratebus_sdk::{
     ErrorKind, Factory,
-    model::{Adjustment, Rule, Scope, Sides},
+    model::{Adjustment, Rule, Scope, Sides, Subject},
     testkit::eventually,
 };
 use secrecy::ExposeSecret;
@@ -99,6 +99,7 @@ async fn accounts_tokens_and_spreads_survive_a_restart() {
     });
     let published: Vec<_> = second.published_spreads().iter().map(|s| (s.scope, s.revision, s.rule)).collect();
     assert_eq!(published, [(Scope::All, 2, None), (Scope::Pair(parse("BTC_USD")), 1, Some(rule))]);
+    assert_eq!(second.host.messages().last().unwrap().subject, Subject::spreads_known());
     assert_eq!(second.authed(&admin, "GET", "/v1/spreads/BTC_USD", None).await.status, 200);
 }
 
