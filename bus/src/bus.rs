@@ -120,7 +120,7 @@ impl Bus {
 /// What the handles share.
 ///
 /// Order of locks: a subject's, then the subscriptions', a lane's or an inbox's; a lane's, then an inbox's. None is held
-/// while another task is awaited or woken.
+/// while another task is awaited.
 #[derive(Debug)]
 pub(crate) struct Hub {
     /// For those that outlive the handles.
@@ -218,7 +218,7 @@ impl Hub {
             subscriptions.closed
         });
         if closed {
-            inbox.close(false);
+            inbox.close();
         }
         generation
     }
@@ -238,7 +238,7 @@ impl Hub {
             lane.fill(&mut effects);
         }
         effects.settle(&Weak::new());
-        trie.each(&mut |inbox: &Arc<Inbox>| inbox.close(false));
+        trie.each(&mut |inbox: &Arc<Inbox>| inbox.close());
         self.replies.clear();
     }
 

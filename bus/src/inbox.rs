@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     hash::{Hash, Hasher},
-    ptr,
+    mem, ptr,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -216,20 +216,23 @@ impl Inbox {
         self.pop(&mut lock(&self.state))
     }
 
-    /// Takes nothing more in. What is in stays for the reader, unless it is gone.
-    pub(crate) fn close(&self, reader_is_gone: bool) {
-        let reader = {
+    /// Takes nothing more in; what is in stays for the reader.
+    pub(crate) fn close(&self) {
+        let (reader, line) = {
             let mut state = lock(&self.state);
             state.closed = true;
-            state.line.clear();
-            if reader_is_gone {
-                state.queue.clear();
-            }
-            state.reader.take()
+            (state.reader.take(), mem::take(&mut state.line))
         };
+        drop(line);
         if let Some(reader) = reader {
             reader.wake();
         }
+    }
+
+    /// The reader is gone.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        lock(&self.state).queue.clear();
     }
 
     fn has_room(&self, state: &State) -> bool {

@@ -149,7 +149,10 @@ impl Batch {
             for inbox in others {
                 inbox.offer(messages.as_slice()[..count].iter().cloned(), effects);
             }
-            last.offer(messages.by_ref().take(count), effects);
+            let mut run = messages.by_ref().take(count);
+            last.offer(&mut run, effects);
+            // A closed inbox took none of them.
+            run.for_each(drop);
         }
     }
 }

@@ -136,7 +136,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.inbox.close(true);
+        self.inbox.abandon();
         if let Some(hub) = self.hub.upgrade() {
             hub.unsubscribe(&self.inbox);
         }
