@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 pub use crate::store::{MigrationReport, MigrationStatus};
 use crate::{
-    accounts::{Hasher, canonical_email, is_email, password_fault},
+    accounts::{Hasher, canonical_email, common_fault, is_email, password_fault},
     store::{DatabaseUrl, NewUser, Role, Store},
 };
 
@@ -60,14 +60,16 @@ pub async fn migration_status(url: &str) -> Result<MigrationStatus, Error> {
 /// Makes an administrator, running pending migrations first.
 ///
 /// # Errors
-/// `Config` if the address is not one or has an account already, or if the password is shorter than 15 characters.
+/// `Config` if the address is not one or has an account already, or if the password is shorter than 15 characters
+/// or easy to guess.
 pub async fn create_admin(url: &str, email: &str, password: SecretString) -> Result<(), Error> {
     let email = canonical_email(email);
     if !is_email(&email) {
         return Err(Error::new(ErrorKind::Config, format!("{email:?} is not an e-mail address")));
     }
     let too_short = format!("The password must not be less than {MIN_ADMIN_PASSWORD} characters");
-    if let Some(fault) = password_fault(password.expose_secret(), MIN_ADMIN_PASSWORD, too_short) {
+    let fault = password_fault(password.expose_secret(), MIN_ADMIN_PASSWORD, too_short);
+    if let Some(fault) = fault.or_else(|| common_fault(password.expose_secret(), &[&email])) {
         return Err(Error::new(ErrorKind::Config, fault.message));
     }
     let store = open(url).await?;

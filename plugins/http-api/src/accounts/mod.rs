@@ -1,5 +1,6 @@
 //! Accounts: registering, logging in and out, and who a request comes from.
 
+mod common;
 mod handlers;
 mod password;
 mod session;
@@ -12,7 +13,7 @@ pub(crate) use handlers::{login, logout, register};
 pub(crate) use password::{Busy, Hasher};
 pub(crate) use session::{AuthError, Session, authenticate};
 pub(crate) use token::Tokens;
-pub(crate) use validate::{canonical_email, is_email, password_fault};
+pub(crate) use validate::{canonical_email, common_fault, is_email, password_fault};
 
 use tracing::field::display;
 

@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
+use super::common::is_common;
 use crate::{
     config::{PASSWORD_CAP, PASSWORD_FLOOR},
     envelope::Fault,
@@ -86,7 +87,9 @@ pub(super) fn registration(fields: &Fields<'_>, min_password: usize) -> Result<R
     let last_name = keep(&mut faults, name(fields, "lastName", "last name"));
     let email = keep(&mut faults, email(fields, "The email field is required", "The email is invalid"));
     let too_short = format!("The password must not be less than {min_password} characters");
-    let password = keep(&mut faults, password(fields, min_password, "The password field is required", too_short));
+    let password = password(fields, min_password, "The password field is required", too_short);
+    let own: Vec<&str> = [&first_name, &last_name, &email].into_iter().flatten().map(String::as_str).collect();
+    let password = keep(&mut faults, password.and_then(|password| uncommon(password, &own)));
     keep(&mut faults, confirmation(fields, password.as_ref()));
     match (first_name, last_name, email, password) {
         (Some(first_name), Some(last_name), Some(email), Some(password)) if faults.is_empty() => {
@@ -127,6 +130,13 @@ pub(crate) fn password_fault(password: &str, shortest: usize, too_short: String)
     }
 }
 
+/// Why a new password is too easy to guess, by who knows the account's `own` names and address.
+pub(crate) fn common_fault(password: &str, own: &[&str]) -> Option<Fault> {
+    let locals = own.iter().filter_map(|word| word.split_once('@')).map(|(local, _)| local);
+    let own: Vec<&str> = own.iter().copied().chain(locals).collect();
+    is_common(password, &own).then(|| Fault::new("common", "password", "The password is too easy to guess"))
+}
+
 fn keep<T>(faults: &mut Vec<Fault>, result: Result<T, Fault>) -> Option<T> {
     result.map_err(|fault| faults.push(fault)).ok()
 }
@@ -163,6 +173,13 @@ fn email(fields: &Fields<'_>, required: &str, invalid: &str) -> Result<String, F
 fn password(fields: &Fields<'_>, shortest: usize, required: &str, too_short: String) -> Result<SecretString, Fault> {
     let password = SecretString::from(text(fields, "password", required)?);
     match password_fault(password.expose_secret(), shortest, too_short) {
+        None => Ok(password),
+        Some(fault) => Err(fault),
+    }
+}
+
+fn uncommon(password: SecretString, own: &[&str]) -> Result<SecretString, Fault> {
+    match common_fault(password.expose_secret(), own) {
         None => Ok(password),
         Some(fault) => Err(fault),
     }

@@ -27,7 +27,10 @@ pub(crate) async fn update_rates(
 ) -> Result<Response, Failure> {
     let admin = accounts::admin(&app, &caller).await?;
     let rule = adjustments(&body::read(request).await?)?;
-    let scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();
+    let mut scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();
+    // A pair that the config names twice is one.
+    scopes.sort_unstable();
+    scopes.dedup();
     let changed =
         write::change(&app, Actor::new(&admin, &caller), &scopes, Some(rule), |_| true).await.map_err(refusal)?;
     Ok(done(if changed.created { "Rates created" } else { "Rates updated" }))

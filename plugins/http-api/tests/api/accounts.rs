@@ -83,6 +83,10 @@ async fn wrong_fields_are_named_in_the_originals_words() {
         [fault("string", "firstName", "The firstName field must be a string")]
     );
     assert_eq!(faults(&registration(USER, &"x".repeat(257))).await[0].0, "maxLength");
+    for guess in ["password", "PASSWORD1", "ratebus2026ratebus", "ann.Other", "ann@example.com"] {
+        let common = fault("common", "password", "The password is too easy to guess");
+        assert_eq!(faults(&registration(USER, guess)).await, [common], "{guess}");
+    }
     assert_eq!(faults(&with("lastName", json!("x".repeat(101)))).await[0].0, "maxLength");
 
     assert_eq!(api.register(USER, USER_PASSWORD).await.status, 200);

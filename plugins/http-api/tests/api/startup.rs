@@ -9,7 +9,7 @@ use ratebus_sdk::{
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, database, folder, parse, plain};
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, database, folder, parse, plain};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -114,8 +114,8 @@ async fn without_a_database_everything_that_needs_it_fails_closed() {
     api.quote("BTC_USD", "1", "2", None);
     assert_eq!(api.get("/v1/rates").await.status, 200);
     let answers = [
-        api.register("a@example.com", "12345678").await,
-        api.login("a@example.com", "12345678").await,
+        api.register("a@example.com", USER_PASSWORD).await,
+        api.login("a@example.com", USER_PASSWORD).await,
         api.authed("x.y.z", "DELETE", "/logout", None).await,
         api.authed("x.y.z", "POST", "/settings/update-rates", Some("{}")).await,
     ];
@@ -129,7 +129,7 @@ async fn without_a_database_everything_that_needs_it_fails_closed() {
     // It comes back by itself.
     fs::remove_file(folder.path().join("data")).unwrap();
     eventually("the plugin is ready", DEADLINE, || health.state().is_ready()).await;
-    assert_eq!(api.register("a@example.com", "12345678").await.status, 200);
+    assert_eq!(api.register("a@example.com", USER_PASSWORD).await.status, 200);
 }
 
 #[tokio::test]
@@ -210,6 +210,7 @@ async fn administrators_are_made_at_the_command_line() {
         admin::create_admin(&url, email, password.into()).await.unwrap_err().to_string()
     };
     assert_eq!(refused(ADMIN, "14 characters!").await, "The password must not be less than 15 characters");
+    assert_eq!(refused(ADMIN, "ratebus admin@example.com").await, "The password is too easy to guess");
     assert!(refused("nobody", ADMIN_PASSWORD).await.contains("not an e-mail address"));
     admin::create_admin(&url, " Admin@Example.com", ADMIN_PASSWORD.into()).await.unwrap();
     assert_eq!(refused(ADMIN, ADMIN_PASSWORD).await, "admin@example.com has an account already");

@@ -75,7 +75,7 @@ async fn what_is_no_number_is_refused_in_the_originals_words() {
 
 #[tokio::test]
 async fn all_compat_pairs_change_together_or_not_at_all() {
-    let compat = Compat { pairs: vec![parse("BTC_USD"), parse("ETH_USD")], ..Compat::default() };
+    let compat = Compat { pairs: vec![parse("ETH_USD"), parse("BTC_USD"), parse("ETH_USD")], ..Compat::default() };
     let api = Api::start_in(GROUPS, &env(BTreeMap::new(), compat)).await;
     let admin = api.admin().await;
     let send = async |body: &str| api.authed(&admin, "POST", PATH, Some(body)).await;
