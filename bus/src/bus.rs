@@ -32,7 +32,8 @@ use crate::{
 pub struct BusConfig {
     /// The prefixes of subjects that keep their last value.
     pub last_value_prefixes: Vec<String>,
-    /// A last value older than this is not handed out. `None`: it never gets too old.
+    /// A last value older than this is not handed out, and makes room for others when subjects are swept. `None`: it
+    /// never gets too old.
     pub last_value_max_age: Option<Duration>,
     /// How many subjects keep a last value; more are counted and not kept.
     pub max_last_values: usize,
@@ -139,6 +140,8 @@ pub(crate) struct Hub {
     run: Arc<Run>,
 }
 
+/// Looked at when a subject is new or the subscriptions have changed, not for each message: a lock costs less here than
+/// copies of the trie would.
 #[derive(Debug, Default)]
 struct Subscriptions {
     trie: Trie<Arc<Inbox>>,

@@ -34,6 +34,11 @@ impl InLine {
         Self { inbox, admitted, deadline: deadline(timeout), settled: false }
     }
 
+    /// When the publisher gives up.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The name of the full subscription.
     pub(crate) fn name(&self) -> Arc<str> {
         self.inbox.name.clone()

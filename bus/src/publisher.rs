@@ -1,4 +1,5 @@
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,6 +14,7 @@ use crate::{
     bus::Hub,
     effects::Effects,
     error::{PublishError, RequestError},
+    line::InLine,
     targets::{Published, WhenFull},
 };
 
@@ -104,7 +106,10 @@ impl Publisher {
     pub async fn publish(&self, outgoing: Outgoing) -> Result<usize, PublishError> {
         let mut published = self.hub.publish(&self.run, outgoing, WhenFull::Wait)?;
         let mut effects = Effects::default();
-        for place in std::mem::take(&mut published.waiting) {
+        let mut waiting = mem::take(&mut published.waiting);
+        // One after the other, and still none longer than it may.
+        waiting.sort_by_key(InLine::deadline);
+        for place in waiting {
             let name = place.name();
             published.add(&name, place.wait(&mut effects).await);
             effects.settle(&self.hub.this);

@@ -134,6 +134,24 @@ async fn a_block_subscription_without_room_goes_without_after_its_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_full_subscription_is_waited_for_as_long_as_it_allows() {
+    let bus = bus();
+    let publisher = bus.publisher("p");
+    let subscriptions =
+        [3, 1, 2].map(|seconds| subscribe(&bus, ">", Policy::Block { timeout: Duration::from_secs(seconds) }, 1));
+    publisher.publish(message("x", 1)).await.unwrap();
+    let watch = async {
+        for dropped in [[0, 0, 0], [0, 1, 0], [0, 1, 1], [1, 1, 1]] {
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            assert_eq!(subscriptions.each_ref().map(|subscription| subscription.stats().dropped), dropped);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let (full, ()) = tokio::join!(publisher.publish(message("x", 2)), watch);
+    assert!(matches!(full, Err(PublishError::Full { delivered: 0, .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_publish_takes_its_message_back() {
     let bus = bus();
     let publisher = bus.publisher("p");
