@@ -1,7 +1,7 @@
 //! Files and folders that only their owner may read: the database and the signing key.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, Metadata, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
@@ -15,21 +15,16 @@ pub(crate) fn create_parent(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file for reading and writing, making it for the owner alone if there is none.
-pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
 /// Makes a new file for the owner alone; one that exists is an error.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// What is wrong with the permissions of `file`, opened from `path`, if others than its owner may use it.
-pub(crate) fn exposure(file: &File, path: &Path) -> io::Result<Option<String>> {
-    let mode = file.metadata()?.mode() & 0o7777;
-    Ok((mode & 0o077 != 0).then(|| {
+/// What is wrong with the permissions of the file at `path`, if others than its owner may use it.
+pub(crate) fn exposure(metadata: &Metadata, path: &Path) -> Option<String> {
+    let mode = metadata.mode() & 0o7777;
+    (mode & 0o077 != 0).then(|| {
         let path = path.display();
         format!("{path} is open to others than its owner (mode {mode:04o}); make it private: chmod 600 {path}")
-    }))
+    })
 }

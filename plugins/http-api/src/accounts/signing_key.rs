@@ -27,7 +27,7 @@ pub(super) fn read_or_make(path: &Path) -> Result<SecretSlice<u8>, Error> {
         make(path).map_err(unusable)?;
     }
     let file = fs::File::open(path).map_err(unusable)?;
-    if let Some(problem) = private::exposure(&file, path).map_err(unusable)? {
+    if let Some(problem) = private::exposure(&file.metadata().map_err(unusable)?, path) {
         return Err(Error::new(ErrorKind::Config, problem));
     }
     let mut key = Vec::new();

@@ -1,4 +1,5 @@
 use std::{
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
@@ -51,11 +52,16 @@ impl DatabaseFile {
             Error::new(ErrorKind::Connect, format!("cannot open the database {}", path.display())).because(error)
         };
         private::create_parent(&path).map_err(cannot_open)?;
-        let file = private::open_or_create(&path).map_err(cannot_open)?;
-        if let Some(problem) = private::exposure(&file, &path).map_err(cannot_open)? {
+        // An existing file is looked at and never opened here: closing it would end the locks that SQLite may hold on it
+        // for another connection of this process.
+        match private::create_new(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cannot_open(error)),
+            _ => {}
+        }
+        let metadata = fs::metadata(&path).map_err(cannot_open)?;
+        if let Some(problem) = private::exposure(&metadata, &path) {
             return Err(Error::new(ErrorKind::Config, problem));
         }
-        let metadata = file.metadata().map_err(cannot_open)?;
         Ok(Self { identity: (metadata.dev(), metadata.ino()), path })
     }
 
