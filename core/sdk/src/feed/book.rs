@@ -98,6 +98,14 @@ impl RateBook {
         self.publish_pairs();
     }
 
+    /// A pair's subscription is in question, though it stands for all we know: heartbeats do not keep its rate fresh
+    /// until its next good tick.
+    pub fn doubt(&mut self, pair: Pair) {
+        if let Some(entry) = self.pairs.get_mut(&pair) {
+            entry.fold.doubt();
+        }
+    }
+
     /// The connection is gone: nothing is subscribed, and every rate ages until it is confirmed again. Pairs the
     /// exchange refused for good stay refused.
     pub fn disconnected(&mut self) {
@@ -229,6 +237,29 @@ mod tests {
         book.tick(&tick("BTC_USD", "0", "2"), later);
         book.heartbeat(arrival(Duration::from_mins(1)));
         assert_eq!(book.rate(btc).unwrap().confirmed_at, later.at);
+    }
+
+    #[test]
+    fn a_pair_in_doubt_is_vouched_for_again_by_its_next_tick() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        let (btc, eth) = (pair("BTC_USD"), pair("ETH_USD"));
+        for (pair, text) in [(btc, "BTC_USD"), (eth, "ETH_USD")] {
+            book.set_state(pair, PairState::Subscribed);
+            book.tick(&tick(text, "1", "2"), arrival(Duration::ZERO));
+        }
+        let (before, lists) = (book.rate(btc).cloned(), states(&host));
+        book.doubt(btc);
+        let later = arrival(Duration::from_secs(1));
+        book.heartbeat(later);
+        assert_eq!(book.rate(btc), before.as_ref());
+        assert_eq!(book.rate(eth).unwrap().confirmed_at, later.at);
+        assert_eq!(states(&host), lists);
+        book.tick(&tick("BTC_USD", "1", "2"), later);
+        let later = arrival(Duration::from_secs(2));
+        book.heartbeat(later);
+        assert_eq!(book.rate(btc).unwrap().confirmed_at, later.at);
+        assert_eq!(book.rate(btc).unwrap().version, before.unwrap().version);
     }
 
     #[test]
