@@ -90,14 +90,13 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
                 Some(Ok(Message::Text(text))) => {
                     // One step, so that a price set later is an update and one set before is in the snapshot.
                     let frames = shared.change(|state| {
-                        let (frames, subscribed) = protocol::answers(state, &text);
-                        if let Some(client) = state.clients.get_mut(&number) {
-                            client.subscribed.extend(subscribed);
-                        }
                         state.received.push(text.to_string());
-                        frames
+                        let mut client = state.clients.remove(&number)?;
+                        let frames = protocol::answers(state, &mut client.subscribed, &text);
+                        state.clients.insert(number, client);
+                        Some(frames)
                     });
-                    for frame in frames {
+                    for frame in frames.into_iter().flatten() {
                         socket.send(Message::text(frame)).await?;
                     }
                 }

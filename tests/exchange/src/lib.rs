@@ -120,6 +120,15 @@ impl Exchange {
         self.shared.change(|state| state.answers.insert(symbol.to_owned(), answer));
     }
 
+    /// Loses everybody's subscription to a pair without a word: no more updates until it is asked for again.
+    pub fn forget(&self, symbol: &str) {
+        self.shared.change(|state| {
+            for client in state.clients.values_mut() {
+                client.subscribed.remove(symbol);
+            }
+        });
+    }
+
     /// Sets the state of the market (`online`, `maintenance`, …) and tells everybody.
     pub fn status(&self, system: &str) {
         self.shared.change(|state| system.clone_into(&mut state.system));

@@ -1,5 +1,7 @@
 //! The frames as Kraken writes them. Prices are put in as text, so that any number or nonsense can be sent.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::state::{Answer, Listing, State};
@@ -19,37 +21,43 @@ pub(crate) fn ticker(kind: &str, symbol: &str, Listing { bid, ask, timestamp }: 
     )
 }
 
-/// The answers to a client's frame, in order, and the symbols it is subscribed to by them.
-pub(crate) fn answers(state: &State, frame: &str) -> (Vec<String>, Vec<String>) {
-    let Ok(request) = serde_json::from_str::<Value>(frame) else { return (Vec::new(), Vec::new()) };
-    let (mut frames, mut subscribed) = (Vec::new(), Vec::new());
+/// The answers to a client's frame, in order. What it is subscribed to changes with them.
+pub(crate) fn answers(state: &State, subscribed: &mut BTreeSet<String>, frame: &str) -> Vec<String> {
+    let Ok(request) = serde_json::from_str::<Value>(frame) else { return Vec::new() };
+    let mut frames = Vec::new();
+    let symbols = request["params"]["symbol"].as_array().into_iter().flatten().filter_map(Value::as_str);
     match request["method"].as_str() {
         Some("ping") => frames.push(json!({"method": "pong", "req_id": request["req_id"]}).to_string()),
         Some("subscribe") => {
-            for symbol in request["params"]["symbol"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            for symbol in symbols {
                 match (state.answers.get(symbol), state.listings.get(symbol)) {
                     (Some(Answer::Ignore), _) => {}
                     (Some(Answer::Refuse(error)), _) => frames.push(refused(&request, symbol, error)),
+                    _ if subscribed.contains(symbol) => frames.push(refused(&request, symbol, "Already subscribed")),
                     (_, None) => {
                         frames.push(refused(&request, symbol, &format!("Currency pair not supported {symbol}")));
                     }
                     (_, Some(listing)) => {
                         frames.push(acknowledged(&request, symbol));
                         frames.push(ticker("snapshot", symbol, listing));
-                        subscribed.push(symbol.to_owned());
+                        subscribed.insert(symbol.to_owned());
                     }
                 }
             }
         }
+        Some("unsubscribe") => frames.extend(symbols.map(|symbol| {
+            let held = subscribed.remove(symbol);
+            if held { acknowledged(&request, symbol) } else { refused(&request, symbol, "Subscription Not Found") }
+        })),
         _ => frames.push(json!({"error": "Unsupported event", "success": false}).to_string()),
     }
-    (frames, subscribed)
+    frames
 }
 
 fn acknowledged(request: &Value, symbol: &str) -> String {
     let trigger = &request["params"]["event_trigger"];
     json!({
-        "method": "subscribe", "req_id": request["req_id"], "success": true,
+        "method": request["method"], "req_id": request["req_id"], "success": true,
         "result": {"channel": "ticker", "event_trigger": trigger, "snapshot": true, "symbol": symbol},
         "time_in": "2026-09-19T18:57:42.603536Z", "time_out": "2026-09-19T18:57:42.603547Z",
     })
@@ -58,7 +66,7 @@ fn acknowledged(request: &Value, symbol: &str) -> String {
 
 fn refused(request: &Value, symbol: &str, error: &str) -> String {
     json!({
-        "method": "subscribe", "req_id": request["req_id"], "success": false, "symbol": symbol, "error": error,
+        "method": request["method"], "req_id": request["req_id"], "success": false, "symbol": symbol, "error": error,
         "time_in": "2026-09-19T18:57:42.603536Z", "time_out": "2026-09-19T18:57:42.603547Z",
     })
     .to_string()
