@@ -40,6 +40,12 @@ pub struct KrakenConfig {
     /// connection is made anew, without an acknowledgement a subscription is asked for again.
     #[serde(default = "default_stall_after", with = "duration")]
     pub stall_after: Duration,
+    /// After how long without a price a pair is asked for anew. Heartbeats are of the connection, so a subscription that
+    /// the exchange lost silently would pass for a quiet market for ever; this is how long at most. It cannot be shorter
+    /// than `stale_after`: a rate may go unconfirmed for that long and be fresh, so asking sooner gains nothing and costs
+    /// two messages for every pair that is merely quiet.
+    #[serde(default = "default_audit_after", with = "duration")]
+    pub audit_after: Duration,
     /// The furthest a price may move in one tick, in percent of the last good one; 0 lets everything pass.
     #[serde(default = "default_max_jump_percent")]
     pub max_jump_percent: u32,
@@ -62,6 +68,10 @@ fn default_dead_after() -> Duration {
 
 fn default_stall_after() -> Duration {
     Duration::from_secs(5)
+}
+
+fn default_audit_after() -> Duration {
+    Duration::from_mins(1)
 }
 
 fn default_max_jump_percent() -> u32 {
@@ -126,6 +136,9 @@ impl KrakenConfig {
         }
         if self.stall_after.is_zero() || self.stall_after > self.stale_after {
             error.add("stall_after", "must be above zero and at most stale_after");
+        }
+        if self.audit_after < self.stale_after {
+            error.add("audit_after", "must be at least stale_after");
         }
         if self.agreeing_ticks == 0 {
             error.add("agreeing_ticks", "must be at least 1");
@@ -195,8 +208,9 @@ mod tests {
 
     #[test]
     fn limits_must_make_sense() {
-        let text = r#"{"pairs":["BTC_USD"],"stale_after":"60s","stall_after":"61s","agreeing_ticks":0}"#;
-        assert_eq!(keys(config(text).limits()), ["stale_after", "stall_after", "agreeing_ticks"]);
+        let text =
+            r#"{"pairs":["BTC_USD"],"stale_after":"60s","stall_after":"61s","audit_after":"59s","agreeing_ticks":0}"#;
+        assert_eq!(keys(config(text).limits()), ["stale_after", "stall_after", "audit_after", "agreeing_ticks"]);
         assert_eq!(config(r#"{"pairs":["BTC_USD"],"max_jump_percent":0}"#).limits().unwrap().max_jump_percent, None);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! One connection carries all pairs. It subscribes to every change of the best bid and ask (`event_trigger: "bbo"`; by
 //! default Kraken sends trades only, and between trades bid and ask would silently rot), and it is made anew when it
-//! ends, falls silent or is not answered. What the frames say goes through a [`RateBook`](ratebus_sdk::feed::RateBook).
+//! ends, falls silent or is not answered. A pair that falls silent alone is quiet or lost, and is asked for anew. What
+//! the frames say goes through a [`RateBook`](ratebus_sdk::feed::RateBook).
 //!
 //! Facts about the protocol come from Kraken's documentation of its WebSocket API v2 and from recorded sessions.
 

@@ -27,6 +27,12 @@ impl Meter {
         self.count("ratebus_feed_reconnects_total", "reason", reason);
     }
 
+    /// A pair that was asked for anew: whether its price was the `same`, had `moved` in silence, or was `refused` as no
+    /// price to believe; or `unanswered`.
+    pub(crate) fn audit(&mut self, outcome: &'static str) {
+        self.count("ratebus_feed_audits_total", "outcome", outcome);
+    }
+
     /// Something a frame said, or a frame that could not be read.
     pub(crate) fn frame(&mut self, kind: &'static str) {
         self.count("ratebus_feed_frames_total", "kind", kind);

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratebus_model::{Arrival, PairState};
+use ratebus_model::{Arrival, Market, PairState, Tick};
 use ratebus_sdk::feed::{Decode, FeedEvent};
 use serde_json::json;
 use tokio::{
@@ -39,11 +39,13 @@ pub(crate) struct Session<'s> {
 impl<'s> Session<'s> {
     /// Kraken drops a socket after about a minute without traffic, and sends no heartbeat before a subscription.
     const PING_EVERY: Duration = Duration::from_secs(20);
-    /// Without any answer, or any acknowledgement while one is due, a connection that never worked is given up.
+    /// Without any answer for so long a connection is given up, and at this age without any acknowledged pair while one
+    /// is due.
     const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
     pub(crate) fn new(feed: &'s mut Feed, connection: Connection) -> Self {
         let now = feed.ctx.clock().now();
-        let subscriptions = Subscriptions::new(feed.wanted(), feed.stall_after, now);
+        let subscriptions = Subscriptions::new(feed.wanted(), feed.stall_after, feed.audit_after, now);
         Self {
             feed,
             connection,
@@ -91,6 +93,9 @@ impl<'s> Session<'s> {
         if let Some(due) = self.subscriptions.due() {
             next = next.min(due);
         }
+        if self.audits() {
+            next = next.min(self.subscriptions.audit_due());
+        }
         if !self.subscriptions.any_acknowledged() {
             next = next.min(self.pinged_at + Self::PING_EVERY);
         }
@@ -111,11 +116,19 @@ impl<'s> Session<'s> {
         }
     }
 
+    /// In maintenance silence is what to expect, and an exchange that is down may refuse what it had granted.
+    fn audits(&self) -> bool {
+        self.feed.market != Market::Maintenance
+    }
+
     async fn look(&mut self) -> Result<(), Ending> {
         let now = self.feed.ctx.clock().now();
         if now >= self.silent_until() {
             let fed = self.subscriptions.any_acknowledged();
             return Err(Ending::Stalled(if fed { "sends neither data nor heartbeats" } else { "does not answer" }));
+        }
+        if self.audits() {
+            self.audit(now).await?;
         }
         for request in self.subscriptions.requests(now) {
             self.connection.send(request).await?;
@@ -128,6 +141,25 @@ impl<'s> Session<'s> {
         if !self.settled && now >= self.started + self.feed.stall_after {
             self.settled = true;
             self.feed.report(true);
+        }
+        Ok(())
+    }
+
+    /// A pair asked for anew counts as subscribed until its answer is overdue; its rate ages meanwhile.
+    async fn audit(&mut self, now: Instant) -> Result<(), Ending> {
+        let audit = self.subscriptions.audit(now);
+        for &pair in &audit.asked {
+            self.feed.book.doubt(pair);
+        }
+        for &pair in &audit.unanswered {
+            self.feed.meter.audit("unanswered");
+            self.feed.book.set_state(pair, PairState::Pending);
+        }
+        if !audit.unanswered.is_empty() {
+            self.feed.report(self.settled);
+        }
+        for message in audit.messages {
+            self.connection.send(message).await?;
         }
         Ok(())
     }
@@ -158,11 +190,7 @@ impl<'s> Session<'s> {
         match event {
             FeedEvent::Tick(tick) => {
                 self.fed(arrival);
-                let first = self.feed.book.rate(tick.pair).is_none();
-                self.feed.book.tick(&tick, arrival);
-                if first {
-                    self.feed.report(self.settled);
-                }
+                self.tick(&tick, arrival);
             }
             FeedEvent::Heartbeat => {
                 self.fed(arrival);
@@ -189,6 +217,23 @@ impl<'s> Session<'s> {
             FeedEvent::Pong | FeedEvent::Unused(_) => {}
         }
         Ok(())
+    }
+
+    fn tick(&mut self, tick: &Tick<'_>, arrival: Arrival) {
+        let held = self.feed.book.rate(tick.pair).map(|rate| rate.value);
+        self.feed.book.tick(tick, arrival);
+        if self.subscriptions.heard(tick.pair, tick.snapshot, arrival.at) {
+            // A snapshot that is believed confirms the rate as of its arrival.
+            let rate = self.feed.book.rate(tick.pair).filter(|rate| rate.confirmed_at == arrival.at);
+            self.feed.meter.audit(match rate.map(|rate| rate.value) {
+                None => "refused",
+                now if now == held => "same",
+                Some(_) => "moved",
+            });
+        }
+        if held.is_none() {
+            self.feed.report(self.settled);
+        }
     }
 
     /// The feed itself has spoken.

@@ -13,6 +13,7 @@ pub struct Kraken {
     symbols: Vec<(Pair, String)>,
     limits: FoldLimits,
     stall_after: Duration,
+    audit_after: Duration,
 }
 
 impl Factory for Kraken {
@@ -28,7 +29,8 @@ impl Factory for Kraken {
         let tls = error.take(tls::client_config(config.ca_file.as_deref()));
         let (Some(limits), Some(tls)) = (limits, tls) else { return Err(error) };
         let endpoint = Endpoint { url: config.endpoint, tls };
-        error.or(Self { endpoint, symbols, limits, stall_after: config.stall_after })
+        let KrakenConfig { stall_after, audit_after, .. } = config;
+        error.or(Self { endpoint, symbols, limits, stall_after, audit_after })
     }
 }
 
@@ -37,7 +39,7 @@ impl Source for Kraken {
     /// Never fails: whatever happens to a connection, another one is made.
     async fn run(self: Box<Self>, ctx: Context) -> Result<(), Error> {
         let stop = ctx.cancel_token().clone();
-        let mut feed = Feed::new(ctx, &self.symbols, self.limits, self.stall_after);
+        let mut feed = Feed::new(ctx, &self);
         // Boxed, because the handshake's buffers make it a large one.
         stop.run_until_cancelled(Box::pin(feed.stay_connected(&self.endpoint))).await;
         Ok(())
@@ -51,8 +53,9 @@ pub(crate) struct Feed {
     pub(crate) decoder: Decoder,
     pub(crate) meter: Meter,
     pub(crate) stall_after: Duration,
+    pub(crate) audit_after: Duration,
     symbols: Vec<(Pair, String)>,
-    market: Market,
+    pub(crate) market: Market,
     /// Of frames that cannot be read, and of being told to send less.
     pub(crate) complaints: LogLimit,
 }
@@ -61,14 +64,15 @@ impl Feed {
     /// How many missing pairs are named in the health before the rest is a number.
     const NAMED: usize = 5;
 
-    fn new(ctx: Context, symbols: &[(Pair, String)], limits: FoldLimits, stall_after: Duration) -> Self {
+    fn new(ctx: Context, Kraken { symbols, limits, stall_after, audit_after, .. }: &Kraken) -> Self {
         let pairs: Vec<Pair> = symbols.iter().map(|&(pair, _)| pair).collect();
         Self {
-            book: RateBook::new(ctx.clone(), &pairs, limits),
+            book: RateBook::new(ctx.clone(), &pairs, *limits),
             decoder: Decoder::new(symbols.iter().map(|(pair, symbol)| (symbol.clone(), *pair))),
             meter: Meter::new(ctx.name()),
-            stall_after,
-            symbols: symbols.to_vec(),
+            stall_after: *stall_after,
+            audit_after: *audit_after,
+            symbols: symbols.clone(),
             market: Market::default(),
             complaints: LogLimit::default(),
             ctx,

@@ -90,6 +90,14 @@ fn each_kind_of_answer_is_told_apart() {
         ("CloudFlare WebSocket proxy restarting", FeedEvent::Reconnect),
         (r#"{"channel":"trade","data":[{"price":1}]}"#, FeedEvent::Unused("channel")),
         (r#"{"method":"unsubscribe","success":true}"#, FeedEvent::Unused("method")),
+        (
+            r#"{"method":"unsubscribe","req_id":2,"result":{"channel":"ticker","event_trigger":"bbo","symbol":"BTC/USD"},"success":true}"#,
+            FeedEvent::Unused("method"),
+        ),
+        (
+            r#"{"error":"Subscription Not Found","method":"unsubscribe","req_id":2,"success":false,"symbol":"BTC/USD"}"#,
+            FeedEvent::Unused("method"),
+        ),
         (r#"{"method":"ping","success":false,"error":"Unsupported field"}"#, FeedEvent::Unused("method")),
         (r#"{"method":"subscribe","success":true,"result":{"channel":"instrument"}}"#, FeedEvent::Unused("ack")),
         (

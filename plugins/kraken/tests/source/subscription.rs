@@ -1,11 +1,11 @@
 //! Subscriptions that are refused, lost or throttled: one pair's trouble is its own.
 
 use ratebus_model::{PairState, Payload, Status, Subject};
-use ratebus_sdk::HealthState;
+use ratebus_sdk::{HealthState, testkit::eventually};
 use ratebus_test_exchange::{Answer, DEADLINE};
 use serde_json::json;
 
-use crate::{Running, exchange, pair};
+use crate::{Running, STALL, exchange, pair};
 
 /// How often BTC and how often ETH was asked for.
 fn asked(source: &Running, exchange: &ratebus_test_exchange::Exchange) -> (usize, usize) {
@@ -96,5 +96,101 @@ async fn pairs_go_by_the_symbols_of_the_config() {
     let source = Running::start(&exchange.url(), &["AAPLX_USD", "XBT/USD"], &symbols);
     source.until_bid("AAPLX_USD", "210.10").await;
     source.until_bid("BTC_USD", "81413.20").await;
+    source.stop().await;
+}
+
+/// Asked for anew as soon as can be.
+fn audited() -> serde_json::Value {
+    json!({"stale_after": "600ms", "audit_after": "600ms"})
+}
+
+const AUDITS: &str = "ratebus_feed_audits_total";
+
+#[tokio::test]
+async fn a_subscription_lost_without_a_word_comes_back_with_the_price_of_now() {
+    let (exchange, source) = Running::with_exchange(&audited()).await;
+    exchange.forget("ETH/USD");
+    exchange.tick("ETH/USD", "3050.00", "3050.10");
+    source.until_bid("ETH_USD", "3050.00").await;
+    source.until_counted(&[AUDITS, "outcome=\"moved\""], 1).await;
+    exchange.tick("ETH/USD", "3051.00", "3051.10");
+    source.until_bid("ETH_USD", "3051.00").await;
+    source.until_status("ETH_USD", Status::Fresh).await;
+    source.until_status("BTC_USD", Status::Fresh).await;
+    assert_eq!(source.rate("BTC_USD").version.sequence, 1);
+    assert_eq!(exchange.attempts(), 1);
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn quiet_pairs_stay_fresh_and_unnoticed_through_audits() {
+    let (exchange, source) = Running::with_exchange(&audited()).await;
+    let lists = || source.host.messages().iter().filter(|message| matches!(message.payload, Payload::Pairs(_))).count();
+    let before = lists();
+    eventually("three audits of both pairs", DEADLINE, || {
+        assert_eq!(source.ctx.health().state(), HealthState::Ready);
+        assert_eq!((source.status("BTC_USD"), source.status("ETH_USD")), (Status::Fresh, Status::Fresh));
+        source.counted(&[AUDITS, "outcome=\"same\""], 6)
+    })
+    .await;
+    assert_eq!((source.rate("BTC_USD").version.sequence, source.rate("ETH_USD").version.sequence), (1, 1));
+    assert_eq!((lists(), exchange.attempts()), (before, 1));
+    assert!(!source.counted(&[AUDITS, "moved"], 1));
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_pair_whose_audit_is_not_answered_ages_and_is_named_and_comes_back() {
+    let (exchange, source) = Running::with_exchange(&audited()).await;
+    exchange.answer("ETH/USD", Answer::Ignore);
+    source.until_health("ETH_USD (not acknowledged yet)").await;
+    assert_eq!(state(&source, "ETH_USD"), PairState::Pending);
+    // Heartbeats have not vouched for it since it was asked for.
+    assert!(source.rate("BTC_USD").confirmed_at - source.rate("ETH_USD").confirmed_at > STALL);
+    source.until_status("ETH_USD", Status::Stale).await;
+    source.until_status("BTC_USD", Status::Fresh).await;
+    exchange.answer("ETH/USD", Answer::Acknowledge);
+    source.until_ready().await;
+    source.until_status("ETH_USD", Status::Fresh).await;
+    assert!(source.counted(&[AUDITS, "unanswered"], 1));
+    assert_eq!((source.rate("ETH_USD").version.sequence, exchange.attempts()), (1, 1));
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_lost_its_only_pair_to_an_audit_is_replaced() {
+    let exchange = exchange().await;
+    let source = Running::start(&exchange.url(), &["BTC_USD"], &audited());
+    source.until_ready().await;
+    exchange.answer("BTC/USD", Answer::Ignore);
+    source.until_counted(&["ratebus_feed_reconnects_total", "stalled"], 1).await;
+    exchange.answer("BTC/USD", Answer::Acknowledge);
+    source.until_ready().await;
+    source.until_status("BTC_USD", Status::Fresh).await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_pair_delisted_meanwhile_is_refused_by_its_audit() {
+    let (exchange, source) = Running::with_exchange(&audited()).await;
+    exchange.answer("ETH/USD", Answer::Refuse("Currency pair not supported ETH/USD".to_owned()));
+    source.until_health("ETH_USD (refused: Currency pair not supported ETH/USD)").await;
+    source.until_status("ETH_USD", Status::Stale).await;
+    source.until_status("BTC_USD", Status::Fresh).await;
+    assert_eq!(exchange.attempts(), 1);
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn in_maintenance_nothing_is_audited() {
+    let (exchange, source) = Running::with_exchange(&audited()).await;
+    exchange.status("maintenance");
+    source.until_status("ETH_USD", Status::Stale).await;
+    let asked_before = asked(&source, &exchange);
+    // Two seconds and more of them.
+    source.until_counted(&["ratebus_feed_frames_total", "heartbeat"], 50).await;
+    assert_eq!(asked(&source, &exchange), asked_before);
+    exchange.status("online");
+    source.until_counted(&[AUDITS, "same"], 2).await;
     source.stop().await;
 }
