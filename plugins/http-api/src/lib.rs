@@ -1,8 +1,8 @@
 //! `sink/http-api`: rates, accounts and spreads over HTTP, and the page.
 //!
-//! Two families of routes, each with one form of answers: those of the original project ([`envelope`]) and `/v1`
-//! ([`problem`]). `docs/api.md` is the contract of both. Rates are read from the bus's last values at each request; the
-//! database behind [`store`] holds accounts and spreads, and is opened only where they are served.
+//! Two families of routes, each with one form of answers: those of the original project (`envelope`) and `/v1`
+//! (`problem`). `docs/api.md` is the contract of both. Rates are read from the bus's last values at each request; the
+//! database behind `store` holds accounts and spreads, and is opened only where they are served.
 
 mod accounts;
 pub mod admin;
