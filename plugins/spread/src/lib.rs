@@ -2,7 +2,7 @@
 //!
 //! For each pair it picks the source, adds the spread that holds, and publishes the result as `quotes.<PAIR>`: at once
 //! when a rate or a spread changes, and when a quote becomes stale or dead because nothing came. The decisions are made
-//! in [`desk`], which knows neither tasks nor clocks.
+//! in `desk`, which knows neither tasks nor clocks.
 
 mod config;
 mod desk;
