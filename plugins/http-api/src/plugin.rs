@@ -91,8 +91,12 @@ async fn serve(app: &App, settings: &BackendSettings) -> Result<(), Error> {
 /// Opens the database and tells the bus of every spread in it, removed ones too, before anybody can change one.
 async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
     let backend = Backend::open(settings).await?;
-    let spreads = backend.store.spreads().await;
-    let spreads = spreads.map_err(|error| Error::new(ErrorKind::Connect, "cannot read the spreads").because(error))?;
+    let cannot_read = |error| Error::new(ErrorKind::Connect, "cannot read the database").because(error);
+    let spreads = backend.store.spreads().await.map_err(cannot_read)?;
+    if !backend.store.has_admin().await.map_err(cannot_read)? {
+        // No route makes one, so a newcomer could not find out.
+        tracing::info!("no administrator yet, so nobody can set spreads: `ratebus admin create --email YOU` makes one");
+    }
     for spread in spreads {
         spreads::publish(&app.ctx, spread);
     }

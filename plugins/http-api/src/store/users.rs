@@ -107,6 +107,12 @@ impl Store {
         Ok(())
     }
 
+    /// Whether anybody can set spreads.
+    pub(crate) async fn has_admin(&self) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM users WHERE role = $1 AND disabled = 0)";
+        Ok(sqlx::query_scalar(query).bind(Role::Admin.as_str()).fetch_one(self.read().await?).await?)
+    }
+
     /// The account of an address in its canonical form.
     pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         sqlx::query_as::<_, UserRow>("SELECT id, email, role, disabled, password_hash FROM users WHERE email = $1")
