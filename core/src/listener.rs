@@ -3,6 +3,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::extract::ConnectInfo;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ratebus_sdk::{Clock, LogLimit};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -23,6 +24,8 @@ const BUFFER: usize = 16 * 1024;
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up. Heartbeats cannot see a client
 /// that stopped reading while its connection lives.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take for the rest of its request, or of our answer, when the process stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +57,7 @@ impl Listener {
 
     /// Accepts connections until `cancel`, then lets the requests in flight finish: `tracker` knows when they have.
     pub(crate) async fn serve(self, cancel: CancellationToken, tracker: TaskTracker) {
+        let mut log = LogLimit::default();
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -65,7 +69,9 @@ impl Listener {
                     tracker.spawn(connection(stream, peer, permit, self.mounts.clone(), cancel.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(listener = self.name, %error, "a connection could not be accepted");
+                    if log.allows(Clock.now()) {
+                        tracing::warn!(listener = self.name, %error, "a connection could not be accepted");
+                    }
                     metrics::counter!("ratebus_accept_errors_total", "listener" => self.name.clone()).increment(1);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -91,9 +97,11 @@ async fn connection(
     if let Err(error) = tune(&stream) {
         tracing::debug!(%peer, %error, "socket options not set");
     }
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let handlers = TaskTracker::new();
+    handlers.close();
+    let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        mounts.current().oneshot(request)
+        handlers.track_future(mounts.current().oneshot(request))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -106,7 +114,10 @@ async fn connection(
         result = served.as_mut() => result,
         () = cancel.cancelled() => {
             served.as_mut().graceful_shutdown();
-            served.await
+            tokio::select! {
+                result = served => result,
+                () = left_alone(&handlers) => Ok(()),
+            }
         }
     };
     if let Err(error) = result {
@@ -115,7 +126,73 @@ async fn connection(
     drop(permit);
 }
 
+/// Resolves when no request has been handled for [`LEAVE_TIMEOUT`]: from then on it is only the client that is waited for.
+async fn left_alone(handlers: &TaskTracker) {
+    loop {
+        handlers.wait().await;
+        tokio::time::sleep(LEAVE_TIMEOUT).await;
+        if handlers.is_empty() {
+            return;
+        }
+    }
+}
+
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     SockRef::from(stream).set_tcp_user_timeout(Some(STALL_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, routing::get};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+    use crate::health::Readiness;
+
+    /// Sends `request`, then stops the listener: what came back, and how long the stop took.
+    async fn stopped_after(request: &str, read: bool) -> (String, Duration) {
+        let slow = async || {
+            sleep(Duration::from_secs(8)).await;
+            "done"
+        };
+        let large = async || "x".repeat(32 << 20);
+        let router = Router::new().route("/slow", get(slow)).route("/large", get(large));
+        let mounts = Mounts::fixed("test", router, Readiness::default());
+        let listener = Listener::bind("test", SocketAddr::from(([127, 0, 0, 1], 0)), 8, mounts).unwrap();
+        let mut client = TcpStream::connect(listener.address().unwrap()).await.unwrap();
+        let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
+        tracker.spawn(listener.serve(cancel.clone(), tracker.clone()));
+        client.write_all(request.as_bytes()).await.unwrap();
+        while tracker.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        // Time is paused: it passes once everybody waits, so once the request has been read.
+        sleep(Duration::from_secs(1)).await;
+        let started = Instant::now();
+        cancel.cancel();
+        tracker.close();
+        tracker.wait().await;
+        let took = started.elapsed();
+        let mut answer = String::new();
+        if read {
+            client.read_to_string(&mut answer).await.unwrap();
+        }
+        (answer, took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_handlers_and_not_for_clients() {
+        let (answer, took) = stopped_after("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n", true).await;
+        assert!(answer.ends_with("done"), "{answer}");
+        assert!(took >= Duration::from_secs(7), "{took:?}");
+        for (request, read) in [("GET / HTTP/1.1\r\nhos", true), ("GET /large HTTP/1.1\r\nhost: x\r\n\r\n", false)] {
+            let (answer, took) = stopped_after(request, read).await;
+            assert_eq!(answer, "");
+            assert!(took <= LEAVE_TIMEOUT + Duration::from_millis(10), "{request}: {took:?}");
+        }
+    }
 }
