@@ -191,5 +191,23 @@ fn say(text: &str) -> Result<()> {
 
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no async runtime")?;
-    Ok(runtime.block_on(work))
+    let done = runtime.block_on(work);
+    // Dropping the runtime would wait for calls that cannot be cancelled: the look-up of a name takes half a minute when
+    // no server answers.
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_does_not_hold_up_the_end() {
+        let (release, wait) = mpsc::channel::<()>();
+        block_on(async { tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(20))) }).unwrap();
+        release.send(()).expect("the call still waits");
+    }
 }
