@@ -103,13 +103,13 @@ impl Engine {
         let readiness = Readiness::default();
         let listening = CancellationToken::new();
         let connections = TaskTracker::new();
-        let (mounts, listeners) = bind(&plan, &readiness)?;
+        let (bound, listeners) = bind(&plan, &readiness)?;
         let operators = bind_operators(&plan, &readiness, telemetry)?;
         for listener in listeners.into_iter().chain([operators]) {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
         }
         let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
-        let shared = Shared { bus, mounts: Arc::new(mounts), readiness: readiness.clone() };
+        let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone() };
         let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
         let start = |plugin| Running::start(plugin, shared.clone());
         let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
@@ -169,16 +169,23 @@ fn is_source(plugin: &Blueprint) -> bool {
     plugin.entry.name.starts_with("source/")
 }
 
-type Bound = (BTreeMap<String, Arc<Mounts>>, Vec<Listener>);
+/// A listener as plugins know it: what they mounted, and where it listens.
+pub(crate) struct Bound {
+    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) address: SocketAddr,
+}
 
-fn bind(plan: &RolePlan, readiness: &Readiness) -> Result<Bound, StartError> {
+type Listeners = (BTreeMap<String, Bound>, Vec<Listener>);
+
+fn bind(plan: &RolePlan, readiness: &Readiness) -> Result<Listeners, StartError> {
     let (mut all, mut listeners) = (BTreeMap::new(), Vec::new());
     for (name, settings) in &plan.listeners {
         let claims = |plugin: &&Blueprint| plugin.env.claimed_listeners().contains(name);
         let awaited: BTreeSet<SourceName> = plan.plugins.iter().filter(claims).map(|plugin| plugin.env.name).collect();
         let mounts = Mounts::new(name, awaited, readiness.clone());
         let listener = bind_one(name, settings.listen, settings.max_connections, mounts.clone())?;
-        all.insert(name.clone(), mounts);
+        let address = listener.address()?;
+        all.insert(name.clone(), Bound { mounts, address });
         listeners.push(listener);
     }
     Ok((all, listeners))

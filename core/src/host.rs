@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -13,13 +14,13 @@ use ratebus_sdk::{
     Routes,
 };
 
-use crate::{health::Readiness, mounts::Mounts};
+use crate::{engine::Bound, health::Readiness};
 
 /// What all plugins of a process share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) bus: Bus,
-    pub(crate) mounts: Arc<BTreeMap<String, Arc<Mounts>>>,
+    pub(crate) listeners: Arc<BTreeMap<String, Bound>>,
     pub(crate) readiness: Readiness,
 }
 
@@ -68,11 +69,12 @@ impl Host for PluginHost {
         self.shared.bus.last_values(pattern)
     }
 
-    fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
-        match self.shared.mounts.get(listener) {
-            Some(mounts) => mounts.mount(self.name, routes),
-            None => Err(Error::new(ErrorKind::Config, format!("no listener {listener:?} was claimed"))),
-        }
+    fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
+        let Some(bound) = self.shared.listeners.get(listener) else {
+            return Err(Error::new(ErrorKind::Config, format!("no listener {listener:?} was claimed")));
+        };
+        bound.mounts.mount(self.name, routes)?;
+        Ok(bound.address)
     }
 
     fn health_report(&self) -> Vec<HealthReport> {

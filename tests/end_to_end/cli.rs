@@ -28,7 +28,9 @@ async fn version_help_and_wrong_arguments() {
     for command in ["run", "demo", "check", "plugins", "migrate", "seed", "admin", "Exit codes", "Examples"] {
         assert!(out.contains(command), "{command}: {out}");
     }
-    assert_eq!(run(&launch, &["fly"], "").await.0, Some(2));
+    for wrong in [&["fly"][..], &["check", "--set", "log.filter"], &["check", "--set", "=debug"]] {
+        assert_eq!(run(&launch, wrong, "").await.0, Some(2), "{wrong:?}");
+    }
 }
 
 #[tokio::test]
@@ -41,6 +43,9 @@ async fn check_tells_about_every_role() {
     let (code, _, err) = run(&Launch::new().set("plugin.replay.config.file=nowhere.jsonl"), &["check"], "").await;
     assert_eq!(code, Some(78));
     assert!(err.contains("plugin.replay.config.file: ") && err.contains("nowhere.jsonl"), "{err}");
+    let (code, _, err) = run(&Launch::new().set("runtime.role=nobody"), &["check"], "").await;
+    assert_eq!(code, Some(78), "the role that would be run is checked too");
+    assert!(err.contains("no role \"nobody\""), "{err}");
 }
 
 #[tokio::test]
@@ -91,6 +96,8 @@ async fn the_demo_needs_no_network_and_leaves_nothing_behind() {
     ratebus.ready("user-api").await;
     let password = ratebus.logged("password").await;
     assert!(password.trim().len() > "password".len() + 15, "{password}");
+    let port = ratebus.url("user-api").rsplit_once(':').unwrap().1.to_owned();
+    ratebus.logged(&format!("open http://localhost:{port}/")).await;
     let rates: serde_json::Value =
         reqwest::get(format!("{}/rates", ratebus.url("user-api"))).await.unwrap().json().await.unwrap();
     assert!(rates["data"]["BTC_USD"]["withSpread"].is_object(), "{rates}");

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ratebus_model::{Epoch, Headers, Message, Pattern, Payload, SourceName, Subject};
@@ -67,8 +67,8 @@ pub trait Host: Send + Sync {
     fn last_value(&self, subject: &Subject) -> Option<Arc<Message>>;
     /// The last values of all matching subjects, in no order.
     fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>>;
-    /// Puts routes on a listener.
-    fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error>;
+    /// Puts routes on a listener; where it listens.
+    fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error>;
     /// The health of every component of this process.
     fn health_report(&self) -> Vec<HealthReport>;
 }
@@ -159,11 +159,12 @@ impl Context {
         self.host.last_values(pattern)
     }
 
-    /// Puts routes on the listener of that name, replacing those that this plugin put there before.
+    /// Puts routes on the listener of that name, replacing those that this plugin put there before. Returns the address it
+    /// listens on.
     ///
     /// # Errors
     /// `Config` if there is no such listener or another plugin has one of the paths.
-    pub fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
+    pub fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
         self.host.mount(listener, routes)
     }
 

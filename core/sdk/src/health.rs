@@ -76,11 +76,12 @@ impl Health {
         }
         let ready = new.is_ready();
         metrics::gauge!("ratebus_plugin_ready", "plugin" => self.name.to_string()).set(u32::from(ready));
-        let (plugin, word, reason) = (&*self.name, new.as_str(), new.reason().unwrap_or_default());
+        let (plugin, state_word, reason) = (&*self.name, new.as_str(), new.reason());
+        let words = state_word.replace('_', " ");
         if ready {
-            tracing::info!(plugin, state = word, reason, "plugin is {word}");
+            tracing::info!(plugin, state = state_word, reason, "{plugin} is {words}");
         } else {
-            tracing::warn!(plugin, state = word, reason, "plugin is {word}");
+            tracing::warn!(plugin, state = state_word, reason, "{plugin} is {words}");
         }
         *state = new;
     }

@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{self, Poll},
     time::Duration,
@@ -188,9 +189,10 @@ impl Host for RecordingHost {
         self.state().last.values().filter(|message| pattern.matches(&message.subject)).cloned().collect()
     }
 
-    fn mount(&self, listener: &str, routes: Routes) -> Result<(), Error> {
+    /// Routes are called, not connected to: the address is nobody's.
+    fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
         self.state().routers.insert(listener.to_owned(), routes.into_router());
-        Ok(())
+        Ok((Ipv4Addr::LOCALHOST, 0).into())
     }
 
     fn health_report(&self) -> Vec<HealthReport> {

@@ -1,5 +1,7 @@
 //! The page: the files of `page/`, built into the binary.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use axum::{
     body::Body,
     http::{
@@ -57,6 +59,15 @@ pub(crate) fn mount(routes: Routes) -> Routes {
     })
 }
 
+/// How a browser on this machine names a listener.
+pub(crate) fn origin(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() || address.ip() == Ipv4Addr::LOCALHOST {
+        format!("http://localhost:{}", address.port())
+    } else {
+        format!("http://{address}")
+    }
+}
+
 /// The page itself.
 pub(crate) fn index(headers: &HeaderMap) -> Response {
     answer(&INDEX, headers)
@@ -91,6 +102,19 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
+
+    #[test]
+    fn an_origin_is_one_that_this_machine_can_open() {
+        for (address, expected) in [
+            ("0.0.0.0:3334", "http://localhost:3334"),
+            ("[::]:3334", "http://localhost:3334"),
+            ("127.0.0.1:4000", "http://localhost:4000"),
+            ("127.0.0.2:4000", "http://127.0.0.2:4000"),
+            ("[2001:db8::7]:80", "http://[2001:db8::7]:80"),
+        ] {
+            assert_eq!(origin(address.parse().unwrap()), expected);
+        }
+    }
 
     /// A file that is in the folder and not in the list would be missing in the browser only.
     #[test]

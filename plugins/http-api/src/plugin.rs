@@ -46,14 +46,16 @@ impl Sink for HttpApi {
 
     async fn run(self: Box<Self>, _inbox: Inbox, ctx: Context) -> Result<(), Error> {
         let app = App::new(ctx.clone(), self.env);
-        ctx.mount(&self.settings.listener, routes(&self.settings, &app))?;
+        let address = ctx.mount(&self.settings.listener, routes(&self.settings, &app))?;
+        let page = page_path(&self.settings.routes).map(|path| page::origin(address) + path);
         let Some(backend) = &self.settings.backend else {
             ctx.health().ready();
+            invite(page);
             ctx.cancelled().await;
             return Ok(());
         };
         let served = tokio::select! {
-            served = serve(&app, backend) => served,
+            served = serve(&app, backend, page) => served,
             () = ctx.cancelled() => Ok(()),
         };
         if let Ok(backend) = app.backend() {
@@ -64,7 +66,7 @@ impl Sink for HttpApi {
 }
 
 /// Opens the database, however long it takes, and then watches it. Ends only with what a new run must settle.
-async fn serve(app: &App, settings: &BackendSettings) -> Result<(), Error> {
+async fn serve(app: &App, settings: &BackendSettings, mut page: Option<String>) -> Result<(), Error> {
     let mut backoff = Backoff::default();
     while let Err(error) = open(app, settings).await {
         if error.kind() == ErrorKind::Config {
@@ -75,7 +77,10 @@ async fn serve(app: &App, settings: &BackendSettings) -> Result<(), Error> {
     }
     loop {
         match app.backend().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?.store.ping().await {
-            Ok(()) => app.ctx.health().ready(),
+            Ok(()) => {
+                app.ctx.health().ready();
+                invite(page.take());
+            }
             Err(error @ StoreError::Replaced) => {
                 return Err(Error::new(ErrorKind::Connect, error.to_string()).with_retry(Retry::Now));
             }
@@ -85,6 +90,13 @@ async fn serve(app: &App, settings: &BackendSettings) -> Result<(), Error> {
             () = sleep(CADENCE) => {}
             () = app.trouble.notified() => {}
         }
+    }
+}
+
+/// Where to look, for who has just started it.
+fn invite(page: Option<String>) {
+    if let Some(url) = page {
+        tracing::info!("open {url}");
     }
 }
 
@@ -103,6 +115,12 @@ async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
     spreads::publish_known(&app.ctx);
     app.opened(backend);
     Ok(())
+}
+
+/// Where the page is: beside the quotes a browser gets it for `/` too.
+fn page_path(routes: &[Group]) -> Option<&'static str> {
+    let path = if routes.contains(&Group::Quotes) { "/" } else { "/ws-test/" };
+    routes.contains(&Group::Page).then_some(path)
 }
 
 fn routes(settings: &Settings, app: &Shared) -> Routes {
