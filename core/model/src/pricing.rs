@@ -70,6 +70,20 @@ pub fn check_without_price(rule: &Rule) -> Result<(), PricingError> {
     if ordered { Ok(()) } else { Err(PricingError::Crossed) }
 }
 
+/// Whether `adjustment` moves `price` by more than `percent` of it. Never an absolute one where no price is known.
+pub fn moves_more_than(percent: u32, adjustment: Adjustment, price: Option<Price>) -> bool {
+    let (whole, whole_scale) = match (adjustment.unit, price) {
+        (Unit::Absolute, Some(price)) => decimal::parts(price.value()),
+        (Unit::Absolute, None) => return false,
+        (Unit::Percent, _) => (I256::new(100), 0),
+        (Unit::Bps, _) => (I256::new(10_000), 0),
+    };
+    let (value, value_scale) = decimal::parts(adjustment.value);
+    // 96 bits of digits, 94 of a power and 32 of a percentage: never 256.
+    let lift = |scale: u32| I256::new(10).pow(scale);
+    value.abs() * 100 * lift(whole_scale) > whole * I256::from(percent) * lift(value_scale)
+}
+
 /// The step of a pair whose finest price so far had `scale` decimals: one unit of the last decimal, at most 0.01.
 pub fn step_of_scale(scale: u32) -> Price {
     Price::unit(scale.max(COARSEST_SCALE))

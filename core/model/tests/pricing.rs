@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use ratebus_model::{
     Adjustment, Price, Rule, Sides, Unit,
     decimal::{self, Decimal},
-    pricing::{PricingError, check_without_price, house_loss, price, step_of_scale, width_bps},
+    pricing::{PricingError, check_without_price, house_loss, moves_more_than, price, step_of_scale, width_bps},
 };
 
 type Fraction = BigRational;
@@ -166,6 +166,17 @@ proptest! {
     }
 
     #[test]
+    fn how_far_a_price_is_moved_is_judged_exactly(
+        one in any_price(),
+        adjustment in any_adjustment(),
+        percent in prop_oneof![0..200_u32, any::<u32>()],
+    ) {
+        let distance = moved(one, adjustment) - exact(one.value());
+        let far = distance.clone().max(-distance) * whole(100) > exact(one.value()) * whole(percent.into());
+        prop_assert_eq!(moves_more_than(percent, adjustment, Some(one)), far);
+    }
+
+    #[test]
     fn subtraction_is_exact_or_refused(left in any_price(), right in any_price()) {
         let difference = exact(left.value()) - exact(right.value());
         let expected = fits(&difference).then_some(difference);
@@ -184,6 +195,24 @@ proptest! {
         let value = Fraction::new(mantissa.into(), power(scale));
         let value = if exponent < 0 { value / lift } else { value * lift };
         prop_assert_eq!(decimal::parse(&text).ok().map(exact), fits(&value).then_some(value));
+    }
+}
+
+#[test]
+fn an_amount_is_far_only_from_a_price() {
+    let (price, amount) = (Some(positive("20249.0")), |text| Adjustment::absolute(number(text)));
+    let percent = |text| Adjustment { unit: Unit::Percent, value: number(text) };
+    for (adjustment, price, far) in [
+        (amount("10124.5"), price, false),
+        (amount("-10124.5"), price, false),
+        (amount("10124.51"), price, true),
+        (amount("-10124.51"), price, true),
+        (amount("10124.51"), None, false),
+        (percent("50.0"), None, false),
+        (percent("-50.01"), None, true),
+        (Adjustment { unit: Unit::Bps, value: number("5000.1") }, price, true),
+    ] {
+        assert_eq!(moves_more_than(50, adjustment, price), far, "{adjustment:?}");
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Config {
     /// The shortest password that can be registered, in characters; at least 8.
     #[serde(default = "default_min_password")]
     pub min_password: usize,
+    /// How far a spread may move a price, in percent of it: what is further is a typing mistake.
+    #[serde(default = "default_max_markup_percent")]
+    pub max_markup_percent: u32,
 }
 
 impl Config {
@@ -77,6 +80,10 @@ fn default_min_password() -> usize {
     PASSWORD_FLOOR
 }
 
+fn default_max_markup_percent() -> u32 {
+    50
+}
+
 /// A [`Config`] that was checked.
 pub(crate) struct Settings {
     pub(crate) listener: String,
@@ -93,6 +100,7 @@ pub(crate) struct BackendSettings {
     pub(crate) token_ttl: Duration,
     pub(crate) signing_key_file: PathBuf,
     pub(crate) min_password: usize,
+    pub(crate) max_markup_percent: u32,
 }
 
 impl Settings {
@@ -117,6 +125,7 @@ impl Settings {
             migrate: config.migrate,
             token_ttl: config.token_ttl,
             min_password: config.min_password,
+            max_markup_percent: config.max_markup_percent,
             database,
         });
         errors.or(Self { listener: config.listener, routes: config.routes, backend })

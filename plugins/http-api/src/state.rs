@@ -28,6 +28,7 @@ pub(crate) struct Backend {
     pub(crate) hasher: Hasher,
     pub(crate) tokens: Tokens,
     pub(crate) min_password: usize,
+    pub(crate) max_markup_percent: u32,
 }
 
 /// The answer is 503: the database, or a place in the queue before it, is missing. Why is in the log and in the
@@ -74,6 +75,7 @@ impl Backend {
             store.require_migrated().await?;
         }
         let tokens = Tokens::open(&settings.signing_key_file, settings.token_ttl)?;
-        Ok(Self { store, hasher: Hasher::new()?, tokens, min_password: settings.min_password })
+        let BackendSettings { min_password, max_markup_percent, .. } = *settings;
+        Ok(Self { store, hasher: Hasher::new()?, tokens, min_password, max_markup_percent })
     }
 }

@@ -6,7 +6,7 @@ use axum::{
 use ratebus_model::{Adjustment, Rule, Scope, Sides, decimal, pricing::PricingError};
 
 use super::{
-    check::Refusal,
+    check::{Reason, Refusal},
     write::{self, ChangeError},
 };
 use crate::{
@@ -70,9 +70,10 @@ fn refusal(error: ChangeError) -> Failure {
 }
 
 fn fault(refusal: &Refusal) -> Fault {
-    let field = match refusal.error {
-        PricingError::BuyNotPositive => "buy",
-        PricingError::Crossed | PricingError::SellNotPositive | PricingError::OutOfRange => "sell",
+    let field = match refusal.reason {
+        Reason::TooFar { side, .. } => side,
+        Reason::Pricing(PricingError::BuyNotPositive) => "buy",
+        Reason::Pricing(PricingError::Crossed | PricingError::SellNotPositive | PricingError::OutOfRange) => "sell",
     };
     Fault::new("spread", field, refusal.to_string())
 }

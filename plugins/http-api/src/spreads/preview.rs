@@ -42,13 +42,14 @@ pub(crate) async fn preview(
     accounts::admin(&app, &caller).await?;
     let scope = handlers::served_scope(&app, path).await?;
     let rule = form::markup(&body::read(request).await?)?;
+    let limit = app.backend()?.max_markup_percent;
     let affected = check::affected(&app, scope, &handlers::stored(&app).await?);
-    let pairs = affected.into_iter().map(|(pair, quote)| of_pair(pair, quote.as_deref(), &rule)).collect();
+    let pairs = affected.into_iter().map(|(pair, quote)| of_pair(pair, quote.as_deref(), &rule, limit)).collect();
     Ok(Json(Preview { scope, pairs }).into_response())
 }
 
-fn of_pair(pair: Pair, quote: Option<&Quote>, rule: &Rule) -> PairPreview {
-    let outcome = check::outcome(rule, quote);
+fn of_pair(pair: Pair, quote: Option<&Quote>, rule: &Rule, limit: u32) -> PairPreview {
+    let outcome = check::outcome(rule, quote, limit);
     let problem = outcome.as_ref().err().map(ToString::to_string);
     let after = outcome.ok().flatten().map(|customer| customer.price);
     let loses = |quote: &Quote| after.is_some_and(|after| pricing::house_loss(after, quote.bid, quote.ask));

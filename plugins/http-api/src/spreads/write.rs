@@ -40,14 +40,14 @@ pub(super) async fn change(
     condition: impl Fn(Option<u64>) -> bool + Send,
 ) -> Result<Changed, ChangeError> {
     let failed = |error: StoreError| ChangeError::Unavailable(app.refuse(&error));
-    let store = &app.backend().map_err(ChangeError::Unavailable)?.store;
-    let mut writer = store.write_spreads().await.map_err(failed)?;
+    let backend = app.backend().map_err(ChangeError::Unavailable)?;
+    let mut writer = backend.store.write_spreads().await.map_err(failed)?;
     let before = writer.spreads().await.map_err(failed)?;
     let mut after = Vec::new();
     for &scope in scopes {
         let old = before.iter().find(|spread| spread.scope == scope);
         let new = next(app, scope, old, rule, actor);
-        judge(app, old, &new, &before, &condition)?;
+        judge(app, old, &new, &before, backend.max_markup_percent, &condition)?;
         writer.put(old, &new, actor).await.map_err(failed)?;
         after.push(new);
     }
@@ -74,6 +74,7 @@ fn judge(
     old: Option<&Spread>,
     new: &Spread,
     before: &[Spread],
+    max_markup_percent: u32,
     condition: impl Fn(Option<u64>) -> bool,
 ) -> Result<(), ChangeError> {
     let revision = old.filter(|old| old.rule.is_some()).map(|old| old.revision);
@@ -81,7 +82,7 @@ fn judge(
         return Err(ChangeError::Condition(revision));
     }
     match &new.rule {
-        Some(rule) => check::check(app, new.scope, rule, before).map_err(ChangeError::Refused),
+        Some(rule) => check::check(app, new.scope, rule, before, max_markup_percent).map_err(ChangeError::Refused),
         None if revision.is_none() => Err(ChangeError::Missing),
         None => Ok(()),
     }

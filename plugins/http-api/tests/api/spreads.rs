@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN, Api, database, parse},
+    harness::{ADMIN, Api, database, folder, parse, plain},
 };
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
@@ -210,6 +210,34 @@ async fn a_spread_must_be_right_at_every_price_it_holds_for() {
     // A pair without a price is judged as if bid and ask were the same.
     api.pairs("kraken", &[("LTC_USD", PairState::Pending)]);
     assert_eq!(put("*", &markup("-10", "0")).await.status, 422);
+}
+
+#[tokio::test]
+async fn a_spread_that_moves_a_price_too_far_is_a_typing_mistake() {
+    let api = Api::start_with(GROUPS, &json!({ "max_markup_percent": 10 }), &plain(), &folder()).await;
+    let admin = api.admin().await;
+    let put = async |body: &str| api.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(body)).await;
+    let percent =
+        |value: &str| json!({ "buy": { "value": "0" }, "sell": { "value": value, "unit": "percent" } }).to_string();
+    // Without a price an amount may be anything, and a share may not.
+    assert_eq!(put(&markup("1000", "0")).await.status, 201);
+    assert_eq!(
+        put(&percent("10.01")).await.problem(422),
+        "the customer's sell price would be moved by more than 10 % (max_markup_percent)"
+    );
+    api.quote("BTC_USD", "100", "110", None);
+    assert_eq!(put(&percent("10")).await.status, 200);
+    assert_eq!(put(&markup("11", "10")).await.status, 200);
+    let (too_far, message) =
+        (markup("11.01", "10"), "the customer's buy price would be moved by more than 10 % (max_markup_percent)");
+    assert_eq!(put(&too_far).await.problem(422), format!("at the current price of BTC_USD, {message}"));
+    let preview = api.authed(&admin, "POST", "/v1/spreads/BTC_USD/preview", Some(&too_far)).await.json();
+    assert_eq!((&preview["pairs"][0]["problem"], &preview["pairs"][0]["after"]), (&json!(message), &json!(null)));
+    // In the customer's favour too, and in the original's words.
+    let given_away = r#"{"buy":0,"sell":-10.01}"#;
+    let faults = api.authed(&admin, "POST", "/settings/update-rates", Some(given_away)).await.faults();
+    assert_eq!((faults[0].0.as_str(), faults[0].1.as_str()), ("spread", "sell"));
+    assert_eq!(api.published_spreads().len(), 3);
 }
 
 #[tokio::test]
