@@ -135,7 +135,7 @@ fn unknown_types_roles_and_plugins_are_named() {
 fn two_plugins_of_one_name_are_refused() {
     let text = format!("{GOOD}\n[plugin.toy]\nuse = \"source/toy\"\n");
     let report = report(&text, &[], &[]);
-    assert!(report.contains("duplicate key `toy`") && report.contains("line 12"), "{report}");
+    assert!(report.starts_with("test.toml:12: not TOML: ") && report.contains("duplicate key `toy`"), "{report}");
 }
 
 #[test]
@@ -175,11 +175,34 @@ fn a_secret_is_never_shown() {
     let wrong = report(GOOD, &[("RATEBUS_PLUGIN__TOY__CONFIG__API_KEY", "[\"canary\"]")], &[]);
     assert!(wrong.contains("api_key: expected a string"), "{wrong}");
     assert!(!wrong.contains("canary"), "{wrong}");
+    let broken = report(&GOOD.replace("amount = \"0.10\"", "api_key = \"canary"), &[], &[]);
+    assert_eq!(broken, "test.toml:8: not TOML: invalid basic string");
+}
+
+#[test]
+fn what_only_a_start_would_show_is_told_before() {
+    let (zero, huge) = ("listener.web.max_connections=0", "listener.web.max_connections=9223372036854775807");
+    assert!(report(GOOD, &[], &[zero]).contains("max_connections: found unsigned int `0`, expected a nonzero u32"));
+    assert!(report(GOOD, &[], &[huge]).contains("expected a nonzero u32"));
+    assert!(report(GOOD, &[], &["log.filter=blah[{"]).contains("log.filter: \"blah[{\": invalid filter directive"));
+}
+
+#[test]
+fn a_list_with_a_wrong_element_is_not_called_missing() {
+    let report = report(&GOOD.replace("[\"toy\"]", "[\"toy\", 1]"), &[], &[]);
+    assert_eq!(report, "test.toml:3: role.all.plugins.1: found signed int `1`, expected a string");
+}
+
+#[test]
+fn variables_of_kubernetes_are_left_alone() {
+    let names = ["RATEBUS_SERVICE_HOST", "RATEBUS_SERVICE_PORT_HTTP", "RATEBUS_PORT", "RATEBUS_PORT_3334_TCP_ADDR"];
+    assert_eq!(report(GOOD, &names.map(|name| (name, "tcp://10.0.0.1:3334")), &[]), "");
+    assert!(report(GOOD, &[("RATEBUS_LOG_FILTER", "debug")], &[]).contains("RATEBUS_LOG_FILTER"));
 }
 
 #[test]
 fn a_broken_or_missing_file_is_named() {
-    assert!(report("[runtime", &[], &[]).starts_with("test.toml: TOML parse error at line 1"));
+    assert!(report("[log]\n[runtime", &[], &[]).starts_with("test.toml:2: not TOML: "));
     let missing = ConfigFile::read(std::path::Path::new("/nonexistent/plugins.toml")).unwrap_err().to_string();
     assert!(missing.starts_with("/nonexistent/plugins.toml: cannot be read: No such file"), "{missing}");
     let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -27,8 +27,8 @@ pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Fault>> 
             Err(error) => error,
         };
         let fault = Fault { path: path_of(&error), message: message_of(&error) };
-        // What was taken out because it was wrong is now missing: then the table around it goes.
-        let known = faults.iter().any(|known| known.path == fault.path);
+        // What was taken out because it, or something in it, was wrong is now missing: then the table around it goes.
+        let known = faults.iter().any(|known| known.path.starts_with(&fault.path));
         let culprit = if known { &fault.path[..fault.path.len().saturating_sub(1)] } else { &fault.path };
         let removed = remove(&mut value, culprit);
         if !known {

@@ -27,6 +27,12 @@ pub struct Override {
 }
 
 impl Override {
+    /// `value` at `path`.
+    pub fn new(origin: &str, path: &[&str], value: &str) -> Self {
+        let path = path.iter().map(|&name| name.to_owned()).collect();
+        Self { origin: origin.to_owned(), path, value: value.to_owned() }
+    }
+
     /// From `--set listener.user-api.listen=127.0.0.1:4000`.
     pub fn from_set(text: &str) -> Option<Self> {
         let (key, value) = text.split_once('=')?;
@@ -41,10 +47,16 @@ impl Override {
     /// From `RATEBUS_LISTENER__USER_API__LISTEN=127.0.0.1:4000`: two underscores between levels. Names are matched
     /// without regard to case, and an underscore also stands for a dash.
     fn from_variable(name: &str, value: String) -> Option<Self> {
-        let key = name.strip_prefix(PREFIX).filter(|_| !NOT_KEYS.contains(&name))?;
+        let key = name.strip_prefix(PREFIX).filter(|_| !NOT_KEYS.contains(&name) && !is_of_kubernetes(name))?;
         let path = key.split("__").map(str::to_owned).collect();
         Some(Self { origin: format!("environment variable {name}"), path, value })
     }
+}
+
+/// Whether Kubernetes sets the variable in every container beside a service whose name begins with `ratebus`:
+/// `RATEBUS_SERVICE_HOST`, `RATEBUS_PORT_3334_TCP`. A key of ours has two underscores.
+fn is_of_kubernetes(name: &str) -> bool {
+    !name.contains("__") && (name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT"))
 }
 
 /// The config's text and where it came from.
@@ -84,13 +96,7 @@ impl Layers {
         variables: impl Iterator<Item = (String, String)>,
         sets: Vec<Override>,
     ) -> Result<Self, ConfigReport> {
-        let parsed = Toml::string(&file.text).data().map_err(|error| ConfigReport {
-            problems: vec![ConfigProblem {
-                origin: file.name.clone(),
-                key: String::new(),
-                message: error.to_string().trim().replace('\n', " "),
-            }],
-        })?;
+        let parsed = parse(&file).map_err(|problem| ConfigReport { problems: vec![problem] })?;
         let mut dict = parsed.into_values().next().unwrap_or_default();
         let mut overrides: Vec<Override> =
             variables.filter_map(|(name, value)| Override::from_variable(&name, value)).collect();
@@ -130,6 +136,19 @@ impl Layers {
         }
         Some(self.file.text.get(..span?.start)?.matches('\n').count() + 1)
     }
+}
+
+/// What the file says. A problem names the line and does not show it: a secret may stand there.
+fn parse(file: &ConfigFile) -> Result<Map<Profile, Dict>, ConfigProblem> {
+    let problem = |origin, message: &str| {
+        let message = format!("not TOML: {}", message.trim().replace('\n', ", "));
+        ConfigProblem { origin, key: String::new(), message }
+    };
+    if let Err(error) = ImDocument::parse(file.text.as_str()) {
+        let before = error.span().and_then(|span| file.text.get(..span.start)).unwrap_or_default();
+        return Err(problem(format!("{}:{}", file.name, before.matches('\n').count() + 1), error.message()));
+    }
+    Toml::string(&file.text).data().map_err(|error| problem(file.name.clone(), &error.kind.to_string()))
 }
 
 /// The names as the file writes them, where it has them: variables are upper case and cannot hold a dash.

@@ -1,9 +1,10 @@
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use figment::value::Value;
 use ratebus_model::{Pair, SourceName};
 use ratebus_sdk::{Compat, PairSettings};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
+use tracing_subscriber::EnvFilter;
 
 /// The whole config file. Unknown keys are refused everywhere.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,7 +54,14 @@ pub struct Log {
     /// Lines for people or for machines.
     pub format: LogFormat,
     /// As tracing's `EnvFilter` writes it: `info`, or `info,ratebus_kraken=debug`.
+    #[serde(deserialize_with = "filter")]
     pub filter: String,
+}
+
+fn filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    EnvFilter::try_new(&text).map_err(|error| D::Error::custom(format!("{text:?}: {error}")))?;
+    Ok(text)
 }
 
 impl Default for Log {
@@ -138,11 +146,16 @@ fn empty() -> Value {
 pub struct Listener {
     /// Where it listens: `0.0.0.0:3334`, `[::]:3334`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How many connections it holds at once; more wait in the kernel's backlog.
-    #[serde(default = "default_max_connections")]
+    /// How many HTTP connections it holds at once; more wait in the kernel's backlog. Those that become WebSockets no
+    /// longer count here.
+    #[serde(default = "default_max_connections", deserialize_with = "at_least_one")]
     pub max_connections: usize,
 }
 
 fn default_max_connections() -> usize {
     16_384
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    NonZeroU32::deserialize(from).map(|number| number.get() as usize)
 }
