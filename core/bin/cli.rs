@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ratebus_core::config::Override;
 
 /// Streams live exchange rates, adds the spread an administrator sets, and lets everyone see it at once.
 #[derive(Debug, Parser)]
@@ -37,8 +38,12 @@ pub(crate) struct ConfigArgs {
     #[arg(long, global = true, env = "RATEBUS_ROLE", value_name = "NAME")]
     pub(crate) role: Option<String>,
     /// Overrides one key: listener.user-api.listen=127.0.0.1:4000; wins over RATEBUS_* variables
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = set)]
+    pub(crate) set: Vec<Override>,
+}
+
+fn set(text: &str) -> Result<Override, &'static str> {
+    Override::from_set(text).ok_or("expected KEY=VALUE, such as log.filter=debug")
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -1,7 +1,9 @@
 use std::{
+    collections::BTreeSet,
     env,
     future::Future,
     io::{self, IsTerminal, Write},
+    iter,
     path::Path,
     process::ExitCode,
 };
@@ -9,10 +11,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use ratebus_core::{
     Stopped, Telemetry,
-    config::{Config, ConfigFile, ConfigReport, Override, RolePlan},
+    config::{Config, ConfigFile, ConfigReport, Override},
 };
 use ratebus_http_api::admin::{self, SeededAccount};
-
 use ratebus_sdk::Factory;
 use secrecy::ExposeSecret;
 
@@ -26,7 +27,7 @@ const DEFAULT_CONFIG: &str = include_str!("../../plugins.toml");
 
 pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run(&load(&cli.config)?, cli.config.role.as_deref()),
+        Command::Run => run(&load(&cli.config)?),
         Command::Demo => demo(&cli.config),
         Command::Check => check(&cli.config),
         Command::Plugins => plugins(),
@@ -36,15 +37,18 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// The named file, else `./plugins.toml`, else what is built in; under the variables and `--set`.
+/// The named file, else `./plugins.toml`, else what is built in; under the variables, `--set` and `--role`.
 fn load(args: &ConfigArgs) -> Result<Config> {
     let beside = Path::new("plugins.toml");
+    // One that is there and cannot be read is no reason to run something else.
+    let absent = || beside.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     let file = match &args.config {
         Some(path) => ConfigFile::read(path)?,
-        None if beside.exists() => ConfigFile::read(beside)?,
-        None => built_in(),
+        None if absent() => built_in(),
+        None => ConfigFile::read(beside)?,
     };
-    with_overrides(file, &args.set, None)
+    let role = args.role.as_ref().map(|role| Override::new("--role or RATEBUS_ROLE", &["runtime", "role"], role));
+    with_overrides(file, &args.set, role)
 }
 
 fn built_in() -> ConfigFile {
@@ -52,26 +56,16 @@ fn built_in() -> ConfigFile {
 }
 
 /// `own` wins over everything.
-fn with_overrides(file: ConfigFile, sets: &[String], own: Option<Override>) -> Result<Config> {
-    let set = |text: &String| Override::from_set(text).with_context(|| format!("--set {text}: expected KEY=VALUE"));
-    let mut overrides = sets.iter().map(set).collect::<Result<Vec<_>>>()?;
-    overrides.extend(own);
+fn with_overrides(file: ConfigFile, sets: &[Override], own: impl IntoIterator<Item = Override>) -> Result<Config> {
+    let overrides = sets.iter().cloned().chain(own).collect();
     // A variable whose name or value is no Unicode cannot be a key of ours.
     let variables =
         env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Ok(Config::load(file, variables, overrides)?)
 }
 
-fn role<'a>(config: &'a Config, named: Option<&'a str>) -> &'a str {
-    named.unwrap_or(&config.settings.runtime.role)
-}
-
-fn plan(config: &Config, role: &str) -> Result<RolePlan> {
-    Ok(config.plan(role, &COMPONENTS, DECODERS)?)
-}
-
-fn run(config: &Config, named_role: Option<&str>) -> Result<ExitCode> {
-    let plan = plan(config, role(config, named_role))?;
+fn run(config: &Config) -> Result<ExitCode> {
+    let plan = config.plan(&config.settings.runtime.role, &COMPONENTS, DECODERS)?;
     let telemetry = Telemetry::start(&config.settings.log)?;
     match block_on(ratebus_core::run(plan, &telemetry))?? {
         Stopped::Drained => Ok(ExitCode::SUCCESS),
@@ -83,21 +77,23 @@ fn run(config: &Config, named_role: Option<&str>) -> Result<ExitCode> {
 fn demo(args: &ConfigArgs) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("no temporary folder for the demo's database")?;
     let database = format!("sqlite://{}", folder.path().join("demo.db").display());
-    let path = ["plugin", "api", "config", "database"].map(str::to_owned).to_vec();
-    let own = Override { origin: "demo".to_owned(), path, value: database.clone() };
-    let config = with_overrides(built_in(), &args.set, Some(own))?;
+    let own = [
+        Override::new("demo", &["runtime", "role"], "demo"),
+        Override::new("demo", &["plugin", "api", "config", "database"], &database),
+    ];
+    let config = with_overrides(built_in(), &args.set, own)?;
     let accounts = block_on(admin::seed(&database))??;
     say("A demo with generated rates. Its database goes away with it. Log in on http://localhost:3334/ as\n")?;
     print_accounts(&accounts)?;
-    run(&config, Some("demo"))
+    run(&config)
 }
 
 fn check(args: &ConfigArgs) -> Result<ExitCode> {
     let config = load(args)?;
-    let roles = match &args.role {
-        Some(role) => vec![role.clone()],
-        None => config.settings.role.keys().cloned().collect(),
-    };
+    let mut roles = BTreeSet::from([config.settings.runtime.role.clone()]);
+    if args.role.is_none() {
+        roles.extend(config.settings.role.keys().cloned());
+    }
     let mut report = ConfigReport::default();
     for role in roles {
         match config.plan(&role, &COMPONENTS, DECODERS) {
@@ -109,10 +105,10 @@ fn check(args: &ConfigArgs) -> Result<ExitCode> {
 }
 
 fn plugins() -> Result<ExitCode> {
-    say(&format!("{:<20} {:<10} {}\n", "TYPE", "VERSION", "ORIGIN"))?;
-    for entry in COMPONENTS.entries() {
-        say(&format!("{:<20} {:<10} {}\n", entry.name, entry.version, "built in"))?;
-    }
+    let line = |name, version, origin| format!("{name:<20} {version:<10} {origin}\n");
+    let entries = COMPONENTS.entries().iter().map(|entry| line(entry.name, entry.version, "built in"));
+    // At once: who reads the first line only does not make the rest fail.
+    say(&iter::once(line("TYPE", "VERSION", "ORIGIN")).chain(entries).collect::<String>())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,7 +150,7 @@ fn create_admin(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
 /// The database of the role's API.
 fn database(args: &ConfigArgs) -> Result<String> {
     let config = load(args)?;
-    let role = role(&config, args.role.as_deref());
+    let role = &config.settings.runtime.role;
     let apis: Vec<ratebus_http_api::Config> = config.plugin_settings(role, ratebus_http_api::HttpApi::TYPE);
     let url = apis.into_iter().find(ratebus_http_api::Config::has_database).map(|api| api.database);
     url.with_context(|| format!("no plugin of role {role:?} has a database: name the role with --role"))

@@ -51,6 +51,24 @@ async fn a_missing_config_file_is_named() {
 }
 
 #[tokio::test]
+async fn a_config_file_that_cannot_be_followed_is_not_passed_over() {
+    let launch = Launch::new();
+    std::os::unix::fs::symlink("/nonexistent/plugins.toml", launch.folder().join("plugins.toml")).unwrap();
+    let (code, message) = fails(&launch).await;
+    assert_eq!(code, Some(78));
+    assert!(message.contains("plugins.toml: cannot be read: No such file or directory"), "{message}");
+}
+
+#[tokio::test]
+async fn a_role_that_is_not_there_is_blamed_on_who_asked_for_it() {
+    for launch in [Launch::new().variable("RATEBUS_ROLE", "nobody"), Launch::new().arg("--role").arg("nobody")] {
+        let (code, message) = fails(&launch).await;
+        assert_eq!(code, Some(78));
+        assert!(message.contains("--role or RATEBUS_ROLE: runtime.role: no role \"nobody\""), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_taken_port_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
