@@ -104,7 +104,15 @@ fn invite(page: Option<String>) {
 async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
     let backend = Backend::open(settings).await?;
     let cannot_read = |error| Error::new(ErrorKind::Connect, "cannot read the database").because(error);
+    // Looked at first: what is published meanwhile was committed before.
+    let in_use = spreads::published(&app.ctx);
     let spreads = backend.store.spreads().await.map_err(cannot_read)?;
+    if !in_use.iter().all(|spread| spreads::is_in(&spreads, spread)) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "the database lacks spreads that are in use: was an older one put in its place? Restart everything",
+        ));
+    }
     if !backend.store.has_admin().await.map_err(cannot_read)? {
         // No route makes one, so a newcomer could not find out.
         tracing::info!("no administrator yet, so nobody can set spreads: `ratebus admin create --email YOU` makes one");

@@ -11,4 +11,4 @@ mod write;
 pub(crate) use handlers::{delete, get, list, put};
 pub(crate) use original::update_rates;
 pub(crate) use preview::preview;
-pub(crate) use write::{publish, publish_known};
+pub(crate) use write::{is_in, publish, publish_known, published};

@@ -1,11 +1,14 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
-use ratebus_model::{Rule, Scope, Spread, Subject};
+use ratebus_model::{Payload, Rule, Scope, Spread, Subject};
 use ratebus_sdk::Context;
 use tracing::field::display;
 
 use super::check::{self, Refusal};
 use crate::{
     accounts::masked,
+    pair,
     state::{App, Unavailable},
     store::{Actor, StoreError},
 };
@@ -94,6 +97,20 @@ pub(crate) fn publish(ctx: &Context, spread: Spread) {
     if let Err(error) = ctx.try_publish(&subject, spread) {
         tracing::warn!(%subject, %error, "a spread was not delivered to everybody");
     }
+}
+
+/// The spreads that the bus knows.
+pub(crate) fn published(ctx: &Context) -> Vec<Arc<Spread>> {
+    pair::last(ctx, "spreads.*", |payload| match payload {
+        Payload::Spread(spread) => Some(Arc::clone(spread)),
+        _ => None,
+    })
+}
+
+/// Whether `stored` has this state of a spread or one that followed it. Without that, whoever took it from the bus would
+/// keep it, and take every change for older until the revisions have caught up.
+pub(crate) fn is_in(stored: &[Spread], spread: &Spread) -> bool {
+    stored.iter().any(|now| now.scope == spread.scope && (now.revision > spread.revision || now == spread))
 }
 
 /// Tells the bus that every stored spread has been published.

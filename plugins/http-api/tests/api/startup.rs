@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use ratebus_http_api::{Config, HttpApi, admin};
 use ratebus_sdk::{
     ErrorKind, Factory,
-    model::{Adjustment, Rule, Scope, Sides, Subject},
+    model::{Adjustment, Rule, Scope, Sides, Spread, Subject},
     testkit::eventually,
 };
 use secrecy::ExposeSecret;
@@ -158,6 +158,38 @@ async fn a_database_that_was_replaced_asks_for_a_restart() {
     fs::write(&here, "").unwrap();
     api.login(ADMIN, ADMIN_PASSWORD).await.envelope(503, "Service temporarily unavailable");
     assert_eq!(api.ended().await.unwrap_err().kind(), ErrorKind::Connect);
+}
+
+/// Prices go by the highest revision: what an older database says next would be answered and change nothing.
+#[tokio::test]
+async fn a_database_that_lacks_spreads_in_use_is_refused() {
+    let folder = folder();
+    let first = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
+    let admin = first.admin().await;
+    let body = r#"{"buy":{"value":"1.10"},"sell":{"value":"1"}}"#;
+    assert_eq!(first.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(body)).await.status, 201);
+    let stored = first.published_spreads()[0].as_ref().clone();
+    first.stop().await.unwrap();
+
+    let start_after = |spread: Spread| {
+        let api = Api::launch(GROUPS, &json!({}), &plain(), &folder);
+        api.ctx.try_publish(&Subject::spread(spread.scope), spread).unwrap();
+        api
+    };
+    let other =
+        Rule::from_markup(Sides { buy: Adjustment::absolute(parse("2")), sell: Adjustment::absolute(parse("2")) });
+    for newer in [
+        Spread { revision: 2, ..stored.clone() },
+        Spread { scope: Scope::All, ..stored.clone() },
+        Spread { rule: Some(other), ..stored.clone() },
+    ] {
+        let error = start_after(newer).ended().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("lacks spreads that are in use"), "{error}");
+    }
+    let api = start_after(stored);
+    let health = api.ctx.health().clone();
+    eventually("the plugin is ready", DEADLINE, || health.state().is_ready()).await;
 }
 
 #[tokio::test]
