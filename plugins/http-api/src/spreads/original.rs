@@ -12,7 +12,7 @@ use super::{
 use crate::{
     accounts, body,
     caller::Caller,
-    envelope::{Failure, Fault, done},
+    envelope::{self, Failure, Fault, done},
     json::{Fields, string},
     state::Shared,
     store::Actor,
@@ -25,6 +25,9 @@ pub(crate) async fn update_rates(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Failure> {
+    if app.env.compat.pairs.is_empty() {
+        return Err(envelope::not_found());
+    }
     let admin = accounts::admin(&app, &caller).await?;
     let rule = adjustments(&body::read(request).await?)?;
     let mut scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();

@@ -74,6 +74,15 @@ async fn what_is_no_number_is_refused_in_the_originals_words() {
 }
 
 #[tokio::test]
+async fn without_compat_pairs_there_is_no_such_endpoint() {
+    let compat = Compat { pairs: Vec::new(), ..Compat::default() };
+    let api = Api::start_in(GROUPS, &env(BTreeMap::new(), compat)).await;
+    let admin = api.admin().await;
+    let answer = api.authed(&admin, "POST", PATH, Some(r#"{"buy":450,"sell":433}"#)).await;
+    answer.envelope(404, "We couldn't find what you're looking for.");
+}
+
+#[tokio::test]
 async fn all_compat_pairs_change_together_or_not_at_all() {
     let compat = Compat { pairs: vec![parse("ETH_USD"), parse("BTC_USD"), parse("ETH_USD")], ..Compat::default() };
     let api = Api::start_in(GROUPS, &env(BTreeMap::new(), compat)).await;
