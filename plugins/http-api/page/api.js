@@ -76,10 +76,12 @@ async function call(method, path, { body, headers = {} } = {}) {
   return answer;
 }
 
+const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? '' : '.');
+
 // Errors come as problem documents under /v1, and in the envelope of the older routes.
 function refusal(response, answer) {
   const fields = answer?.errors ?? answer?.data?.errors ?? [];
-  let message = answer?.detail ?? answer?.message ?? answer?.title ?? `The server answered ${response.status}.`;
+  let message = sentence(answer?.detail ?? answer?.message ?? answer?.title ?? `The server answered ${response.status}`);
   const wait = response.headers.get('Retry-After');
   if (wait) message += ` Try again in ${wait} s.`;
   return new ApiError(response.status, message, fields);

@@ -94,14 +94,15 @@ export class RateTable {
 function condition({ live, quote, known, seen }) {
   if (live) return [live.status ?? 'fresh', live.status === 'stale' ? staleWords(quote) : ''];
   if (quote?.status === 'dead') return ['dead', 'No price: its feed has been silent for too long.'];
-  if (quote?.withheld === 'spreads_unknown') return ['withheld', 'No customer price yet: the spreads are not read.'];
-  if (quote?.withheld === 'no_spread') return ['withheld', 'No customer price: no spread is set.'];
+  if (quote?.withheld === 'spreads_unknown') return ['withheld', 'No customer price yet: the stored spreads are not read.'];
+  if (quote?.withheld === 'no_spread') return ['withheld', 'No customer price: an administrator has to set a spread.'];
   if (quote?.withheld === 'invalid_spread')
     return ['withheld', 'No customer price: at this market price the spread would cross the prices or bring one to zero.'];
   const refused = known?.sources.find((source) => source.state === 'refused');
   if (refused) return ['refused', `${refused.source} refuses it${refused.reason ? `: ${refused.reason}` : ''}.`];
   if (seen) return ['gone', 'It is no longer among the live rates.'];
-  return ['waiting', 'Waiting for the first rate.'];
+  const pending = known?.sources.map(({ source }) => source).join(', ');
+  return ['waiting', pending ? `No rate from ${pending} yet.` : 'Waiting for the first rate.'];
 }
 
 function staleWords(quote) {
@@ -153,7 +154,7 @@ function buildRow(pair) {
     head,
     cell('number', 'Customer buys', field('buy', 'price'), field('original-buy', 'small')),
     cell('number', 'Customer sells', field('sell', 'price'), field('original-sell', 'small')),
-    cell('number spread', 'Spread', field('spread-buy', ''), field('spread-sell', '')),
+    cell('number spread', 'Spread', field('spread-buy', 'buy'), field('spread-sell', 'sell')),
     cell('number age', 'Changed', field('age', '')),
     cell('state', 'Status', field('status', 'badge')),
   );
