@@ -49,8 +49,8 @@ where
         let delay = match error.retry() {
             Retry::Never => None,
             _ if exhausted => None,
-            Retry::Now => Some(Duration::ZERO),
-            Retry::Backoff => Some(backoff.next_delay()),
+            // The first delay is none. What fails as soon as it runs must not spin.
+            Retry::Now | Retry::Backoff => Some(backoff.next_delay()),
             Retry::After(delay) => Some(delay),
         };
         let Some(delay) = delay else {
@@ -117,6 +117,22 @@ mod tests {
     async fn the_world_is_retried_until_it_is_well() {
         let outcome = |run| if run < 50 { Err(Error::new(ErrorKind::Connect, "nobody there")) } else { Ok(()) };
         assert_eq!(supervised(outcome).await, (51, HealthState::Finished));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_to_run_again_at_once_does_so_once() {
+        let started = Clock.now();
+        let outcome = move |run| match run {
+            0..50 => Err(Error::new(ErrorKind::Connect, "replaced").with_retry(Retry::Now)),
+            _ => Ok(()),
+        };
+        assert_eq!(supervised(outcome).await, (51, HealthState::Finished));
+        assert!(Clock.now() - started > Duration::from_secs(60), "it spins");
+        let started = Clock.now();
+        let once =
+            |run| if run == 0 { Err(Error::new(ErrorKind::Connect, "no").with_retry(Retry::Now)) } else { Ok(()) };
+        assert_eq!(supervised(once).await, (2, HealthState::Finished));
+        assert!(Clock.now() - started < Duration::from_millis(10));
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,8 +26,8 @@ pub trait Factory: Sized {
 ///   return within the shutdown grace; what does not is dropped at its next await.
 /// - `Ok` means finished for good (a recording played to its end). It is not restarted.
 /// - `Err` is logged and counted; its [`Retry`](crate::Retry) tells whether the engine builds a new instance at once,
-///   after a jittered backoff, or never. A panic counts as an error that asks for backoff. Three in ten minutes disable
-///   the component while everything else goes on.
+///   after a jittered backoff, or never. A panic counts as an internal error that asks for backoff. The third panic,
+///   internal or protocol error in ten minutes disables the component while everything else goes on.
 /// - A lost connection is no reason to return: reconnect inside `run`, with [`Backoff`](crate::Backoff) and
 ///   [`AttemptBudget`](crate::AttemptBudget), so that sequences go on.
 /// - Dropping the future must release everything: no detached tasks.

@@ -53,7 +53,7 @@ impl ErrorKind {
 /// Whether and when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// At once.
+    /// At once; with [`Backoff`](Self::Backoff)'s delays if it fails again within a minute.
     Now,
     /// After a jittered, growing delay.
     Backoff,
