@@ -146,8 +146,8 @@ fn empty() -> Value {
 pub struct Listener {
     /// Where it listens: `0.0.0.0:3334`, `[::]:3334`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How many HTTP connections it holds at once; more wait in the kernel's backlog. Those that become WebSockets no
-    /// longer count here.
+    /// How many HTTP connections it holds at once; more wait in the kernel's backlog. One that becomes a WebSocket no
+    /// longer counts here.
     #[serde(default = "default_max_connections", deserialize_with = "at_least_one")]
     pub max_connections: usize,
 }
