@@ -9,10 +9,13 @@ use ratebus_core::config::Override;
     name = "ratebus",
     version,
     after_help = "\
-Without a command it runs. Without --config it reads ./plugins.toml, or the config built in when there is none.
+Without a command it runs. Without --config it reads ./plugins.toml, or the built-in config.
 
-Exit codes: 0 done, or stopped with everything finished; 1 failed (a port is taken, a command could not do its work, the
-shutdown grace ran out); 2 wrong arguments; 78 the config is wrong.
+Exit codes:
+   0  done, or stopped with everything finished
+   1  failed: a port is taken, a command could not do its work, the shutdown grace ran out
+   2  wrong arguments
+  78  the config is wrong
 
 Examples:
   ratebus                                  everything in one process, live rates from Kraken
@@ -50,7 +53,7 @@ fn set(text: &str) -> Result<Override, &'static str> {
 pub(crate) enum Command {
     /// Run a role until SIGINT or SIGTERM (the default)
     Run,
-    /// Run everything from a recording: no network, a new database in a temporary folder, an admin made for you
+    /// Run everything from a recording, with the built-in config: no network, a temporary database, an admin made for you
     Demo,
     /// Check the config, every role of it or the one named with --role, and start nothing
     Check,

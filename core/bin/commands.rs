@@ -13,7 +13,7 @@ use ratebus_core::{
     Stopped, Telemetry,
     config::{Config, ConfigFile, ConfigReport, Override},
 };
-use ratebus_http_api::admin::{self, SeededAccount};
+use ratebus_http_api::admin::{self, MIN_ADMIN_PASSWORD, SeededAccount};
 use ratebus_sdk::Factory;
 use secrecy::ExposeSecret;
 
@@ -83,7 +83,7 @@ fn demo(args: &ConfigArgs) -> Result<ExitCode> {
     ];
     let config = with_overrides(built_in(), &args.set, own)?;
     let accounts = block_on(admin::seed(&database))??;
-    say("A demo with generated rates. Its database goes away with it. Log in on http://localhost:3334/ as\n")?;
+    say("A demo with generated rates. Its database goes away with it. Log in on the page as\n")?;
     print_accounts(&accounts)?;
     run(&config)
 }
@@ -133,7 +133,9 @@ fn migrate(args: &ConfigArgs, status: bool) -> Result<ExitCode> {
 fn seed(args: &ConfigArgs) -> Result<ExitCode> {
     let accounts = block_on(admin::seed(&database(args)?))??;
     if accounts.is_empty() {
-        say("The demo accounts are there already; their passwords are not known any more.\n")?;
+        say(
+            "The demo accounts are there already; their passwords were shown once, and `admin create` makes another admin.\n",
+        )?;
     }
     print_accounts(&accounts)?;
     Ok(ExitCode::SUCCESS)
@@ -159,7 +161,7 @@ fn database(args: &ConfigArgs) -> Result<String> {
 /// The first line of standard input; asked for without showing it on a terminal.
 fn read_password() -> Result<String> {
     if io::stdin().is_terminal() {
-        let password = rpassword::prompt_password("Password: ")?;
+        let password = rpassword::prompt_password(format!("Password, {MIN_ADMIN_PASSWORD} characters or more: "))?;
         if rpassword::prompt_password("Again: ")? != password {
             bail!("the passwords differ");
         }

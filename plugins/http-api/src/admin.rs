@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The shortest password of an administrator, in characters: one stolen password changes the price everybody sees.
-const MIN_ADMIN_PASSWORD: usize = 15;
+pub const MIN_ADMIN_PASSWORD: usize = 15;
 
 /// An account that [`seed`] made.
 #[derive(Debug)]

@@ -68,8 +68,7 @@ impl Backend {
         if settings.migrate {
             let report = store.migrate().await?;
             if !report.applied.is_empty() {
-                let (count, names) = (report.applied.len(), report.applied);
-                tracing::info!(count, ?names, "database migrated");
+                tracing::info!(migrations = report.applied.len(), "database migrated");
             }
         } else {
             store.require_migrated().await?;
