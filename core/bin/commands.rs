@@ -205,7 +205,8 @@ mod tests {
     #[test]
     fn a_call_that_hangs_does_not_hold_up_the_end() {
         let (release, wait) = mpsc::channel::<()>();
-        block_on(async { tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(20))) }).unwrap();
+        block_on(async { drop(tokio::task::spawn_blocking(move || wait.recv_timeout(Duration::from_secs(20)))) })
+            .unwrap();
         release.send(()).expect("the call still waits");
     }
 }
