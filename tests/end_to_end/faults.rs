@@ -3,7 +3,10 @@
 use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpStream,
+};
 
 use crate::harness::{Launch, WebSocket, eventually, quote_over_http, silence, started, within};
 
@@ -142,4 +145,29 @@ async fn without_its_database_there_is_no_customer_price_and_rates_go_on() {
     assert_eq!(login.send().await.unwrap().status(), 503);
     assert_eq!(reqwest::get(format!("{url}/readyz")).await.unwrap().status(), 503);
     assert_eq!(reqwest::get(format!("{url}/livez")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn without_file_descriptors_it_waits_quietly_and_recovers() {
+    let exchange = started().await;
+    let ratebus = Launch::new().exchange(&exchange.url()).most_files(64).start().await;
+    ratebus.ready("user-api").await;
+    let address = ratebus.url("user-api").replace("http://", "");
+    // One connection is there already and stays.
+    let client = reqwest::Client::new();
+    let failures = async || {
+        let metrics = client.get(format!("{}/metrics", ratebus.url("metrics"))).send().await.ok()?.text().await.ok()?;
+        let line = metrics.lines().find(|line| line.starts_with("ratebus_accept_errors_total"))?;
+        line.rsplit(' ').next()?.parse::<u64>().ok()
+    };
+    failures().await;
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        others.push(TcpStream::connect(&address).await.unwrap());
+    }
+    eventually("some failures", async || failures().await.filter(|number| *number >= 4)).await;
+    ratebus.logged("could not be accepted").await;
+    assert_eq!(ratebus.log_lines("could not be accepted").len(), 1);
+    drop(others);
+    ratebus.ready("user-api").await;
 }

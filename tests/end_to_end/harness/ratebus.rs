@@ -20,13 +20,14 @@ pub(crate) struct Launch {
     folder: Arc<TempDir>,
     args: Vec<String>,
     variables: Vec<(String, String)>,
+    most_files: Option<u32>,
 }
 
 impl Launch {
     /// The shipped config on free ports, with its database in a folder of its own.
     pub(crate) fn new() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self { folder: folder.clone(), args: Vec::new(), variables: Vec::new() }
+        Self { folder: folder.clone(), args: Vec::new(), variables: Vec::new(), most_files: None }
             .set("listener.exchange-rate.listen=127.0.0.1:0")
             .set("listener.user-api.listen=127.0.0.1:0")
             .set("metrics.listen=127.0.0.1:0")
@@ -57,6 +58,12 @@ impl Launch {
         self
     }
 
+    /// Lets it have so many files and sockets open.
+    pub(crate) fn most_files(mut self, number: u32) -> Self {
+        self.most_files = Some(number);
+        self
+    }
+
     /// The folder it is started in.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
@@ -64,7 +71,11 @@ impl Launch {
 
     /// The command, not yet started, in its own folder: no `plugins.toml` there, so the built-in config is used.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ratebus"));
+        let binary = env!("CARGO_BIN_EXE_ratebus");
+        let mut command = Command::new(if self.most_files.is_some() { "/bin/sh" } else { binary });
+        if let Some(number) = self.most_files {
+            command.args(["-c", &format!("ulimit -n {number} && exec \"$0\" \"$@\""), binary]);
+        }
         command.args(&self.args).current_dir(self.folder.path()).env_clear().kill_on_drop(true);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -148,6 +159,11 @@ impl Ratebus {
         let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         values.sum()
+    }
+
+    /// Every line of its log so far that contains `text`.
+    pub(crate) fn log_lines(&self, text: &str) -> Vec<String> {
+        self.log.lines().into_iter().filter(|line| line.contains(text)).collect()
     }
 
     /// Sends a signal.
