@@ -151,6 +151,19 @@ async fn a_stop_is_told_to_everybody() {
     assert_eq!(http(&server, "GET /v1/rates/stream", "").await.status, 503);
 }
 
+/// The next run has clients and a board of its own.
+#[tokio::test]
+async fn no_client_outlives_a_run_that_breaks_off() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let (mut websocket, _) = Ws::open(&server).await;
+    let (mut stream, _) = Sse::open(&server).await;
+    let (mut socket, _) = Sio::open(&server).await;
+    server.break_off();
+    let (code, end, _) = tokio::join!(websocket.close_code(), stream.block(), socket.0.close_code());
+    assert_eq!((code, end), (1012, None));
+    assert_eq!(http(&server, "GET /v1/rates/stream", "").await.status, 503);
+}
+
 /// The publisher of quotes says when they age. Should it be gone, those who connect are still told the truth.
 #[tokio::test(start_paused = true)]
 async fn who_connects_is_told_how_old_a_quote_is() {

@@ -89,6 +89,11 @@ impl Server {
         self.context.cancel_token().cancel();
     }
 
+    /// Ends the plugin in the middle of things, as a panic would.
+    pub(crate) fn break_off(&self) {
+        self.running.abort();
+    }
+
     /// Waits until the plugin has stopped.
     pub(crate) async fn stopped(&mut self) {
         tokio::time::timeout(DEADLINE, &mut self.running).await.unwrap().unwrap().unwrap();
