@@ -127,7 +127,7 @@ mod tests {
             _ => Ok(()),
         };
         assert_eq!(supervised(outcome).await, (51, HealthState::Finished));
-        assert!(Clock.now() - started > Duration::from_secs(60), "it spins");
+        assert!(Clock.now() - started > Duration::from_mins(1), "it spins");
         let started = Clock.now();
         let once =
             |run| if run == 0 { Err(Error::new(ErrorKind::Connect, "no").with_retry(Retry::Now)) } else { Ok(()) };
