@@ -1,7 +1,5 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    path::Path,
     sync::Arc,
     task::{self, Poll},
     time::{Duration, Instant},
@@ -25,7 +23,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
-use tracing::subscriber::DefaultGuard;
 
 /// How long anything may take that a test waits for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -100,12 +97,6 @@ impl Answer {
 pub(crate) fn env(pairs: BTreeMap<Pair, PairSettings>, compat: Compat) -> Env {
     let listeners = BTreeSet::from(["http".to_owned()]);
     Env::new("api".parse().unwrap(), Arc::new(pairs), Arc::new(compat), Arc::new(listeners), &[])
-}
-
-/// Writes what is logged on this thread to a file, until the guard is dropped.
-pub(crate) fn log_to(path: &Path) -> DefaultGuard {
-    let file = File::create(path).unwrap();
-    tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file)).finish())
 }
 
 /// One without pairs in the config.

@@ -9,7 +9,7 @@ use ratebus_sdk::{
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, database, folder, log_to, parse, plain};
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, database, folder, parse, plain};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -232,24 +232,6 @@ async fn without_migrating_a_fresh_database_is_refused() {
     let error = Api::launch(GROUPS, &json!({ "migrate": false }), &plain(), &folder()).ended().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("ratebus migrate"), "{error}");
-}
-
-#[tokio::test]
-async fn a_start_without_an_administrator_tells_how_to_make_one() {
-    let (folder, hint) = (folder(), "`ratebus admin create --email YOU`");
-    let unheard = async || Api::start_with(GROUPS, &json!({}), &plain(), &folder).await.stop().await.unwrap();
-    let start = async || {
-        let log = folder.path().join("log");
-        let _guard = log_to(&log);
-        unheard().await;
-        fs::read_to_string(log).unwrap()
-    };
-    // A line that another thread is the first to log would be one that nobody listens to, for this thread as well.
-    unheard().await;
-    assert_eq!(start().await.matches(hint).count(), 1);
-    admin::seed(&database(&folder)).await.unwrap();
-    let text = start().await;
-    assert!(!text.contains(hint), "{text}");
 }
 
 #[tokio::test]
