@@ -54,9 +54,7 @@ pub(super) async fn change(
         writer.put(old, &new, actor).await.map_err(failed)?;
         after.push(new);
     }
-    let (ctx, published) = (app.ctx.clone(), after.clone());
-    writer.commit(move || published.into_iter().for_each(|spread| publish(&ctx, spread))).await.map_err(failed)?;
-    log(&after, actor);
+    writer.commit(tell(app, after.clone(), actor)).await.map_err(failed)?;
     let was_set = |scope: &Scope| before.iter().any(|spread| spread.scope == *scope && spread.rule.is_some());
     Ok(Changed { spreads: after, created: !scopes.iter().any(was_set) })
 }
@@ -91,6 +89,21 @@ fn judge(
     }
 }
 
+/// Tells the log and the bus of what was committed, even if whoever asked for it has left.
+fn tell(app: &App, changed: Vec<Spread>, actor: Actor<'_>) -> impl FnOnce() + Send + use<> {
+    let (ctx, account) = (app.ctx.clone(), masked(&actor.user.email));
+    let (peer, request_id) = (actor.caller.peer, actor.caller.request_id.clone());
+    move || {
+        for spread in changed {
+            metrics::counter!("ratebus_spread_changes_total").increment(1);
+            let (scope, revision, removed) = (spread.scope, spread.revision, spread.rule.is_none());
+            let peer = peer.map(display);
+            tracing::info!(%scope, revision, removed, account, peer, request_id, "spread changed");
+            publish(&ctx, spread);
+        }
+    }
+}
+
 /// Tells the bus of a spread as the database has it; last values keep it.
 pub(crate) fn publish(ctx: &Context, spread: Spread) {
     let subject = Subject::spread(spread.scope);
@@ -118,15 +131,5 @@ pub(crate) fn publish_known(ctx: &Context) {
     let subject = Subject::spreads_known();
     if let Err(error) = ctx.try_publish(&subject, Bytes::new()) {
         tracing::warn!(%subject, %error, "not delivered to everybody");
-    }
-}
-
-fn log(changed: &[Spread], actor: Actor<'_>) {
-    for spread in changed {
-        metrics::counter!("ratebus_spread_changes_total").increment(1);
-        let (scope, revision, removed) = (spread.scope, spread.revision, spread.rule.is_none());
-        let (account, peer) = (masked(&actor.user.email), actor.caller.peer.map(display));
-        let request_id = &actor.caller.request_id;
-        tracing::info!(%scope, revision, removed, account, peer, request_id, "spread changed");
     }
 }

@@ -1,3 +1,6 @@
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use metrics_exporter_prometheus::PrometheusBuilder;
 use ratebus_sdk::model::{Adjustment, PairState, Rule, Scope, Sides};
 use serde_json::{Value, json};
 
@@ -129,6 +132,39 @@ async fn two_writers_at_once() {
     assert!(join_all(tries).await.iter().all(|answer| answer.status == 200));
     let revisions: Vec<u64> = api.published_spreads().iter().map(|spread| spread.revision).collect();
     assert_eq!(revisions, (1..=10).collect::<Vec<_>>());
+}
+
+/// Requests are dropped at the moments at which they wait for something, after their commit among them.
+#[tokio::test]
+async fn clients_that_leave_leave_no_change_untold() {
+    let api = Api::start(GROUPS).await;
+    let admin = api.admin().await;
+    let put = || api.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(SPREAD));
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (mut answered, mut committed) = (0, 0);
+    for polls in (0..12).cycle().take(1200) {
+        let (mut request, mut left) = (pin!(put()), polls);
+        let answer = poll_fn(|cx| {
+            if left == 0 {
+                return Poll::Ready(None);
+            }
+            left -= 1;
+            request.as_mut().poll(cx).map(Some)
+        });
+        answered += u64::from(answer.await.is_some());
+        committed = api.published_spreads().len() as u64;
+        if committed > answered {
+            break;
+        }
+    }
+    assert!(committed > answered, "none was dropped after its commit");
+    // This one waits for those before it.
+    let revision = put().await.json()["revision"].as_u64().unwrap();
+    assert_eq!(api.published_spreads().len() as u64, revision);
+    // Counted where it is logged.
+    let counted = format!("ratebus_spread_changes_total {revision}\n");
+    assert!(recorder.handle().render().contains(&counted), "{}", recorder.handle().render());
 }
 
 #[tokio::test]
