@@ -188,6 +188,14 @@ fn what_only_a_start_would_show_is_told_before() {
 }
 
 #[test]
+fn what_was_expected_is_said_in_the_words_of_toml() {
+    assert_eq!(report("runtime = 3", &[], &[]), "test.toml:1: runtime: found signed int `3`, expected a table");
+    assert_eq!(report("role = 3", &[], &[]), "test.toml:1: role: found signed int `3`, expected a table");
+    let list = report(&GOOD.replace("[\"toy\"]", "\"toy\""), &[], &[]);
+    assert_eq!(list, "test.toml:3: role.all.plugins: found string \"toy\", expected a list");
+}
+
+#[test]
 fn a_list_with_a_wrong_element_is_not_called_missing() {
     let report = report(&GOOD.replace("[\"toy\"]", "[\"toy\", 1]"), &[], &[]);
     assert_eq!(report, "test.toml:3: role.all.plugins.1: found signed int `1`, expected a string");

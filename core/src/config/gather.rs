@@ -56,13 +56,25 @@ fn message_of(error: &Error) -> String {
         Kind::UnknownField(_, known) => format!("unknown key; expected one of: {}", known.join(", ")),
         Kind::MissingField(_) => "missing".to_owned(),
         Kind::UnknownVariant(given, known) => format!("{given:?} is not one of: {}", known.join(", ")),
-        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if secret => format!("expected {expected}"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if secret => {
+            format!("expected {}", in_toml(expected))
+        }
         Kind::InvalidType(given, expected) | Kind::InvalidValue(given, expected) => {
-            format!("found {given}, expected {expected}")
+            format!("found {given}, expected {}", in_toml(expected))
         }
         Kind::Message(_) if secret => "not valid".to_owned(),
         Kind::Message(message) => message.clone(),
         other => other.to_string(),
+    }
+}
+
+/// What serde expected, in the words of the file's format.
+fn in_toml(expected: &str) -> &str {
+    match expected {
+        "a map" => "a table",
+        "a sequence" => "a list",
+        one if one.starts_with("struct ") => "a table",
+        one => one,
     }
 }
 
