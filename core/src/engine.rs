@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    env, io,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -63,6 +63,9 @@ pub enum Stopped {
 /// A port is taken. Nothing was started then.
 pub async fn run(plan: RolePlan, telemetry: &Telemetry) -> Result<Stopped, StartError> {
     let mut signals = StopSignals::listen()?;
+    // Started in another folder, it finds another config or none, and another database.
+    let folder = env::current_dir().unwrap_or_default();
+    tracing::info!(file = plan.file, folder = %folder.display(), "the config is {}", plan.file);
     let engine = Engine::start(plan, telemetry)?;
     tokio::select! {
         signal = signals.received() => tracing::info!(signal, "stopping"),

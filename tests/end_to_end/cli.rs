@@ -94,6 +94,7 @@ async fn the_demo_needs_no_network_and_leaves_nothing_behind() {
     let launch = Launch::new().arg("demo");
     let ratebus: Ratebus = launch.start().await;
     ratebus.ready("user-api").await;
+    ratebus.logged("the config is plugins.toml (built in)").await;
     let password = ratebus.logged("password").await;
     assert!(password.trim().len() > "password".len() + 15, "{password}");
     let port = ratebus.url("user-api").rsplit_once(':').unwrap().1.to_owned();

@@ -84,7 +84,7 @@ impl ConfigFile {
 
 /// File and overrides merged, with the memory of who said what.
 pub(crate) struct Layers {
-    file: ConfigFile,
+    pub(crate) file: ConfigFile,
     overrides: Vec<Override>,
     pub(crate) merged: Value,
 }

@@ -45,6 +45,8 @@ pub struct Blueprint {
 pub struct RolePlan {
     /// The role's name.
     pub name: String,
+    /// The name of the file that says so.
+    pub file: String,
     /// Its plugins in the order in which messages pass through them.
     pub plugins: Vec<Blueprint>,
     /// The listeners they use.
@@ -118,6 +120,7 @@ impl Config {
         let listeners = settings.listener.iter().filter(|(name, _)| used.contains(*name));
         let plan = RolePlan {
             name: role.to_owned(),
+            file: self.layers.file.name.clone(),
             listeners: listeners.map(|(name, listener)| (name.clone(), listener.clone())).collect(),
             plugins,
             metrics: found.metrics.clone().unwrap_or_else(|| settings.metrics.clone()),
