@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Output};
 
-use crate::harness::{Launch, started, within};
+use crate::harness::{Launch, in_project, started, within};
 
 async fn fails(launch: &Launch) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = within("the process to end", launch.command().output()).await.unwrap();
@@ -41,6 +41,24 @@ async fn all_problems_come_at_once() {
     let (code, message) = fails(&launch).await;
     assert_eq!(code, Some(78));
     assert!(message.contains("pairs.0") && message.contains("default.buy"), "{message}");
+}
+
+/// What the shipped file says of keys that may be left out is so: `# key = value` is taken where it stands.
+#[tokio::test]
+async fn the_optional_keys_of_the_shipped_file_are_keys() {
+    let text = std::fs::read_to_string(in_project("plugins.toml")).unwrap();
+    let is_key = |line: &str| {
+        let name = line.split_once(" = ").map(|(name, _)| name);
+        line.starts_with('[') || name.is_some_and(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    let optional: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest))).collect();
+    assert!(optional.len() > 20, "{optional:?}");
+    let uncommented = text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line));
+    let launch = Launch::new().arg("--config").arg("all-keys.toml").arg("check");
+    std::fs::write(launch.folder().join("all-keys.toml"), uncommented.collect::<Vec<_>>().join("\n")).unwrap();
+    let (code, message) = fails(&launch).await;
+    assert_eq!(code, Some(0), "{message}");
 }
 
 #[tokio::test]
