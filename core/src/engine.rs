@@ -55,9 +55,9 @@ pub enum Stopped {
 
 /// Runs a role until a signal asks it to stop.
 ///
-/// Order of a start: every port is bound, then the sinks run, then the sources. Order of a stop: readiness turns 503, no
-/// connection is accepted any more, sources stop, then the sinks one after another in the role's order, and the
-/// requests in flight finish; all within the shutdown grace.
+/// Order of a start: every port is bound, then the sinks run, then the sources, then connections are accepted. Order
+/// of a stop: readiness turns 503, no connection is accepted any more, sources stop, then the sinks one after another
+/// in the role's order, and the requests in flight finish; all within the shutdown grace.
 ///
 /// # Errors
 /// A port is taken. Nothing was started then.
@@ -108,9 +108,6 @@ impl Engine {
         let connections = TaskTracker::new();
         let (bound, listeners) = bind(&plan, &readiness)?;
         let operators = bind_operators(&plan, &readiness, telemetry)?;
-        for listener in listeners.into_iter().chain([operators]) {
-            connections.spawn(listener.serve(listening.clone(), connections.clone()));
-        }
         let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
         let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone() };
         let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
@@ -118,6 +115,10 @@ impl Engine {
         let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
         let mut plugins: Vec<Running> = sources.into_iter().map(start).collect();
         plugins.extend(sinks);
+        // Last: while a plugin's health is not known yet, nobody may be told that the process is ready.
+        for listener in listeners.into_iter().chain([operators]) {
+            connections.spawn(listener.serve(listening.clone(), connections.clone()));
+        }
         tracing::info!(role = plan.name, plugins = plugins.len(), version = env!("CARGO_PKG_VERSION"), "ratebus runs");
         Ok(Self { readiness, listening, connections, plugins, grace: plan.runtime.shutdown_grace })
     }

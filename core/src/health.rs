@@ -29,7 +29,7 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
     }
 
-    /// Every plugin's state, in the role's order.
+    /// Every plugin's state, in the order in which they were started.
     pub(crate) fn report(&self) -> Vec<HealthReport> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.plugins.iter().map(|one| HealthReport { plugin: one.name().to_owned(), state: one.state() }).collect()
