@@ -1,12 +1,12 @@
 //! A price from the exchange's frame to every kind of client, to the digit.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use ratebus_test_exchange::DEADLINE;
-
-use crate::harness::{Launch, SocketIo, Sse, WebSocket, play, quote_over_http, recorded, started};
+use crate::harness::{
+    Launch, SocketIo, Sse, WebSocket, eventually, in_project, play, quote_over_http, recorded, started,
+};
 
 const ALL_CLIENTS: [(&str, &str); 6] =
     [("3", "polling"), ("3", "websocket"), ("3", "upgrade"), ("4", "polling"), ("4", "websocket"), ("4", "upgrade")];
@@ -64,28 +64,81 @@ async fn every_transport_shows_the_same_quote_to_the_digit() {
 
 #[tokio::test]
 async fn recorded_frames_come_out_as_they_were_sent() {
-    let Some(frames) = recorded("kraken/ws_v2_session_20260919.jsonl") else { return };
+    for recording in ["kraken/ws_v2_session_20260919.jsonl", "kraken/ws_v2_frames_2024.jsonl"] {
+        let Some(frames) = recorded(recording) else { return };
+        every_client_follows(&frames).await;
+    }
+}
+
+#[tokio::test]
+async fn generated_frames_come_out_as_they_were_sent() {
+    let recording = fs::read_to_string(in_project("plugins/replay/recordings/kraken-demo.jsonl")).unwrap();
+    let lines = recording.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let frames = lines.filter_map(|line| Some(line.get("frame")?.as_str()?.to_owned()));
+    every_client_follows(&frames.take(60).collect::<Vec<_>>()).await;
+}
+
+/// What a ticker frame says, as its text says it.
+struct Sent<'f> {
+    frame: &'f str,
+    symbol: &'f str,
+    bid: &'f str,
+    ask: &'f str,
+}
+
+impl<'f> Sent<'f> {
+    fn read(frame: &'f String) -> Option<Self> {
+        let text = |key: &str| frame.split_once(&format!("\"{key}\":"))?.1.split([',', '}']).next();
+        let ticker = frame.contains(r#""channel":"ticker","type""#);
+        ticker.then_some(Self {
+            frame,
+            symbol: text("symbol")?.trim_matches('"'),
+            bid: text("bid")?,
+            ask: text("ask")?,
+        })
+    }
+}
+
+/// Sends one price after the other and sees each at every kind of client before the next, to the digit.
+async fn every_client_follows(frames: &[String]) {
+    let sent: Vec<Sent<'_>> = frames.iter().filter_map(Sent::read).collect();
+    assert!(!sent.is_empty());
     let exchange = started().await;
-    exchange.list("BTC/USD", "81400.1", "81400.2");
+    for first in sent.iter().rev() {
+        exchange.list(first.symbol, first.bid, first.ask);
+    }
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
-    let mut socket = WebSocket::connect(&ratebus.url("user-api"), "?pairs=BTC_USD").await;
-    exchange.wait_subscribed(&["BTC/USD"], DEADLINE).await;
-    socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;
-    let mut prices = Vec::new();
-    for frame in frames.iter().filter(|frame| frame.contains(r#""channel":"ticker","type""#)) {
-        play(&exchange, frame);
-        let text = |key: &str| {
-            let rest = frame.split_once(&format!("\"{key}\":")).unwrap().1;
-            rest.split(',').next().unwrap().to_owned()
+    let url = ratebus.url("user-api");
+    let (mut socket, mut events) = (WebSocket::connect(&url, "").await, Sse::connect(&url).await);
+    let mut official = ["3", "4"].map(|version| SocketIo::connect(&url, version, "websocket"));
+
+    for Sent { frame, symbol, bid, ask } in sent {
+        let pair = symbol.replace('/', "_");
+        let shown = |quote: &Value| {
+            quote["pair"] == *pair
+                && quote["original"] == json!({ "buy": ask, "sell": bid })
+                && quote["status"] == "fresh"
         };
-        prices.push((text("bid"), text("ask")));
+        play(&exchange, frame);
+        let over_http = eventually(&format!("{pair} at {bid} / {ask}"), || async {
+            Some(quote_over_http(&url, &pair).await).filter(|quote| shown(quote))
+        })
+        .await;
+        // What only repeats a price is no news, so nobody is told again.
+        let version = |quote: &Value| (quote["epoch"].clone(), quote["sequence"].clone());
+        socket.see(&pair, |quote| version(quote) == version(&over_http) && shown(quote)).await;
+        events.see(&pair, |quote| version(quote) == version(&over_http) && shown(quote)).await;
+        // As JSON numbers: the zeros at the end are no digits of the value.
+        let number = |text: &str| match text.split_once('.') {
+            Some(_) => text.trim_end_matches('0').trim_end_matches('.'),
+            None => text,
+        };
+        let entry = format!(r#""{pair}":{{"original":{{"buy":{},"sell":{}}}"#, number(ask), number(bid));
+        for client in &mut official {
+            client.see(&entry).await;
+        }
     }
-    assert!(!prices.is_empty());
-    let (bid, ask) = prices.last().unwrap();
-    let last = socket.until("BTC_USD", |quote| quote["original"]["buy"] == **ask).await;
-    assert_eq!(last["original"]["sell"], **bid);
-    assert_eq!(last["status"], "fresh");
 }
 
 #[tokio::test]

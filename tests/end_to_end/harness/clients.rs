@@ -1,4 +1,4 @@
-use std::process::Stdio;
+use std::{collections::HashMap, process::Stdio};
 
 use futures_util::{SinkExt, Stream, StreamExt};
 use serde_json::Value;
@@ -13,6 +13,8 @@ use super::{ratebus::in_project, within};
 
 /// Official Socket.IO clients in a Node process: every `rates:live` argument's JSON is a line.
 pub(crate) struct SocketIo {
+    /// The last line.
+    last: String,
     lines: Lines<BufReader<ChildStdout>>,
     child: Child,
 }
@@ -34,7 +36,7 @@ impl SocketIo {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("node starts; tests/run installs it");
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { lines, child }
+        Self { last: String::new(), lines, child }
     }
 
     /// Ends the clients. They fail here if one was not connected by the transport it was to use.
@@ -47,7 +49,16 @@ impl SocketIo {
 
     /// The next event's raw JSON, digits as they came.
     pub(crate) async fn next(&mut self) -> String {
-        within("a rates:live event", self.lines.next_line()).await.unwrap().expect("the client's process ended")
+        let line = within("a rates:live event", self.lines.next_line()).await.unwrap();
+        self.last = line.expect("the client's process ended");
+        self.last.clone()
+    }
+
+    /// Waits until the last event contains `text`, which it may do already.
+    pub(crate) async fn see(&mut self, text: &str) {
+        while !self.last.contains(text) {
+            self.next().await;
+        }
     }
 
     /// The first event for which `wanted` holds.
@@ -62,7 +73,27 @@ impl SocketIo {
 }
 
 /// A client of `/v1/ws`.
-pub(crate) struct WebSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct WebSocket {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    table: Table,
+}
+
+/// The last quote of each pair that a client was sent.
+#[derive(Default)]
+struct Table(HashMap<String, Value>);
+
+impl Table {
+    fn has(&self, pair: &str, wanted: impl Fn(&Value) -> bool) -> bool {
+        self.0.get(pair).is_some_and(wanted)
+    }
+
+    /// Takes quotes in; that of `pair`, if it is among them and `wanted`.
+    fn take(&mut self, quotes: Vec<Value>, pair: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let found = quotes.iter().find(|quote| quote["pair"] == pair && wanted(quote)).cloned();
+        self.0.extend(quotes.into_iter().map(|quote| (quote["pair"].as_str().unwrap().to_owned(), quote)));
+        found
+    }
+}
 
 impl WebSocket {
     /// Connects; `query` may be empty or `?pairs=…`.
@@ -70,24 +101,27 @@ impl WebSocket {
         let url = format!("{}/v1/ws{query}", url.replace("http://", "ws://"));
         let connecting = Box::pin(tokio_tungstenite::connect_async(url));
         let (socket, _) = within("a WebSocket", connecting).await.unwrap();
-        Self(socket)
+        Self { socket, table: Table::default() }
     }
 
     /// The next text frame.
     pub(crate) async fn next(&mut self) -> Value {
-        loop {
-            match within("a WebSocket frame", self.0.next()).await {
-                Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("no text frame: {other:?}"),
+        let text = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    other => panic!("no text frame: {other:?}"),
+                }
             }
-        }
+        };
+        within("a text frame", text).await
     }
 
     /// The close frame's code, once it comes.
     pub(crate) async fn closed(&mut self) -> u16 {
         loop {
-            match within("a close frame", self.0.next()).await {
+            match within("a close frame", self.socket.next()).await {
                 Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
                 Some(Ok(_)) => {}
                 other => panic!("no close frame: {other:?}"),
@@ -97,7 +131,7 @@ impl WebSocket {
 
     /// Sends a text frame.
     pub(crate) async fn send(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.unwrap();
+        self.socket.send(Message::text(text)).await.unwrap();
     }
 
     /// The next quote of `pair` for which `wanted` holds, from a snapshot or a quote frame.
@@ -109,9 +143,16 @@ impl WebSocket {
                 Some("quote") => vec![frame["quote"].clone()],
                 _ => Vec::new(),
             };
-            if let Some(quote) = quotes.into_iter().find(|quote| quote["pair"] == pair && wanted(quote)) {
+            if let Some(quote) = self.table.take(quotes, pair, &wanted) {
                 return quote;
             }
+        }
+    }
+
+    /// Waits until the last quote of `pair` is `wanted`, which it may be already.
+    pub(crate) async fn see(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) {
+        if !self.table.has(pair, &wanted) {
+            self.until(pair, wanted).await;
         }
     }
 }
@@ -120,6 +161,7 @@ impl WebSocket {
 pub(crate) struct Sse {
     chunks: std::pin::Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>,
     buffer: String,
+    table: Table,
 }
 
 impl Sse {
@@ -128,7 +170,7 @@ impl Sse {
         let answer = within("an event stream", reqwest::get(format!("{url}/v1/rates/stream"))).await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         let chunks = answer.bytes_stream().map(|chunk| chunk.expect("the stream goes on").to_vec());
-        Self { chunks: Box::pin(chunks), buffer: String::new() }
+        Self { chunks: Box::pin(chunks), buffer: String::new(), table: Table::default() }
     }
 
     /// The next event's name and data.
@@ -152,9 +194,16 @@ impl Sse {
         loop {
             let (event, data) = self.next().await;
             let quotes = if event == "snapshot" { data["quotes"].as_array().unwrap().clone() } else { vec![data] };
-            if let Some(quote) = quotes.into_iter().find(|quote| quote["pair"] == pair && wanted(quote)) {
+            if let Some(quote) = self.table.take(quotes, pair, &wanted) {
                 return quote;
             }
+        }
+    }
+
+    /// Waits until the last quote of `pair` is `wanted`, which it may be already.
+    pub(crate) async fn see(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) {
+        if !self.table.has(pair, &wanted) {
+            self.until(pair, wanted).await;
         }
     }
 }
