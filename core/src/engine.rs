@@ -10,7 +10,10 @@ use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig};
 use ratebus_model::{SourceName, Subject};
 use ratebus_sdk::{Context, Error, ErrorKind, Health, Sink, Source};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -20,6 +23,7 @@ use crate::{
     host::{PluginHost, Shared, inbox},
     listener::Listener,
     mounts::Mounts,
+    open_files,
     registry::Component,
     shutdown::StopSignals,
     supervisor::supervise,
@@ -66,6 +70,7 @@ pub async fn run(plan: RolePlan, telemetry: &Telemetry) -> Result<Stopped, Start
     // Started in another folder, it finds another config or none, and another database.
     let folder = env::current_dir().unwrap_or_default();
     tracing::info!(file = plan.file, folder = %folder.display(), "the config is {}", plan.file);
+    open_files::raise_limit();
     let engine = Engine::start(plan, telemetry)?;
     tokio::select! {
         signal = signals.received() => tracing::info!(signal, "stopping"),
@@ -73,12 +78,12 @@ pub async fn run(plan: RolePlan, telemetry: &Telemetry) -> Result<Stopped, Start
     }
     let grace = engine.grace;
     tokio::select! {
-        drained = timeout(grace, engine.stop()) => {
-            if drained.is_ok() {
+        finished = engine.stop() => {
+            if finished {
                 tracing::info!("stopped");
                 return Ok(Stopped::Drained);
             }
-            tracing::warn!(?grace, "the shutdown grace ran out before everything had finished");
+            tracing::warn!(?grace, "stopped before everything had finished");
         }
         signal = signals.received() => tracing::warn!(signal, "second signal: stopped at once"),
     }
@@ -90,8 +95,8 @@ struct Engine {
     /// Ends accepting, and idle connections.
     listening: CancellationToken,
     connections: TaskTracker,
-    /// In the order in which they stop.
-    plugins: Vec<Running>,
+    /// What stops together, in the order in which it stops: the sources, then each sink.
+    stages: Vec<Vec<Running>>,
     grace: Duration,
 }
 
@@ -113,28 +118,52 @@ impl Engine {
         let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
         let start = |plugin| Running::start(plugin, shared.clone());
         let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
-        let mut plugins: Vec<Running> = sources.into_iter().map(start).collect();
-        plugins.extend(sinks);
+        let mut stages = vec![sources.into_iter().map(start).collect::<Vec<_>>()];
+        stages.extend(sinks.into_iter().map(|sink| vec![sink]));
         // Last: while a plugin's health is not known yet, nobody may be told that the process is ready.
         for listener in listeners.into_iter().chain([operators]) {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
         }
-        tracing::info!(role = plan.name, plugins = plugins.len(), version = env!("CARGO_PKG_VERSION"), "ratebus runs");
-        Ok(Self { readiness, listening, connections, plugins, grace: plan.runtime.shutdown_grace })
+        let plugins = stages.iter().map(Vec::len).sum::<usize>();
+        tracing::info!(role = plan.name, plugins, version = env!("CARGO_PKG_VERSION"), "ratebus runs");
+        Ok(Self { readiness, listening, connections, stages, grace: plan.runtime.shutdown_grace })
     }
 
-    async fn stop(self) {
+    /// Whether everything finished within the grace. A stage that hangs takes neither the time of those after it nor
+    /// their goodbye to their clients: each has an equal share of what is left.
+    async fn stop(self) -> bool {
         self.readiness.stop();
         self.listening.cancel();
-        for plugin in self.plugins {
-            plugin.cancel.cancel();
-            if plugin.supervisor.await.is_err() {
-                tracing::error!(plugin = %plugin.name, "the supervisor of a plugin panicked");
-            }
+        let deadline = Instant::now() + self.grace;
+        let mut finished = true;
+        let mut shares = u32::try_from(self.stages.len()).unwrap_or(u32::MAX).saturating_add(1);
+        for stage in self.stages {
+            let share = deadline.saturating_duration_since(Instant::now()) / shares;
+            shares -= 1;
+            finished &= stop_stage(stage, share).await;
         }
         self.connections.close();
-        self.connections.wait().await;
+        finished & timeout_at(deadline, self.connections.wait()).await.is_ok()
     }
+}
+
+async fn stop_stage(stage: Vec<Running>, share: Duration) -> bool {
+    let deadline = Instant::now() + share;
+    for plugin in &stage {
+        plugin.cancel.cancel();
+    }
+    let mut finished = true;
+    for Running { name, supervisor, .. } in stage {
+        match timeout_at(deadline, supervisor).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!(plugin = %name, "the supervisor of a plugin panicked"),
+            Err(_) => {
+                tracing::warn!(plugin = %name, waited = ?share, "a plugin does not stop");
+                finished = false;
+            }
+        }
+    }
+    finished
 }
 
 impl Running {

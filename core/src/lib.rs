@@ -10,6 +10,7 @@ mod host;
 mod http;
 mod listener;
 mod mounts;
+mod open_files;
 mod registry;
 mod shutdown;
 mod supervisor;

@@ -1,6 +1,6 @@
 //! Faults from outside: the exchange misbehaves, signals come, nobody reads the log.
 
-use std::{process::Stdio, time::Duration};
+use std::{os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{Launch, WebSocket, eventually, quote_over_http, silence, started, within};
+use crate::harness::{Admin, Launch, WebSocket, eventually, quote_over_http, silence, started, within};
 
 #[tokio::test]
 async fn an_unreachable_exchange_is_named_and_tried_again_until_it_is_there() {
@@ -170,4 +170,20 @@ async fn without_file_descriptors_it_waits_quietly_and_recovers() {
     assert_eq!(ratebus.log_lines("could not be accepted").len(), 1);
     drop(others);
     ratebus.ready("user-api").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_mended_is_used_again_without_a_restart() {
+    let exchange = started().await;
+    let launch = Launch::new().exchange(&exchange.url());
+    Admin::create(&launch).await;
+    let database = launch.folder().join("ratebus.db");
+    let mode = |mode| std::fs::set_permissions(&database, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let ratebus = launch.start().await;
+    let refused = ratebus.logged("ratebus.db").await;
+    assert!(refused.contains("api") && refused.contains("WARN"), "{refused}");
+    mode(0o600);
+    ratebus.ready("user-api").await;
+    Admin::login(&ratebus).await;
 }

@@ -130,15 +130,16 @@ async fn every_client_follows(frames: &[String]) {
         socket.see(&pair, |quote| version(quote) == version(&over_http) && shown(quote)).await;
         events.see(&pair, |quote| version(quote) == version(&over_http) && shown(quote)).await;
         // As JSON numbers: the zeros at the end are no digits of the value.
-        let number = |text: &str| match text.split_once('.') {
-            Some(_) => text.trim_end_matches('0').trim_end_matches('.'),
-            None => text,
-        };
-        let entry = format!(r#""{pair}":{{"original":{{"buy":{},"sell":{}}}"#, number(ask), number(bid));
+        let entry = format!(r#""{pair}":{{"original":{{"buy":{},"sell":{}}}"#, json_number(ask), json_number(bid));
         for client in &mut official {
             client.see(&entry).await;
         }
     }
+}
+
+/// A price as a JSON number: the zeros at its end are no digits of the value.
+fn json_number(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
 #[tokio::test]

@@ -119,8 +119,6 @@ pub enum Backend {
 pub struct Role {
     /// The plugins of this role, in the order in which messages pass through them.
     pub plugins: Vec<SourceName>,
-    /// Replaces `[bus]`.
-    pub bus: Option<Bus>,
     /// Replaces `[metrics]`.
     pub metrics: Option<Metrics>,
 }

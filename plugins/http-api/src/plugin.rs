@@ -70,7 +70,8 @@ async fn serve(app: &App, settings: &BackendSettings, mut page: Option<String>) 
     let mut backoff = Backoff::default();
     while let Err(error) = open(app, settings).await {
         if error.kind() == ErrorKind::Config {
-            return Err(error);
+            // Somebody has to mend it (a mode, a key, another database's file); then it goes on without a restart.
+            return Err(error.with_retry(Retry::Backoff));
         }
         app.ctx.health().not_ready(error.to_string());
         sleep(backoff.next_delay()).await;

@@ -80,7 +80,7 @@ impl Feed {
     }
 
     async fn stay_connected(&mut self, endpoint: &Endpoint) {
-        self.ctx.health().not_ready(format!("connecting to {}", endpoint.url));
+        tracing::info!(endpoint = endpoint.url, "connecting to {}", endpoint.url);
         let clock = self.ctx.clock();
         let mut pace = Pace::new(clock.now());
         loop {

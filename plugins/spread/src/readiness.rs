@@ -10,7 +10,8 @@ const NAMED: usize = 5;
 /// How often a reason may change while readiness does not: after a reconnect hundreds of pairs return one by one.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Keeps the plugin's health true to its quotes: ready with at least one fresh pair, degraded while others are not.
+/// Keeps the plugin's health true to its quotes: starting before the first quote, ready
+/// with at least one fresh pair, degraded while others are not.
 pub(crate) struct Readiness {
     health: Health,
     /// The desk's count of status changes when the health was last set, and when that was.
@@ -48,6 +49,9 @@ impl Readiness {
 
 fn judge(desk: &Desk) -> HealthState {
     let (fresh, others) = desk.by_freshness();
+    if fresh == 0 && others.is_empty() {
+        return HealthState::Starting;
+    }
     if fresh == 0 {
         return HealthState::NotReady("no fresh quote".to_owned());
     }
