@@ -8,16 +8,15 @@ use std::{
     time::Duration,
 };
 
-use ratebus_model::{Epoch, Message, Pattern, Subject, Version};
+use ratebus_model::{Epoch, Message, Outgoing, Pattern, PublishError, Subject, Version};
 use tokio::runtime::{self, Handle};
 
 use crate::{
     effects::Effects,
-    error::PublishError,
     inbox::Inbox,
     lane::Lane,
     lock,
-    publisher::{Outgoing, Publisher, Run},
+    publisher::{Publisher, Run, stamp},
     random,
     replies::Replies,
     slow,
@@ -183,7 +182,7 @@ impl Hub {
         if entry.targets.is_empty() && !entry.keeps_last {
             return Ok(Published::default());
         }
-        let message = Arc::new(outgoing.stamp(Version { epoch: run.epoch, sequence }));
+        let message = Arc::new(stamp(outgoing, Version { epoch: run.epoch, sequence }));
         if entry.keeps_last {
             entry.keep(message.clone(), self.subjects.limits());
         }
@@ -198,7 +197,7 @@ impl Hub {
         effects: &mut Effects,
     ) -> Result<Published, PublishError> {
         let (_, mut targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
-        let message = Arc::new(outgoing.stamp(Version::first(run.epoch)));
+        let message = Arc::new(stamp(outgoing, Version::first(run.epoch)));
         let answered = self.replies.deliver(&message);
         let mut published = targets.deliver(message, when_full, effects);
         published.delivered += usize::from(answered);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use metrics::Counter;
-use ratebus_model::{Message, Pattern};
+use ratebus_model::{Message, Pattern, Policy};
 use tokio::{sync::oneshot, task::coop, time::Instant};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     line::{InLine, Waiting},
     lock,
     queue::{Newest, Queue},
-    subscription::{Policy, Stats, Subscribe},
+    subscription::{Stats, Subscribe},
 };
 
 /// How often the drops of one subscription are reported, at most.

@@ -29,7 +29,6 @@ use std::{
 
 mod bus;
 mod effects;
-mod error;
 mod inbox;
 mod lane;
 mod line;
@@ -43,9 +42,9 @@ mod targets;
 mod trie;
 
 pub use bus::{Bus, BusConfig};
-pub use error::{PublishError, RequestError};
-pub use publisher::{Outgoing, Publisher};
-pub use subscription::{Policy, Stats, Subscribe, Subscription};
+pub use publisher::Publisher;
+pub use ratebus_model::{Outgoing, Policy, PublishError, RequestError};
+pub use subscription::{Stats, Subscribe, Subscription};
 
 /// Locks. Nothing in this crate panics under a lock in a way that leaves things half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,40 +7,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ratebus_model::{Epoch, Headers, Message, Payload, Subject, Timestamp, Version};
+use ratebus_model::{Epoch, Message, Outgoing, PublishError, RequestError, Timestamp, Version};
 use tokio::time::timeout;
 
 use crate::{
     bus::Hub,
     effects::Effects,
-    error::{PublishError, RequestError},
     line::InLine,
     targets::{Published, WhenFull},
 };
 
-/// A message to be published; the bus adds version and time.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
-    /// Where it goes.
-    pub subject: Subject,
-    /// Where an answer is awaited.
-    pub reply: Option<Subject>,
-    /// Named texts.
-    pub headers: Headers,
-    /// What it says.
-    pub payload: Payload,
-}
-
-impl Outgoing {
-    /// A message without headers that expects no answer.
-    pub fn new(subject: Subject, payload: impl Into<Payload>) -> Self {
-        Self { subject, reply: None, headers: Headers::new(), payload: payload.into() }
-    }
-
-    pub(crate) fn stamp(self, version: Version) -> Message {
-        let Self { subject, reply, headers, payload } = self;
-        Message { subject, reply, headers, payload, version, published_at: Timestamp::from(SystemTime::now()) }
-    }
+/// The message as it goes out now.
+pub(crate) fn stamp(outgoing: Outgoing, version: Version) -> Message {
+    let Outgoing { subject, reply, headers, payload } = outgoing;
+    Message { subject, reply, headers, payload, version, published_at: Timestamp::from(SystemTime::now()) }
 }
 
 /// One run of a publisher.

@@ -3,10 +3,9 @@ use std::{
     future::poll_fn,
     sync::{Arc, Weak},
     task::{Context, Poll},
-    time::Duration,
 };
 
-use ratebus_model::{Message, Pattern};
+use ratebus_model::{Message, Pattern, Policy};
 
 use crate::{bus::Hub, effects::Effects, inbox::Inbox};
 
@@ -34,25 +33,6 @@ impl Subscribe {
         let (name, pattern) = (name.into(), pattern.into());
         Self { name, pattern, policy: Policy::Conflate, capacity: 1024, queue: None, replay: false }
     }
-}
-
-/// What happens to a message for an inbox that is full. Every drop is counted and reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// A newer value takes the place of an unread one of its subject; with too many subjects the oldest value goes.
-    Conflate,
-    /// The oldest unread message goes.
-    DropOldest,
-    /// The new message goes.
-    DropNewest,
-    /// [`publish`](crate::Publisher::publish) waits for room this long at most, then the message goes;
-    /// [`try_publish`](crate::Publisher::try_publish) does not wait.
-    Block {
-        /// How long.
-        timeout: Duration,
-    },
-    /// The subscription is closed; what it holds can still be read.
-    Disconnect,
 }
 
 /// What a subscription went through. `accepted` = read + conflated + pending + dropped from the inbox.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use ratebus_model::{Message, Subject};
+use ratebus_model::{Message, Policy, Subject};
 
 use crate::{
     effects::Effects,
@@ -12,7 +12,6 @@ use crate::{
     lane::Route,
     line::InLine,
     lock,
-    subscription::Policy,
     trie::Trie,
 };
 

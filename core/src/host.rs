@@ -10,8 +10,7 @@ use async_trait::async_trait;
 use ratebus_bus::{Bus, Publisher, Subscribe, Subscription};
 use ratebus_model::{Epoch, Message, Pattern, SourceName, Subject};
 use ratebus_sdk::{
-    Error, ErrorKind, HealthReport, Host, Inbox, Interest, Outgoing, Policy, PollInbox, PublishError, RequestError,
-    Routes,
+    Error, ErrorKind, HealthReport, Host, Inbox, Interest, Outgoing, PollInbox, PublishError, RequestError, Routes,
 };
 
 use crate::{engine::Bound, health::Readiness};
@@ -46,19 +45,15 @@ impl PluginHost {
 #[async_trait]
 impl Host for PluginHost {
     fn try_publish(&self, message: Outgoing) -> Result<usize, PublishError> {
-        self.publisher.try_publish(outgoing(message)).map_err(publish_error)
+        self.publisher.try_publish(message)
     }
 
     async fn publish(&self, message: Outgoing) -> Result<usize, PublishError> {
-        self.publisher.publish(outgoing(message)).await.map_err(publish_error)
+        self.publisher.publish(message).await
     }
 
     async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Arc<Message>, RequestError> {
-        self.publisher.request(outgoing(message), timeout).await.map_err(|error| match error {
-            ratebus_bus::RequestError::NoResponders => RequestError::NoResponders,
-            ratebus_bus::RequestError::TimedOut => RequestError::TimedOut,
-            ratebus_bus::RequestError::Closed => RequestError::Closed,
-        })
+        self.publisher.request(message, timeout).await
     }
 
     fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
@@ -82,27 +77,13 @@ impl Host for PluginHost {
     }
 }
 
-fn outgoing(message: Outgoing) -> ratebus_bus::Outgoing {
-    let Outgoing { subject, reply, headers, payload } = message;
-    ratebus_bus::Outgoing { subject, reply, headers, payload }
-}
-
-fn publish_error(error: ratebus_bus::PublishError) -> PublishError {
-    match error {
-        ratebus_bus::PublishError::Full { subscription, .. } => {
-            PublishError::Full { subscription: subscription.to_string() }
-        }
-        ratebus_bus::PublishError::Closed => PublishError::Closed,
-    }
-}
-
 /// Subscribes `plugin` to what it wants to hear.
 pub(crate) fn inbox(bus: &Bus, plugin: SourceName, interests: Vec<Interest>) -> Inbox {
     let subscribe = |interest: Interest| -> Box<dyn PollInbox> {
         let subscription = bus.subscribe(Subscribe {
             name: format!("{plugin} {}", interest.pattern).into(),
             pattern: interest.pattern,
-            policy: policy(interest.policy),
+            policy: interest.policy,
             capacity: interest.capacity,
             queue: interest.queue.map(Into::into),
             replay: interest.replay,
@@ -110,16 +91,6 @@ pub(crate) fn inbox(bus: &Bus, plugin: SourceName, interests: Vec<Interest>) -> 
         Box::new(Subscribed(subscription))
     };
     Inbox::new(interests.into_iter().map(subscribe).collect())
-}
-
-fn policy(policy: Policy) -> ratebus_bus::Policy {
-    match policy {
-        Policy::Conflate => ratebus_bus::Policy::Conflate,
-        Policy::DropOldest => ratebus_bus::Policy::DropOldest,
-        Policy::DropNewest => ratebus_bus::Policy::DropNewest,
-        Policy::Block(timeout) => ratebus_bus::Policy::Block { timeout },
-        Policy::Disconnect => ratebus_bus::Policy::Disconnect,
-    }
 }
 
 struct Subscribed(Subscription);

@@ -9,6 +9,7 @@
 mod asset;
 pub mod compat;
 pub mod decimal;
+mod delivery;
 mod fold;
 mod freshness;
 mod message;
@@ -25,6 +26,7 @@ mod time;
 mod version;
 
 pub use asset::Asset;
+pub use delivery::{Outgoing, Policy, PublishError, RequestError};
 pub use fold::{Fold, FoldLimits, Refusal};
 pub use freshness::{Limits, Status};
 pub use message::{Headers, Message, PairList, PairState, Payload};

@@ -1,58 +1,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use ratebus_model::{Epoch, Headers, Message, Pattern, Payload, SourceName, Subject};
+use ratebus_model::{Epoch, Message, Outgoing, Pattern, Payload, PublishError, RequestError, SourceName, Subject};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Clock, Error, Health, HealthReport, Routes};
-
-/// A message to be published; the bus adds version and time.
-#[derive(Debug, Clone)]
-pub struct Outgoing {
-    /// Where it goes.
-    pub subject: Subject,
-    /// Where an answer is awaited.
-    pub reply: Option<Subject>,
-    /// Named texts.
-    pub headers: Headers,
-    /// What it says.
-    pub payload: Payload,
-}
-
-impl Outgoing {
-    /// A message without headers that expects no answer.
-    pub fn new(subject: Subject, payload: impl Into<Payload>) -> Self {
-        Self { subject, reply: None, headers: Headers::new(), payload: payload.into() }
-    }
-}
-
-/// Why a message did not reach everybody.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// A subscription with [`Policy::Block`](crate::Policy::Block) is full; all others have the message.
-    #[error("subscription {subscription:?} is full")]
-    Full {
-        /// The name of the (first) full one.
-        subscription: String,
-    },
-    /// The bus is shutting down.
-    #[error("the bus is closed")]
-    Closed,
-}
-
-/// Why a request has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// Nobody listens on the subject.
-    #[error("nobody answers on this subject")]
-    NoResponders,
-    /// Somebody listens, and did not answer in time.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The bus is shutting down.
-    #[error("the bus is closed")]
-    Closed,
-}
 
 /// What the engine does for a plugin. Plugins use it through [`Context`].
 #[async_trait]

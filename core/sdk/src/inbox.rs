@@ -2,10 +2,9 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{self, Poll},
-    time::Duration,
 };
 
-use ratebus_model::{Message, Pattern};
+use ratebus_model::{Message, Pattern, Policy};
 
 /// What a sink wants to hear, and what happens when it does not keep up.
 #[derive(Debug, Clone)]
@@ -30,21 +29,6 @@ impl Interest {
     pub fn latest(pattern: Pattern) -> Self {
         Self { pattern, policy: Policy::Conflate, capacity: Self::CAPACITY, queue: None, replay: true }
     }
-}
-
-/// What happens to a message for an inbox that is full. Every drop is counted and named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// A newer value takes the place of an unread one of its subject.
-    Conflate,
-    /// The oldest unread message goes.
-    DropOldest,
-    /// The new message goes.
-    DropNewest,
-    /// The publisher waits this long at most, then the message goes.
-    Block(Duration),
-    /// The inbox is closed.
-    Disconnect,
 }
 
 /// One subscription as the bus gives it.

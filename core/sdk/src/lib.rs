@@ -24,13 +24,13 @@ pub use backoff::{AttemptBudget, Backoff};
 pub use clock::Clock;
 pub use component::{Factory, Sink, Source};
 pub use config::{Compat, CompatReference, ConfigError, Env, PairSettings, Problem};
-pub use context::{Context, Host, Outgoing, PublishError, RequestError};
+pub use context::{Context, Host};
 pub use error::{Error, ErrorKind, Retry};
 pub use health::{Health, HealthReport, HealthState};
-pub use inbox::{Inbox, Interest, Policy, PollInbox};
+pub use inbox::{Inbox, Interest, PollInbox};
 pub use log_limit::LogLimit;
 pub use problem::{FieldProblem, ProblemDocument};
-pub use ratebus_model as model;
+pub use ratebus_model::{self as model, Outgoing, Policy, PublishError, RequestError};
 pub use routes::Routes;
 
 /// Compiles the README's example of a source.
