@@ -1,6 +1,6 @@
 //! Faults from outside: the exchange misbehaves, signals come, nobody reads the log.
 
-use std::{os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
+use std::{collections::HashMap, os::unix::fs::PermissionsExt, process::Stdio};
 
 use serde_json::Value;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{Admin, Launch, WebSocket, eventually, quote_over_http, silence, started, within};
+use crate::harness::{Admin, Launch, WebSocket, eventually, metric, quote_over_http, silence, started, within};
 
 #[tokio::test]
 async fn an_unreachable_exchange_is_named_and_tried_again_until_it_is_there() {
@@ -106,25 +106,28 @@ async fn a_blocked_log_does_not_block_the_service() {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     // Reads until it knows the port, then never again: the pipe fills up within moments at trace level.
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut url = None;
+    let mut urls = HashMap::new();
     while let Some(line) = within("a log line", lines.next_line()).await.unwrap() {
         let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
-        if line["listener"] == "user-api" {
-            url = Some(format!("http://{}", line["address"].as_str().unwrap()));
+        if let (Some(listener), Some(address)) = (line["listener"].as_str(), line["address"].as_str()) {
+            urls.insert(listener.to_owned(), format!("http://{address}"));
         }
         if line["message"] == "ratebus runs" {
             break;
         }
     }
-    let url = url.unwrap();
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
-    for _ in 0..2000 {
-        client.get(format!("{url}/livez")).send().await.unwrap();
-    }
-    exchange.list("BTC/USD", "20000.1", "20000.2");
-    eventually("a price", || async {
-        let status = client.get(format!("{url}/v1/rates/BTC_USD")).send().await.ok()?.status();
-        status.is_success().then_some(())
+    let (url, operators) = (&urls["user-api"], &urls["metrics"]);
+    // Every frame writes lines at this level: first they fill the pipe, then the queue before it.
+    eventually("dropped lines to be counted", || async {
+        for cents in 10..90 {
+            exchange.tick("BTC/USD", "20000.05", &format!("20000.{cents}"));
+        }
+        (metric(operators, "ratebus_log_lines_dropped_total").await > 0).then_some(())
+    })
+    .await;
+    exchange.tick("BTC/USD", "20000.05", "20000.95");
+    eventually("the newest price", || async {
+        (quote_over_http(url, "BTC_USD").await["original"]["buy"] == "20000.95").then_some(())
     })
     .await;
 }

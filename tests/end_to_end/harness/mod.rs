@@ -12,7 +12,7 @@ use serde_json::Value;
 pub(crate) use admin::{Admin, EMAIL, PASSWORD};
 pub(crate) use clients::{SocketIo, Sse, WebSocket};
 pub(crate) use exchange::{play, recorded, silence, started};
-pub(crate) use ratebus::{Launch, Ratebus, in_project};
+pub(crate) use ratebus::{Launch, Ratebus, in_project, metric};
 
 /// How long anything may take before a test gives up: generous, since it is only waited for in full by a test that fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

@@ -155,10 +155,7 @@ impl Ratebus {
 
     /// The sum of a metric over its labels, 0 when there is none.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let text = reqwest::get(format!("{}/metrics", self.url("metrics"))).await.unwrap().text().await.unwrap();
-        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-        let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        values.sum()
+        metric(&self.url("metrics"), name).await
     }
 
     /// Every line of its log so far that contains `text`.
@@ -199,4 +196,12 @@ impl Ratebus {
 /// A path below the project's root.
 pub(crate) fn in_project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The sum of a metric over its labels at the operator's listener, 0 when there is none.
+pub(crate) async fn metric(url: &str, name: &str) -> u64 {
+    let text = reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap();
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    values.sum()
 }
