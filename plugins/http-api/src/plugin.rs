@@ -181,6 +181,8 @@ fn spread_routes(routes: Routes, app: &Shared) -> Routes {
         .route("/v1/spreads", v1(app, get(spreads::list)))
         .route("/v1/spreads/{scope}", v1(app, one))
         .route("/v1/spreads/{scope}/preview", v1(app, post(spreads::preview)))
+        .route("/v1/spreads/{scope}/history", v1(app, get(spreads::history)))
+        .route("/v1/spreads/{scope}/rollback", v1(app, post(spreads::rollback)))
 }
 
 /// A path of the original project.

@@ -7,17 +7,70 @@ use crate::{
     problem::Problem,
 };
 
-/// Reads `{"buy": {"unit", "value"}, "sell": {…}}`, a markup for each side. Strict: both sides, amounts as strings, no
-/// other members; everything that is wrong is reported with its path.
-pub(super) fn markup(body: &[u8]) -> Result<Rule, Problem> {
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 200;
+
+/// What `PUT` asks for.
+pub(super) struct Change {
+    pub(super) rule: Rule,
+    pub(super) reason: Option<String>,
+}
+
+/// What a rollback asks for.
+pub(super) struct Rollback {
+    /// The one to return to.
+    pub(super) revision: u64,
+    pub(super) reason: Option<String>,
+}
+
+/// Reads `{"buy": {"unit", "value"}, "sell": {…}, "reason"}`, a markup for each side. Strict: both sides, amounts as
+/// strings, no other members; everything that is wrong is reported with its path.
+pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     let fields = Fields::parse(body).map_err(Problem::invalid)?;
-    let mut errors = unknown(&fields, "", &["buy", "sell"]);
+    let mut errors = unknown(&fields, "", &["buy", "sell", "reason"]);
     let buy = side(&fields, "buy", &mut errors);
     let sell = side(&fields, "sell", &mut errors);
+    let reason = reason(&fields, &mut errors);
     match (buy, sell) {
-        (Some(buy), Some(sell)) if errors.is_empty() => Ok(Rule::from_markup(Sides { buy, sell })),
+        (Some(buy), Some(sell)) if errors.is_empty() => {
+            Ok(Change { rule: Rule::from_markup(Sides { buy, sell }), reason })
+        }
         _ => Err(Problem::fields(errors)),
     }
+}
+
+/// Reads `{"revision", "reason"}`, as strictly.
+pub(super) fn rollback(body: &[u8]) -> Result<Rollback, Problem> {
+    let fields = Fields::parse(body).map_err(Problem::invalid)?;
+    let mut errors = unknown(&fields, "", &["revision", "reason"]);
+    let revision = fields.get("revision").and_then(|value| serde_json::from_str(value.get()).ok());
+    if revision.is_none() {
+        errors.push(error("revision", "is not a whole number such as 3"));
+    }
+    let reason = reason(&fields, &mut errors);
+    match revision {
+        Some(revision) if errors.is_empty() => Ok(Rollback { revision, reason }),
+        _ => Err(Problem::fields(errors)),
+    }
+}
+
+fn reason(fields: &Fields<'_>, errors: &mut Vec<FieldProblem>) -> Option<String> {
+    let text = string(fields.get("reason")?);
+    let message = match &text {
+        None => "is not a string".to_owned(),
+        Some(text) if text.chars().count() > LONGEST_REASON => {
+            format!("is longer than {LONGEST_REASON} characters")
+        }
+        Some(text) if text.chars().any(misleads) => "contains a line break or another control character".to_owned(),
+        Some(_) => return text,
+    };
+    errors.push(error("reason", message));
+    None
+}
+
+/// What could make one line of a record look like two, or read otherwise than it was written (UAX #9, 2.1 to 2.5).
+fn misleads(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn side(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldProblem>) -> Option<Adjustment> {

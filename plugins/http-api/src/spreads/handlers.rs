@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{
     condition::{Condition, etag},
-    form,
-    write::{self, ChangeError},
+    form::{self, Change},
+    write::{self, ChangeError, Changed},
 };
 use crate::{
     accounts, body,
@@ -78,13 +78,12 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     let admin = accounts::admin(&app, &caller).await?;
     let scope = served_scope(&app, path).await?;
-    let rule = form::markup(&body::read(request).await?)?;
-    let changed = write::change(&app, Actor::new(&admin, &caller), &[scope], Some(rule), |now| condition.holds(now))
+    let Change { rule, reason } = form::change(&body::read(request).await?)?;
+    let actor = Actor::new(&admin, &caller).because(reason.as_deref());
+    write::change(&app, actor, &[scope], Some(rule), |now| condition.holds(now))
         .await
-        .map_err(|error| refusal(scope, error))?;
-    let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
-    let spread = changed.spreads.into_iter().find_map(view).ok_or_else(|| none_set(scope))?;
-    Ok(answer(status, spread))
+        .map(changed)
+        .map_err(|error| refusal(scope, error))
 }
 
 /// `DELETE /v1/spreads/{scope}`.
@@ -98,12 +97,12 @@ pub(crate) async fn delete(
     let scope = scope(path)?;
     write::change(&app, Actor::new(&admin, &caller), &[scope], None, |now| condition.holds(now))
         .await
-        .map_err(|error| refusal(scope, error))?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+        .map(changed)
+        .map_err(|error| refusal(scope, error))
 }
 
 /// The scope of a path.
-fn scope(path: PairPath) -> Result<Scope, Problem> {
+pub(super) fn scope(path: PairPath) -> Result<Scope, Problem> {
     let invalid = || Problem::not_found("the scope is neither a pair such as BTC_USD nor *");
     let Path(text) = path.map_err(|_| invalid())?;
     text.parse().map_err(|_| invalid())
@@ -127,6 +126,15 @@ pub(super) async fn stored(app: &App) -> Result<Vec<Spread>, Problem> {
     Ok(app.backend()?.store.spreads().await.map_err(|error| app.refuse(&error))?)
 }
 
+/// The answer to a change of one spread: how it is now, or nothing for a removal.
+pub(super) fn changed(Changed { spreads, created }: Changed) -> Response {
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    match spreads.into_iter().find_map(view) {
+        Some(spread) => answer(status, spread),
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
 fn answer(status: StatusCode, spread: SpreadView) -> Response {
     (status, [(ETAG, etag(spread.revision))], Json(spread)).into_response()
 }
@@ -135,7 +143,7 @@ fn none_set(scope: Scope) -> Problem {
     Problem::not_found(format!("no spread is set for {scope}"))
 }
 
-fn refusal(scope: Scope, error: ChangeError) -> Problem {
+pub(super) fn refusal(scope: Scope, error: ChangeError) -> Problem {
     match error {
         ChangeError::Unavailable(error) => error.into(),
         ChangeError::Missing => none_set(scope),

@@ -6,7 +6,11 @@ use axum::{
 use ratebus_model::{Pair, Price, Quote, Rule, Scope, Sides, decimal, pricing};
 use serde::Serialize;
 
-use super::{check, form, handlers};
+use super::{
+    check,
+    form::{self, Change},
+    handlers,
+};
 use crate::{accounts, body, caller::Caller, pair::PairPath, problem::Problem, state::Shared};
 
 #[derive(Serialize)]
@@ -41,7 +45,7 @@ pub(crate) async fn preview(
 ) -> Result<Response, Problem> {
     accounts::admin(&app, &caller).await?;
     let scope = handlers::served_scope(&app, path).await?;
-    let rule = form::markup(&body::read(request).await?)?;
+    let Change { rule, .. } = form::change(&body::read(request).await?)?;
     let limit = app.backend()?.max_markup_percent;
     let affected = check::affected(&app, scope, &handlers::stored(&app).await?);
     let pairs = affected.into_iter().map(|(pair, quote)| of_pair(pair, quote.as_deref(), &rule, limit)).collect();

@@ -6,6 +6,7 @@
 mod file;
 mod migrations;
 mod sessions;
+mod spread_audit;
 mod spreads;
 mod users;
 
@@ -24,6 +25,7 @@ use tokio::{
 use file::DatabaseFile;
 pub(crate) use file::DatabaseUrl;
 pub use migrations::{MigrationReport, MigrationStatus};
+pub(crate) use spread_audit::SpreadChange;
 pub(crate) use spreads::Actor;
 pub(crate) use users::{NewUser, Role, User};
 

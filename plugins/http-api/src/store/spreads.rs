@@ -10,16 +10,21 @@ use crate::caller::Caller;
 /// How long a change waits for those before it.
 const TURN: Duration = Duration::from_secs(2);
 
-/// Who changes a spread, and in which request.
+/// Who changes a spread, in which request and why.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor<'a> {
     pub(crate) user: &'a User,
     pub(crate) caller: &'a Caller,
+    pub(crate) reason: Option<&'a str>,
 }
 
 impl<'a> Actor<'a> {
     pub(crate) fn new(user: &'a User, caller: &'a Caller) -> Self {
-        Self { user, caller }
+        Self { user, caller, reason: None }
+    }
+
+    pub(crate) fn because(self, reason: Option<&'a str>) -> Self {
+        Self { reason, ..self }
     }
 }
 
@@ -61,8 +66,8 @@ impl SpreadWriter {
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
         sqlx::query(
             "INSERT INTO spread_audit \
-             (scope, revision, actor_id, actor_email, old_spread, new_spread, request_id, changed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (scope, revision, actor_id, actor_email, old_spread, new_spread, request_id, changed_at, reason) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(new.scope.to_string())
         .bind(revision_column(new)?)
@@ -72,6 +77,7 @@ impl SpreadWriter {
         .bind(text(new.rule).map_err(encode)?)
         .bind(&by.caller.request_id)
         .bind(new.updated_at.micros())
+        .bind(by.reason)
         .execute(&mut *self.tx)
         .await?;
         Ok(())

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod harness;
+mod history;
 mod numbers;
 mod page;
 mod quotes;

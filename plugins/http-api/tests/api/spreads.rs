@@ -10,12 +10,12 @@ use crate::{
 };
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
-const SPREAD: &str = r#"{"buy":{"unit":"absolute","value":"450.00"},"sell":{"unit":"bps","value":"25"}}"#;
+pub(crate) const SPREAD: &str = r#"{"buy":{"unit":"absolute","value":"450.00"},"sell":{"unit":"bps","value":"25"}}"#;
 
 /// Revision, actor, old and new spread, request.
 type AuditRow = (i64, String, Option<String>, Option<String>, Option<String>);
 
-fn markup(buy: &str, sell: &str) -> String {
+pub(crate) fn markup(buy: &str, sell: &str) -> String {
     json!({ "buy": { "value": buy }, "sell": { "value": sell } }).to_string()
 }
 
