@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 pub use crate::store::{MigrationReport, MigrationStatus};
 use crate::{
-    accounts::{Hasher, canonical_email, common_fault, is_email, password_fault},
-    store::{DatabaseUrl, NewUser, Role, Store},
+    accounts::{Busy, Hasher, canonical_email, common_fault, is_email, password_fault},
+    store::{AccountChange, DatabaseUrl, NewUser, Role, Store, StoreError, User},
 };
 
 /// The shortest password of an administrator, in characters: one stolen password changes the price everybody sees.
@@ -67,16 +67,49 @@ pub async fn create_admin(url: &str, email: &str, password: SecretString) -> Res
     if !is_email(&email) {
         return Err(Error::new(ErrorKind::Config, format!("{email:?} is not an e-mail address")));
     }
-    let too_short = format!("The password must not be less than {MIN_ADMIN_PASSWORD} characters");
-    let fault = password_fault(password.expose_secret(), MIN_ADMIN_PASSWORD, too_short);
-    if let Some(fault) = fault.or_else(|| common_fault(password.expose_secret(), &[&email])) {
-        return Err(Error::new(ErrorKind::Config, fault.message));
-    }
-    let store = open(url).await?;
-    store.migrate().await?;
+    check_password(&password, &[&email])?;
+    let store = open_migrated(url).await?;
     let made = make(&store, &Hasher::new()?, &email, ("Admin", "Admin"), Role::Admin, password).await;
     store.close().await;
     if made? { Ok(()) } else { Err(Error::new(ErrorKind::Config, format!("{email} has an account already"))) }
+}
+
+/// Makes an administrator of the account that an address has, whatever its password, running pending migrations first.
+///
+/// # Errors
+/// `Config` if the address has no account, or if that is disabled.
+pub async fn promote(url: &str, email: &str) -> Result<(), Error> {
+    let email = canonical_email(email);
+    let store = open_migrated(url).await?;
+    let account = existing(&store, &email).await?;
+    if account.disabled {
+        return Err(Error::new(
+            ErrorKind::Config,
+            format!("{email} is disabled: an administrator has to enable it first"),
+        ));
+    }
+    let change = AccountChange { role: Some(Role::Admin), disabled: None };
+    store.change_account(&account.id, change).await.map_err(cannot_write)?;
+    store.close().await;
+    Ok(())
+}
+
+/// Gives an account, administrator or not, a new password and ends all its sessions, running pending migrations first.
+///
+/// # Errors
+/// `Config` if the address has no account, or if the password is shorter than 15 characters or easy to guess.
+pub async fn reset_password(url: &str, email: &str, password: SecretString) -> Result<(), Error> {
+    let email = canonical_email(email);
+    let store = open_migrated(url).await?;
+    let user = existing(&store, &email).await?;
+    let account = store.account(&user.id).await.map_err(cannot_write)?;
+    let names = account.map(|account| [account.first_name, account.last_name]).unwrap_or_default();
+    check_password(&password, &[&email, &names[0], &names[1]])?;
+    let hash = Hasher::new()?.hash(password).await.map_err(cannot_hash)?;
+    let changed = store.change_password(&user.id, &user.password_hash, &hash, None).await.map_err(cannot_write)?;
+    store.close().await;
+    let outrun = || Error::new(ErrorKind::Connect, "the password was changed at the same time");
+    if changed { Ok(()) } else { Err(outrun()) }
 }
 
 /// Makes the demo accounts that are missing, an administrator among them, running pending migrations first. Returns
@@ -85,8 +118,7 @@ pub async fn create_admin(url: &str, email: &str, password: SecretString) -> Res
 /// # Errors
 /// As [`migrate`].
 pub async fn seed(url: &str) -> Result<Vec<SeededAccount>, Error> {
-    let store = open(url).await?;
-    store.migrate().await?;
+    let store = open_migrated(url).await?;
     let hasher = Hasher::new()?;
     let mut made = Vec::new();
     for &(email, first, last, role) in DEMO {
@@ -107,6 +139,35 @@ fn parse(url: &str) -> Result<DatabaseUrl, Error> {
     url.parse().map_err(|message: String| Error::new(ErrorKind::Config, message))
 }
 
+async fn open_migrated(url: &str) -> Result<Store, Error> {
+    let store = open(url).await?;
+    store.migrate().await?;
+    Ok(store)
+}
+
+async fn existing(store: &Store, email: &str) -> Result<User, Error> {
+    let user = store.user_by_email(email).await.map_err(cannot_write)?;
+    user.ok_or_else(|| Error::new(ErrorKind::Config, format!("{email} has no account")))
+}
+
+/// Whether an administrator may have this password; `own` are the account's names and address.
+fn check_password(password: &SecretString, own: &[&str]) -> Result<(), Error> {
+    let too_short = format!("The password must not be less than {MIN_ADMIN_PASSWORD} characters");
+    let fault = password_fault(password.expose_secret(), MIN_ADMIN_PASSWORD, too_short);
+    match fault.or_else(|| common_fault(password.expose_secret(), own)) {
+        Some(fault) => Err(Error::new(ErrorKind::Config, fault.message)),
+        None => Ok(()),
+    }
+}
+
+fn cannot_hash(error: Busy) -> Error {
+    Error::new(ErrorKind::Internal, "cannot hash the password").because(error)
+}
+
+fn cannot_write(error: StoreError) -> Error {
+    Error::new(ErrorKind::Connect, "cannot write the account").because(error)
+}
+
 async fn make(
     store: &Store,
     hasher: &Hasher,
@@ -115,13 +176,11 @@ async fn make(
     role: Role,
     password: SecretString,
 ) -> Result<bool, Error> {
-    let internal = |error| Error::new(ErrorKind::Internal, "cannot hash the password").because(error);
-    let password_hash = hasher.hash(password).await.map_err(internal)?;
+    let password_hash = hasher.hash(password).await.map_err(cannot_hash)?;
     let created_at = Timestamp::from(std::time::SystemTime::now());
     let id = Uuid::now_v7().to_string();
     let user = NewUser { id: &id, email, first_name, last_name, role, password_hash: &password_hash, created_at };
-    let failed = |error| Error::new(ErrorKind::Connect, "cannot write the account").because(error);
-    store.insert_user(&user).await.map_err(failed)
+    store.insert_user(&user).await.map_err(cannot_write)
 }
 
 /// 24 random letters and digits, without those that look alike: 137 bits.

@@ -56,7 +56,7 @@ pub enum Group {
     Quotes,
     /// `/health` as the original had it.
     Health,
-    /// `/register`, `/login`, `/logout`.
+    /// `/register`, `/login`, `/logout`, `/v1/me` and `/v1/users`.
     Accounts,
     /// `/settings/update-rates` and `/v1/spreads`.
     Spreads,

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use ratebus_sdk::FieldProblem;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
@@ -34,6 +35,16 @@ impl<'a> Fields<'a> {
     /// All names, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The members that are not `known`, each with what is wrong with it; `prefix` is the object's own path.
+    pub(crate) fn unknown(&self, prefix: &str, known: &[&str]) -> Vec<FieldProblem> {
+        let short = |name: &str| name.chars().take(32).collect::<String>();
+        let message = format!("is not known here; there are {}", known.join(" and "));
+        let unknown = self.names().filter(|name| !known.contains(name));
+        unknown
+            .map(|name| FieldProblem { field: format!("{prefix}{}", short(name)), message: message.clone() })
+            .collect()
     }
 }
 

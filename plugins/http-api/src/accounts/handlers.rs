@@ -130,7 +130,7 @@ pub(crate) async fn logout(State(app): State<Shared>, caller: Caller) -> Result<
 }
 
 /// One line for each event, with who, what and from where.
-fn log(caller: &Caller, email: &str, result: &str, event: &str) {
+pub(super) fn log(caller: &Caller, email: &str, result: &str, event: &str) {
     let (account, peer) = (masked(email), caller.peer.map(display));
     tracing::info!(account, result, peer, request_id = caller.request_id, "{event}");
 }

@@ -1,7 +1,10 @@
-//! Accounts: registering, logging in and out, and who a request comes from.
+//! Accounts: registering, logging in and out, who a request comes from, and what becomes of them.
 
 mod common;
+mod form;
 mod handlers;
+pub(crate) mod manage;
+pub(crate) mod me;
 mod password;
 mod session;
 mod signing_key;

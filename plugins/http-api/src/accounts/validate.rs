@@ -150,7 +150,7 @@ fn text(fields: &Fields<'_>, field: &'static str, required: &str) -> Result<Stri
     if text.is_empty() { Err(missing()) } else { Ok(text) }
 }
 
-fn name(fields: &Fields<'_>, field: &'static str, words: &str) -> Result<String, Fault> {
+pub(super) fn name(fields: &Fields<'_>, field: &'static str, words: &str) -> Result<String, Fault> {
     let required = format!("The {words} field is required");
     let text = text(fields, field, &required)?.trim().to_owned();
     match text.chars().count() {

@@ -27,7 +27,7 @@ pub(super) struct Rollback {
 /// strings, no other members; everything that is wrong is reported with its path.
 pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
     let fields = Fields::parse(body).map_err(Problem::invalid)?;
-    let mut errors = unknown(&fields, "", &["buy", "sell", "reason"]);
+    let mut errors = fields.unknown("", &["buy", "sell", "reason"]);
     let buy = side(&fields, "buy", &mut errors);
     let sell = side(&fields, "sell", &mut errors);
     let reason = reason(&fields, &mut errors);
@@ -42,7 +42,7 @@ pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
 /// Reads `{"revision", "reason"}`, as strictly.
 pub(super) fn rollback(body: &[u8]) -> Result<Rollback, Problem> {
     let fields = Fields::parse(body).map_err(Problem::invalid)?;
-    let mut errors = unknown(&fields, "", &["revision", "reason"]);
+    let mut errors = fields.unknown("", &["revision", "reason"]);
     let revision = fields.get("revision").and_then(|value| serde_json::from_str(value.get()).ok());
     if revision.is_none() {
         errors.push(error("revision", "is not a whole number such as 3"));
@@ -82,7 +82,7 @@ fn side(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldProblem>) -> Opti
         errors.push(error(name, "is not an object such as {\"unit\": \"bps\", \"value\": \"25\"}, each member once"));
         return None;
     };
-    errors.extend(unknown(&side, &format!("{name}."), &["unit", "value"]));
+    errors.extend(side.unknown(&format!("{name}."), &["unit", "value"]));
     let unit = side.get("unit").map_or(Ok(Unit::default()), unit);
     let value = side.get("value").ok_or_else(|| "is required".to_owned()).and_then(amount);
     let unit = unit.map_err(|message| errors.push(error(&format!("{name}.unit"), message))).ok();
@@ -97,16 +97,6 @@ fn unit(value: &RawValue) -> Result<Unit, String> {
 fn amount(value: &RawValue) -> Result<decimal::Decimal, String> {
     let text = string(value).ok_or_else(|| "is not a string such as \"450\"".to_owned())?;
     decimal::parse(&text).map_err(|invalid| invalid.to_string())
-}
-
-fn unknown(fields: &Fields<'_>, prefix: &str, known: &[&str]) -> Vec<FieldProblem> {
-    let unknown = fields.names().filter(|name| !known.contains(name));
-    let short = |name: &str| name.chars().take(32).collect::<String>();
-    unknown
-        .map(|name| {
-            error(&format!("{prefix}{}", short(name)), format!("is not known here; there are {}", known.join(" and ")))
-        })
-        .collect()
 }
 
 fn error(field: &str, message: impl Into<String>) -> FieldProblem {

@@ -3,6 +3,7 @@
 //! Statements are portable where they can be: `$1 … $n` in order, no `RETURNING`, times as microseconds, ids and
 //! decimals as text. The truth about accounts and spreads is here; rates never are.
 
+mod accounts;
 mod file;
 mod migrations;
 mod sessions;
@@ -22,6 +23,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub(crate) use accounts::{Account, AccountChange, Changed};
 use file::DatabaseFile;
 pub(crate) use file::DatabaseUrl;
 pub use migrations::{MigrationReport, MigrationStatus};

@@ -1,11 +1,13 @@
 use std::str::FromStr;
 
 use ratebus_model::Timestamp;
+use serde::Serialize;
 
 use super::{Store, StoreError};
 
 /// What an account may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     /// Have an account.
     User,

@@ -12,3 +12,4 @@ mod spreads;
 mod startup;
 mod tokens;
 mod update_rates;
+mod users;

@@ -1,0 +1,137 @@
+//! Every account, for administrators.
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, Request, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tracing::field::display;
+use uuid::Uuid;
+
+use super::{admin, form, masked};
+use crate::{
+    body,
+    caller::Caller,
+    problem::Problem,
+    state::{App, Shared, Unavailable},
+    store::{Account, AccountChange, Changed, StoreError, User},
+};
+
+/// The most accounts in one answer.
+const MOST: u32 = 200;
+
+/// Which accounts are asked for.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Page {
+    limit: u32,
+    /// Only those that follow this one.
+    after: Option<String>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { limit: 50, after: None }
+    }
+}
+
+#[derive(Serialize)]
+struct Accounts {
+    users: Vec<Account>,
+    /// The `after` of the next page; `None` on the last one.
+    next: Option<String>,
+}
+
+/// `GET /v1/users`. A cursor is the id of the last account of its page: an account that is made meanwhile moves none of
+/// the others.
+pub(crate) async fn list(
+    State(app): State<Shared>,
+    caller: Caller,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Response, Problem> {
+    admin(&app, &caller).await?;
+    let Query(Page { limit, after }) = page.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::invalid(format!("limit is not a number from 1 to {MOST}")));
+    }
+    let after = after.map(|after| after.parse::<Uuid>()).transpose();
+    let after = after.map_err(|_| Problem::invalid("after is not the `next` of a page"))?;
+    let after = after.map(|id| id.to_string()).unwrap_or_default();
+    // One more than asked for tells whether there is a next page.
+    let mut users = app.backend()?.store.accounts(&after, limit + 1).await.map_err(failed(&app))?;
+    let more = users.len() > limit as usize;
+    users.truncate(limit as usize);
+    let next = users.last().filter(|_| more).map(|user| user.id.clone());
+    Ok(Json(Accounts { users, next }).into_response())
+}
+
+/// `GET /v1/users/{id}`.
+pub(crate) async fn one(
+    State(app): State<Shared>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    admin(&app, &caller).await?;
+    let Path(id) = id.map_err(|_| unknown())?;
+    let account = app.backend()?.store.account(&id).await.map_err(failed(&app))?;
+    Ok(Json(account.ok_or_else(unknown)?).into_response())
+}
+
+/// `PATCH /v1/users/{id}`: promotes, demotes, disables or enables. At once, because every request reads session, role and
+/// state from the database.
+pub(crate) async fn patch(
+    State(app): State<Shared>,
+    caller: Caller,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let actor = admin(&app, &caller).await?;
+    let Path(id) = id.map_err(|_| unknown())?;
+    let change = form::account_change(&body::read(request).await?)?;
+    Ok(Json(complete(apply(app, caller, actor, id, change)).await?).into_response())
+}
+
+async fn apply(
+    app: Shared,
+    caller: Caller,
+    actor: User,
+    id: String,
+    change: AccountChange,
+) -> Result<Account, Problem> {
+    let changed = app.backend()?.store.change_account(&id, change).await.map_err(failed(&app))?;
+    let (actor, peer, request_id) = (masked(&actor.email), caller.peer.map(display), caller.request_id);
+    match changed {
+        Changed::Done(account) => {
+            metrics::counter!("ratebus_account_changes_total").increment(1);
+            let (role, disabled, email) = (account.role.as_str(), account.disabled, masked(&account.email));
+            tracing::info!(actor, account = email, role, disabled, peer, request_id, "account changed");
+            Ok(account)
+        }
+        Changed::Missing => Err(unknown()),
+        Changed::LastAdmin => {
+            tracing::warn!(actor, peer, request_id, "the last administrator was to be demoted or disabled: refused");
+            let detail = "the last enabled administrator can be neither demoted nor disabled";
+            Err(Problem::new(StatusCode::CONFLICT, detail))
+        }
+    }
+}
+
+/// Runs a change to its end even if whoever asked for it goes away: what was committed is in the log.
+pub(super) async fn complete<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(change).await.unwrap_or_else(|_| Err(Unavailable.into()))
+}
+
+pub(super) fn failed(app: &App) -> impl Fn(StoreError) -> Problem {
+    |error| app.refuse(&error).into()
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("there is no such account")
+}
