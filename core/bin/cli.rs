@@ -80,4 +80,16 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         email: String,
     },
+    /// Make an administrator of an account that is there, whatever its password
+    Promote {
+        /// The account's address
+        #[arg(long)]
+        email: String,
+    },
+    /// Give any account a new password, read as in create, and end its sessions
+    ResetPassword {
+        /// The account's address
+        #[arg(long)]
+        email: String,
+    },
 }

@@ -34,6 +34,8 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Migrate { status } => migrate(&cli.config, status),
         Command::Seed => seed(&cli.config),
         Command::Admin(AdminCommand::Create { email }) => create_admin(&cli.config, &email),
+        Command::Admin(AdminCommand::Promote { email }) => promote(&cli.config, &email),
+        Command::Admin(AdminCommand::ResetPassword { email }) => reset_password(&cli.config, &email),
     }
 }
 
@@ -146,6 +148,20 @@ fn create_admin(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
     let password = read_password()?;
     block_on(admin::create_admin(&url, email, password.into()))??;
     say(&format!("{email} is an administrator now.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn promote(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
+    block_on(admin::promote(&database(args)?, email))??;
+    say(&format!("{email} is an administrator now.\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reset_password(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
+    let url = database(args)?;
+    let password = read_password()?;
+    block_on(admin::reset_password(&url, email, password.into()))??;
+    say(&format!("{email} has a new password, and its sessions have ended.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

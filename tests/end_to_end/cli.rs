@@ -2,9 +2,10 @@
 
 use std::process::Stdio;
 
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{EMAIL, Launch, PASSWORD, Ratebus, within};
+use crate::harness::{EMAIL, Launch, PASSWORD, Ratebus, started, within};
 
 /// Runs a command to its end: exit code, standard output, standard error.
 async fn run(launch: &Launch, args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
@@ -90,6 +91,45 @@ async fn an_admin_is_made_with_a_password_from_standard_input() {
 }
 
 #[tokio::test]
+async fn an_account_is_promoted_and_gets_another_password() {
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000.10", "20000.20");
+    let launch = Launch::new().exchange(&exchange.url());
+    let (code, _, err) = run(&launch, &["admin", "promote", "--email", EMAIL], "").await;
+    assert_eq!(code, Some(1));
+    assert!(err.contains("admin@example.com has no account"), "{err}");
+
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let (client, url) = (reqwest::Client::new(), ratebus.url("user-api"));
+    let old = "an old passphrase";
+    let registration =
+        json!({ "firstName": "Ann", "lastName": "Other", "email": EMAIL, "password": old, "confirmPassword": old });
+    assert_eq!(client.post(format!("{url}/register")).json(&registration).send().await.unwrap().status(), 200);
+    let login = async |password: &str| {
+        let credentials = json!({ "email": EMAIL, "password": password });
+        client.post(format!("{url}/login")).json(&credentials).send().await.unwrap()
+    };
+    let session: Value = login(old).await.json().await.unwrap();
+    let session = session["data"]["token"]["token"].as_str().unwrap();
+    let spreads = async || client.get(format!("{url}/v1/spreads")).bearer_auth(session).send().await.unwrap().status();
+
+    assert_eq!(spreads().await, 403);
+    let (code, out, err) = run(&launch, &["admin", "promote", "--email", EMAIL], "").await;
+    assert_eq!((code, out.contains("is an administrator now")), (Some(0), true), "{err}");
+    assert_eq!(spreads().await, 200);
+
+    let reset = ["admin", "reset-password", "--email", EMAIL];
+    let (code, _, err) = run(&launch, &reset, "short\n").await;
+    assert_eq!((code, err.contains("15")), (Some(1), true), "{err}");
+    assert_eq!(spreads().await, 200);
+    let (code, out, err) = run(&launch, &reset, &format!("{PASSWORD}\n")).await;
+    assert_eq!((code, out.contains(PASSWORD)), (Some(0), false), "{err}");
+    assert_eq!(spreads().await, 401);
+    assert_eq!((login(old).await.status().as_u16(), login(PASSWORD).await.status().as_u16()), (401, 200));
+}
+
+#[tokio::test]
 async fn the_demo_needs_no_network_and_leaves_nothing_behind() {
     let launch = Launch::new().arg("demo");
     let ratebus: Ratebus = launch.start().await;
@@ -99,8 +139,7 @@ async fn the_demo_needs_no_network_and_leaves_nothing_behind() {
     assert!(password.trim().len() > "password".len() + 15, "{password}");
     let port = ratebus.url("user-api").rsplit_once(':').unwrap().1.to_owned();
     ratebus.logged(&format!("open http://localhost:{port}/")).await;
-    let rates: serde_json::Value =
-        reqwest::get(format!("{}/rates", ratebus.url("user-api"))).await.unwrap().json().await.unwrap();
+    let rates: Value = reqwest::get(format!("{}/rates", ratebus.url("user-api"))).await.unwrap().json().await.unwrap();
     assert!(rates["data"]["BTC_USD"]["withSpread"].is_object(), "{rates}");
     ratebus.signal("TERM");
     let (status, _) = ratebus.exited().await;
