@@ -96,13 +96,14 @@ pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Re
 async fn verified(app: &App, email: &str, password: SecretString) -> Result<Option<User>, Failure> {
     let backend = app.backend()?;
     let user = backend.store.user_by_email(email).await.map_err(|error| app.refuse(&error))?;
-    let outdated = |user: &User| backend.hasher.is_outdated(&user.password_hash);
+    let outdated = |user: &&mut User| backend.hasher.is_outdated(&user.password_hash);
     let hash = user.as_ref().map(|user| user.password_hash.as_str());
     let right = backend.hasher.verify(password.clone(), hash).await?;
-    let user = user.filter(|user| right && !user.disabled);
-    if let Some(User { id, password_hash: old, .. }) = user.as_ref().filter(|user| outdated(user)) {
+    let mut user = user.filter(|user| right && !user.disabled);
+    if let Some(User { id, password_hash, .. }) = user.as_mut().filter(outdated) {
         let new = backend.hasher.hash(password).await?;
-        backend.store.replace_password_hash(id, old, &new).await.map_err(|error| app.refuse(&error))?;
+        backend.store.replace_password_hash(id, password_hash, &new).await.map_err(|error| app.refuse(&error))?;
+        *password_hash = new;
     }
     Ok(user)
 }
@@ -114,7 +115,10 @@ async fn start_session(app: &App, user: &User) -> Result<Bearer, Failure> {
         tracing::error!(%error, "a login failed");
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong")
     })?;
-    backend.store.insert_session(&session, user, now, expires_at).await.map_err(|error| app.refuse(&error))?;
+    let started = backend.store.insert_session(&session, user, now, expires_at).await;
+    if !started.map_err(|error| app.refuse(&error))? {
+        return Err(Failure::unavailable("The account was changed at the same time, please try again"));
+    }
     Ok(Bearer { r#type: "bearer", token, expires_at })
 }
 

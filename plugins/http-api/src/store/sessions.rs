@@ -6,15 +6,20 @@ use super::{
 };
 
 impl Store {
-    /// Starts a session, and forgets those that have ended.
+    /// Starts a session, and forgets those that have ended. `false`: the account was disabled or has got another
+    /// password since `user` was read. A login that was under way then does not outlast it.
     pub(crate) async fn insert_session(
         &self,
         id: &str,
         user: &User,
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
+        let unchanged = "SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND password_hash = $2 AND disabled = 0)";
+        if !sqlx::query_scalar(unchanged).bind(&user.id).bind(&user.password_hash).fetch_one(&mut *tx).await? {
+            return Ok(false);
+        }
         sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(now.micros()).execute(&mut *tx).await?;
         sqlx::query("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(id)
@@ -24,7 +29,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Whose session it is, if it has not ended and its account is not disabled. The role is the one of this moment.
@@ -54,5 +59,39 @@ impl Store {
         sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::*, *};
+
+    #[tokio::test]
+    async fn a_login_under_way_does_not_outlast_a_new_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("ratebus.db").display());
+        let store = Store::open(&url.parse().unwrap()).await.unwrap();
+        store.migrate().await.unwrap();
+        let (now, later) = (Timestamp::from_micros(1), Timestamp::from_micros(2));
+        let new = NewUser {
+            id: "1",
+            email: "ann@example.com",
+            first_name: "Ann",
+            last_name: "Other",
+            role: Role::User,
+            password_hash: "old",
+            created_at: now,
+        };
+        assert!(store.insert_user(&new).await.unwrap());
+        let read = async || store.user_by_email("ann@example.com").await.unwrap().unwrap();
+
+        let before = read().await;
+        assert!(store.change_password("1", "old", "new", None).await.unwrap());
+        assert!(!store.insert_session("a", &before, now, later).await.unwrap());
+        assert!(store.insert_session("b", &read().await, now, later).await.unwrap());
+        let before = read().await;
+        let disable = AccountChange { role: None, disabled: Some(true) };
+        assert!(matches!(store.change_account("1", disable).await.unwrap(), Changed::Done(_)));
+        assert!(!store.insert_session("c", &before, now, later).await.unwrap());
     }
 }
