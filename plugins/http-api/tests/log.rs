@@ -1,4 +1,4 @@
-//! What is logged at a start. In a process of its own, because `tracing` lets the first thread that logs a line decide
+//! What is logged at a start and of changes of accounts. In a process of its own, because `tracing` lets the first thread that logs a line decide
 //! whether anybody listens to it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -10,38 +10,100 @@ use std::{
     time::Duration,
 };
 
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Request,
+};
 use ratebus_http_api::{Config, HttpApi, admin};
 use ratebus_sdk::{
     Compat, Env, Factory, Inbox, Sink,
     testkit::{RecordingHost, eventually},
 };
-use serde_json::json;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
 
-/// What a start with this database logs until the plugin is ready.
-async fn log_of_a_start(folder: &Path, database: &str) -> String {
+/// What is logged until the plugin is ready and `then` has been done.
+async fn log(folder: &Path, database: &str, then: impl AsyncFnOnce(Router)) -> String {
     let log = folder.join("log");
     let file = Arc::new(File::create(&log).unwrap());
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(file).finish());
+    let _guard =
+        tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish());
     let listeners = BTreeSet::from(["http".to_owned()]);
     let env = Env::new("api".parse().unwrap(), BTreeMap::new().into(), Compat::default().into(), listeners.into(), &[]);
     let config = json!({ "listener": "http", "routes": ["accounts", "spreads"], "database": database });
     let plugin = HttpApi::build(serde_json::from_value::<Config>(config).unwrap(), &env).unwrap();
-    let ctx = RecordingHost::new().context("api");
+    let host = RecordingHost::new();
+    let ctx = host.context("api");
     let run = tokio::spawn(Box::new(plugin).run(Inbox::new(Vec::new()), ctx.clone()));
     eventually("the plugin is ready", Duration::from_secs(20), || ctx.health().state().is_ready()).await;
+    then(host.router("http").unwrap()).await;
     ctx.cancel_token().cancel();
     run.await.unwrap().unwrap();
     fs::read_to_string(log).unwrap()
 }
 
+fn database(folder: &TempDir) -> String {
+    format!("sqlite://{}", folder.path().join("data/ratebus.db").display())
+}
+
 #[tokio::test]
 async fn a_start_without_an_administrator_tells_how_to_make_one() {
     let folder = tempfile::tempdir().unwrap();
-    let database = format!("sqlite://{}", folder.path().join("data/ratebus.db").display());
+    let database = database(&folder);
     let hint = "`ratebus admin create --email YOU`";
-    let log = log_of_a_start(folder.path(), &database).await;
-    assert_eq!(log.matches(hint).count(), 1, "{log}");
+    let first = log(folder.path(), &database, async |_| ()).await;
+    assert_eq!(first.matches(hint).count(), 1, "{first}");
     admin::seed(&database).await.unwrap();
-    let log = log_of_a_start(folder.path(), &database).await;
-    assert!(log.contains("is ready") && !log.contains(hint), "{log}");
+    let second = log(folder.path(), &database, async |_| ()).await;
+    assert!(second.contains("is ready") && !second.contains(hint), "{second}");
+}
+
+#[tokio::test]
+async fn a_changed_account_is_logged_with_who_whose_and_which_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = admin::seed(&database(&folder)).await.unwrap();
+    let [admin, _, bob] = accounts.as_slice() else { panic!("{accounts:?}") };
+    let old = admin.password.expose_secret();
+    let new = "another fine password";
+    let log = log(folder.path(), &database(&folder), async |router| {
+        let login = json!({ "email": admin.email, "password": old });
+        let token = send(&router, "POST", "/login", "", &login).await["data"]["token"]["token"].clone();
+        let token = token.as_str().unwrap();
+        let users = send(&router, "GET", "/v1/users", token, &json!(null)).await;
+        let users = users["users"].as_array().unwrap();
+        let id = |email: &str| users.iter().find(|user| user["email"] == email).unwrap()["id"].as_str().unwrap();
+        let path = format!("/v1/users/{}", id(bob.email));
+        send(&router, "PATCH", &path, token, &json!({ "disabled": true })).await;
+        let path = format!("/v1/users/{}", id(admin.email));
+        send(&router, "PATCH", &path, token, &json!({ "role": "user" })).await;
+        for current in ["wrong password", old] {
+            let passwords = json!({ "currentPassword": current, "newPassword": new });
+            send(&router, "POST", "/v1/me/password", token, &passwords).await;
+        }
+    })
+    .await;
+    for line in [
+        "account changed actor=\"a***@example.com\" account=\"b***@example.com\" role=\"user\" disabled=true",
+        "the last administrator was to be demoted or disabled: refused actor=\"a***@example.com\"",
+        "change of a password account=\"a***@example.com\" result=\"refused\"",
+        "change of a password account=\"a***@example.com\" result=\"ok\"",
+    ] {
+        let found: Vec<&str> = log.lines().filter(|logged| logged.contains(line)).collect();
+        assert!(found.len() == 1 && found[0].contains("request_id=\"test-1\""), "{line}: {log}");
+    }
+    for secret in [old, new, "wrong password", admin.email, bob.email] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+/// The answer to a request that has this token and body.
+async fn send(router: &Router, method: &str, path: &str, token: &str, body: &Value) -> Value {
+    let request = Request::builder().method(method).uri(path).header("x-request-id", "test-1");
+    let request = request.header("content-type", "application/json").header("authorization", format!("Bearer {token}"));
+    let answer = router.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    serde_json::from_slice(&body).unwrap_or(Value::Null)
 }
