@@ -83,6 +83,6 @@ function refusal(response, answer) {
   const fields = answer?.errors ?? answer?.data?.errors ?? [];
   let message = sentence(answer?.detail ?? answer?.message ?? answer?.title ?? `The server answered ${response.status}`);
   const wait = response.headers.get('Retry-After');
-  if (wait) message += ` Try again in ${wait} s.`;
+  if (wait && !/try again/i.test(message)) message += ` Try again in ${wait} s.`;
   return new ApiError(response.status, message, fields);
 }

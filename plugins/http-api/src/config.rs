@@ -3,7 +3,10 @@ use std::{path::PathBuf, time::Duration};
 use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
-use crate::store::DatabaseUrl;
+use crate::{
+    accounts::{Limits, MOST_FAILURES},
+    store::DatabaseUrl,
+};
 
 /// The shortest password that any config can allow, in code points.
 pub(crate) const PASSWORD_FLOOR: usize = 8;
@@ -34,6 +37,12 @@ pub struct Config {
     /// The shortest password that can be registered, in characters; at least 8.
     #[serde(default = "default_min_password")]
     pub min_password: usize,
+    /// How many logins to an account may fail in a row, from one address, before it has to wait; at most 100.
+    #[serde(default = "default_login_attempts")]
+    pub login_attempts: u32,
+    /// How many accounts an address may ask for in an hour.
+    #[serde(default = "default_registrations_per_hour")]
+    pub registrations_per_hour: u32,
     /// How far a spread may move a price, in percent of it: what is further is a typing mistake.
     #[serde(default = "default_max_markup_percent")]
     pub max_markup_percent: u32,
@@ -80,6 +89,14 @@ fn default_min_password() -> usize {
     PASSWORD_FLOOR
 }
 
+fn default_login_attempts() -> u32 {
+    5
+}
+
+fn default_registrations_per_hour() -> u32 {
+    10
+}
+
 fn default_max_markup_percent() -> u32 {
     50
 }
@@ -99,6 +116,7 @@ pub(crate) struct BackendSettings {
     pub(crate) migrate: bool,
     pub(crate) token_ttl: Duration,
     pub(crate) signing_key_file: PathBuf,
+    pub(crate) limits: Limits,
     pub(crate) min_password: usize,
     pub(crate) max_markup_percent: u32,
 }
@@ -115,6 +133,12 @@ impl Settings {
         if !(PASSWORD_FLOOR..=PASSWORD_CAP).contains(&config.min_password) {
             errors.add("min_password", format!("expected between {PASSWORD_FLOOR} and {PASSWORD_CAP}"));
         }
+        if !(1..=MOST_FAILURES).contains(&config.login_attempts) {
+            errors.add("login_attempts", format!("expected between 1 and {MOST_FAILURES}"));
+        }
+        if config.registrations_per_hour == 0 {
+            errors.add("registrations_per_hour", "expected at least 1");
+        }
         let database = if config.has_database() {
             errors.take(config.database.parse().map_err(|text: String| ConfigError::new("database", text)))
         } else {
@@ -124,6 +148,10 @@ impl Settings {
             signing_key_file: config.signing_key_file.unwrap_or_else(|| database.path().with_file_name("jwt.key")),
             migrate: config.migrate,
             token_ttl: config.token_ttl,
+            limits: Limits {
+                login_attempts: config.login_attempts,
+                registrations_per_hour: config.registrations_per_hour,
+            },
             min_password: config.min_password,
             max_markup_percent: config.max_markup_percent,
             database,

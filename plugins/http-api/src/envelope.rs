@@ -1,5 +1,7 @@
 //! The original project's form of answers: `{"state", "statusCode", "message", "data"}`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::Request,
@@ -85,6 +87,13 @@ impl Failure {
     /// 503: may work in a second.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// 429: not before this time, rounded up to seconds.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
+        let message = format!("Too many attempts, try again in {seconds} seconds");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 }
 

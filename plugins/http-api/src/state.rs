@@ -4,7 +4,7 @@ use ratebus_sdk::{Context, Env, Error};
 use tokio::sync::Notify;
 
 use crate::{
-    accounts::{Hasher, Tokens},
+    accounts::{Hasher, Limits, Tokens},
     config::BackendSettings,
     store::{Store, StoreError},
 };
@@ -27,6 +27,7 @@ pub(crate) struct Backend {
     pub(crate) store: Store,
     pub(crate) hasher: Hasher,
     pub(crate) tokens: Tokens,
+    pub(crate) limits: Limits,
     pub(crate) min_password: usize,
     pub(crate) max_markup_percent: u32,
 }
@@ -74,7 +75,7 @@ impl Backend {
             store.require_migrated().await?;
         }
         let tokens = Tokens::open(&settings.signing_key_file, settings.token_ttl)?;
-        let BackendSettings { min_password, max_markup_percent, .. } = *settings;
-        Ok(Self { store, hasher: Hasher::new()?, tokens, min_password, max_markup_percent })
+        let BackendSettings { limits, min_password, max_markup_percent, .. } = *settings;
+        Ok(Self { store, hasher: Hasher::new()?, tokens, limits, min_password, max_markup_percent })
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tracing::field::display;
 use uuid::Uuid;
 
-use super::{AuthError, Busy, authenticate, masked, validate};
+use super::{AuthError, Busy, authenticate, masked, throttle::Attempt, validate};
 use crate::{
     body,
     caller::Caller,
@@ -54,8 +54,9 @@ pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request:
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
     let new = validate::registration(&fields, backend.min_password).map_err(Failure::invalid)?;
+    let attempt = Attempt::registration(&app, &caller).await?;
     // Hashed before the address is looked at, so that one that is taken takes as long as one that is free.
-    let password_hash = backend.hasher.hash(new.password).await?;
+    let password_hash = attempt.made(&app, backend.hasher.hash(new.password).await).await?;
     let created_at = app.ctx.clock().wall();
     let user = NewUser {
         id: &Uuid::now_v7().to_string(),
@@ -70,6 +71,7 @@ pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request:
     let result = if inserted { "ok" } else { "taken" };
     metrics::counter!("ratebus_registrations_total", "result" => result).increment(1);
     log(&caller, &new.email, result, "registration");
+    attempt.log(&caller, &new.email);
     if !inserted {
         return Err(Failure::invalid(vec![Fault::new("unique", "email", "The email is already taken")]));
     }
@@ -82,12 +84,17 @@ pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Re
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
     let shown = validate::credentials(&fields).map_err(Failure::invalid)?;
-    let user = verified(&app, &shown.email, shown.password).await?;
+    let attempt = Attempt::login(&app, &caller, &shown.email).await?;
+    let user = attempt.made(&app, verified(&app, &shown.email, shown.password).await).await?;
     let result = if user.is_some() { "ok" } else { "refused" };
     metrics::counter!("ratebus_logins_total", "result" => result).increment(1);
     log(&caller, &shown.email, result, "login");
-    let user = user.ok_or_else(|| Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"))?;
+    let Some(user) = user else {
+        attempt.log(&caller, &shown.email);
+        return Err(Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"));
+    };
     let token = start_session(&app, &user).await?;
+    attempt.succeeded(&app).await?;
     Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod me;
 mod password;
 mod session;
 mod signing_key;
+mod throttle;
 mod token;
 mod validate;
 
@@ -15,6 +16,7 @@ use axum::http::StatusCode;
 pub(crate) use handlers::{login, logout, register};
 pub(crate) use password::{Busy, Hasher};
 pub(crate) use session::{AuthError, Session, authenticate};
+pub(crate) use throttle::{Limits, MOST_FAILURES};
 pub(crate) use token::Tokens;
 pub(crate) use validate::{canonical_email, common_fault, is_email, password_fault};
 

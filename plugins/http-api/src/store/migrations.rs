@@ -15,6 +15,8 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (5, "spread_audit", include_str!("../../../../migrations/sqlite/0005_spread_audit.sql")),
     (6, "spread_audit_no_update", include_str!("../../../../migrations/sqlite/0006_spread_audit_no_update.sql")),
     (7, "spread_audit_no_delete", include_str!("../../../../migrations/sqlite/0007_spread_audit_no_delete.sql")),
+    (8, "attempts", include_str!("../../../../migrations/sqlite/0008_attempts.sql")),
+    (9, "attempts_expires_at", include_str!("../../../../migrations/sqlite/0009_attempts_expires_at.sql")),
     (12, "spread_audit_reason", include_str!("../../../../migrations/sqlite/0012_spread_audit_reason.sql")),
 ];
 

@@ -4,6 +4,7 @@
 //! decimals as text. The truth about accounts and spreads is here; rates never are.
 
 mod accounts;
+mod attempts;
 mod file;
 mod migrations;
 mod sessions;
@@ -24,6 +25,7 @@ use tokio::{
 };
 
 pub(crate) use accounts::{Account, AccountChange, Changed};
+pub(crate) use attempts::{Key, Tally};
 use file::DatabaseFile;
 pub(crate) use file::DatabaseUrl;
 pub use migrations::{MigrationReport, MigrationStatus};

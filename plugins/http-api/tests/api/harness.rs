@@ -138,6 +138,9 @@ impl Api {
     /// As [`Api::start_with`], without waiting for anything but the routes.
     pub(crate) fn launch(groups: &[&str], more: &Value, env: &Env, folder: &Arc<TempDir>) -> Self {
         let mut config = json!({ "listener": "http", "routes": groups, "database": database(folder) });
+        // Everything comes from one address here; what is limited, and how, has tests of its own.
+        config["login_attempts"] = json!(100);
+        config["registrations_per_hour"] = json!(1000);
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let host = RecordingHost::new();
         let ctx = host.context("api");

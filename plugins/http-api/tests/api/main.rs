@@ -10,6 +10,7 @@ mod quotes;
 mod rates;
 mod spreads;
 mod startup;
+mod throttle;
 mod tokens;
 mod update_rates;
 mod users;

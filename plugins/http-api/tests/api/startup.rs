@@ -27,8 +27,20 @@ fn problems(config: Value) -> Vec<String> {
 fn every_problem_of_the_config_is_reported() {
     assert_eq!(HttpApi::TYPE, "sink/http-api");
     let bad = json!({ "listener": "nope", "routes": ["rates", "quotes", "rates", "spreads"], "database": "oracle://x",
-        "token_ttl": "0s", "min_password": 7 });
-    assert_eq!(problems(bad), ["listener", "routes.2", "routes", "token_ttl", "min_password", "database"]);
+        "token_ttl": "0s", "min_password": 7, "login_attempts": 0, "registrations_per_hour": 0 });
+    assert_eq!(
+        problems(bad),
+        [
+            "listener",
+            "routes.2",
+            "routes",
+            "token_ttl",
+            "min_password",
+            "login_attempts",
+            "registrations_per_hour",
+            "database"
+        ]
+    );
     assert_eq!(problems(json!({ "listener": "http", "routes": [] })), ["routes"]);
     let good = json!({ "listener": "http", "routes": ["rates"] });
     assert!(HttpApi::build(serde_json::from_value(good).unwrap(), &plain()).is_ok());

@@ -1,0 +1,366 @@
+//! How often may be tried: to log in, and to register.
+//!
+//! A failed login counts three times over, for the account (known or not: nothing here looks), for the address, and for
+//! both together:
+//!
+//! | counted by | free | then |
+//! |---|---|---|
+//! | account and address | `login_attempts` in a row | a delay of 1 s that doubles with each failure, up to 15 min |
+//! | account | 100 in a row (NIST SP 800-63B: at most) | 15 min after each failure |
+//! | address | 10 × `login_attempts` in 15 min | the rest of the 15 min |
+//!
+//! The strict rule is the one for both together. An attacker at one address soon waits there, and the owner, who is at
+//! another, does not notice. Were it for the account alone, anybody could lock out anybody. The second rule bounds what
+//! an attacker with many addresses can guess, the third what one with many accounts (and one password) can.
+//!
+//! Those two could still be used to lock out an owner, with patience. So an address from which the account was logged in
+//! to within 30 days waits for its own failures only, as long as it has free ones. (Who shares that address could tell
+//! from this that the account exists, which registering tells anybody.)
+//!
+//! A success clears the account's counter and that of the address for this account, and not those of other addresses: an
+//! owner who logs in would give an attacker five more. The address's own counter merely does not count it: else an
+//! attacker could clear it with an account of their own. No lock is for good: 15 min is the longest wait, and what is in
+//! a row is forgotten after a day without a failure.
+//!
+//! An attempt is counted before the password is looked at, and taken back if it was right: of a hundred sent at once,
+//! five are looked at. A refused attempt costs no hash and is not counted. Counters are in the database, so that they
+//! survive a restart and hold for every instance.
+//!
+//! The address is the other end of the connection, whatever a request's headers say. Of IPv6 it is the /64: that is what
+//! one customer gets, and they may use any address in it.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use ratebus_model::Timestamp;
+use tracing::field::display;
+
+use super::masked;
+use crate::{
+    caller::Caller,
+    envelope::Failure,
+    state::{App, Unavailable},
+    store::{Key, Tally},
+};
+
+/// The first delay.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// The longest one.
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
+/// How many failed logins in a row an account may have, wherever they come from.
+pub(crate) const MOST_FAILURES: u32 = 100;
+/// How many failed logins an address may have, as a multiple of those for one account.
+const ACCOUNTS_PER_ADDRESS: u32 = 10;
+/// How long failures in a row are remembered after the last one.
+const MEMORY: Duration = Duration::from_hours(24);
+/// How long the address of a successful login is remembered.
+const KNOWN: Duration = Duration::from_hours(30 * 24);
+
+/// How often may be tried, by the config.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) login_attempts: u32,
+    pub(crate) registrations_per_hour: u32,
+}
+
+/// One line of the table above.
+struct Limit {
+    /// For the log and metrics.
+    by: &'static str,
+    key: Key,
+    free: u32,
+    rule: Rule,
+}
+
+#[derive(Clone, Copy)]
+enum Rule {
+    /// The free attempts are those in a row; then there is this delay, twice as long after each further one.
+    InARow(Duration),
+    /// The free attempts are those within this time, from the first one.
+    Within(Duration),
+}
+
+impl Limit {
+    /// How long to wait before the next attempt.
+    fn wait(&self, tally: Tally, now: Timestamp) -> Duration {
+        let Some(over) = tally.tries.checked_sub(self.free) else { return Duration::ZERO };
+        let (until, longest) = match self.rule {
+            Rule::InARow(first) => {
+                let delay = first.saturating_mul(2_u32.saturating_pow(over)).min(LONGEST_DELAY);
+                (tally.last_at.plus(delay), delay)
+            }
+            Rule::Within(window) => (tally.expires_at, window),
+        };
+        // Bounded, because a clock may have been set back since.
+        now.age_at(until).min(longest)
+    }
+
+    /// One attempt more.
+    fn count(&self, tally: Option<Tally>, now: Timestamp) -> Tally {
+        let expires_at = match (self.rule, tally) {
+            (Rule::InARow(_), _) => now.plus(MEMORY),
+            (Rule::Within(_), Some(tally)) => tally.expires_at,
+            (Rule::Within(window), None) => now.plus(window),
+        };
+        Tally { tries: tally.map_or(0, |tally| tally.tries).saturating_add(1), last_at: now, expires_at }
+    }
+}
+
+/// How long to wait, and by which limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wait {
+    time: Duration,
+    by: &'static str,
+}
+
+/// Why an attempt is not made.
+pub(super) enum Refused {
+    /// It has to wait so long.
+    TooMany(Duration),
+    /// It could not be counted.
+    Unavailable(Unavailable),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooMany(wait) => Self::too_many(wait),
+            Refused::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<Unavailable> for Refused {
+    fn from(error: Unavailable) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// An attempt that may be made, and is counted.
+pub(super) struct Attempt {
+    /// The strictest first.
+    limits: Vec<Limit>,
+    /// The row of an address that the account was logged in to from.
+    known: Option<Key>,
+    /// What the next one has to wait for, unless this one is taken back.
+    next: Option<Wait>,
+}
+
+impl Attempt {
+    /// An attempt to log in to an account, counted as failed until it [`succeeded`](Self::succeeded).
+    pub(super) async fn login(app: &App, caller: &Caller, account: &str) -> Result<Self, Refused> {
+        let address = network(caller.peer);
+        let key = |counter, account: &str, address: &str| Key {
+            counter,
+            account: account.to_owned(),
+            address: address.to_owned(),
+        };
+        let free = app.backend()?.limits.login_attempts;
+        let limit = |by, account, address, free, rule| Limit { by, key: key("login", account, address), free, rule };
+        let limits = vec![
+            limit("account_and_address", account, &address, free, Rule::InARow(FIRST_DELAY)),
+            limit("account", account, "", MOST_FAILURES, Rule::InARow(LONGEST_DELAY)),
+            limit("address", "", &address, free * ACCOUNTS_PER_ADDRESS, Rule::Within(LONGEST_DELAY)),
+        ];
+        Self { limits, known: Some(key("known", account, &address)), next: None }.admitted(app).await
+    }
+
+    /// An attempt to register, counted however it ends.
+    pub(super) async fn registration(app: &App, caller: &Caller) -> Result<Self, Refused> {
+        let key = Key { counter: "registration", account: String::new(), address: network(caller.peer) };
+        let free = app.backend()?.limits.registrations_per_hour;
+        let limit = Limit { by: "registrations", key, free, rule: Rule::Within(Duration::from_hours(1)) };
+        Self { limits: vec![limit], known: None, next: None }.admitted(app).await
+    }
+
+    async fn admitted(mut self, app: &App) -> Result<Self, Refused> {
+        let (store, now) = (&app.backend()?.store, app.ctx.clock().wall());
+        // Looked at first without the lock that writers need: who is refused must not keep them waiting.
+        let tallies = store.tallies(self.keys(), now).await.map_err(|error| app.refuse(&error))?;
+        self.check(&tallies, now)?;
+        let mut writer = store.write_tallies(now).await.map_err(|error| app.refuse(&error))?;
+        let mut tallies = writer.tallies(self.keys()).await.map_err(|error| app.refuse(&error))?;
+        self.check(&tallies, now)?;
+        for (limit, tally) in self.limits.iter().zip(&mut tallies) {
+            let counted = limit.count(*tally, now);
+            writer.put(&limit.key, counted).await.map_err(|error| app.refuse(&error))?;
+            *tally = Some(counted);
+        }
+        writer.commit().await.map_err(|error| app.refuse(&error))?;
+        self.next = self.wait(&tallies, now);
+        Ok(self)
+    }
+
+    /// The keys of all limits, and then that of a known address.
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.limits.iter().map(|limit| &limit.key).chain(&self.known)
+    }
+
+    fn check(&self, tallies: &[Option<Tally>], now: Timestamp) -> Result<(), Refused> {
+        let Some(Wait { time, by }) = self.wait(tallies, now) else { return Ok(()) };
+        metrics::counter!("ratebus_throttled_total", "by" => by).increment(1);
+        Err(Refused::TooMany(time))
+    }
+
+    /// The longest wait that the tallies of [`keys`](Self::keys) ask for.
+    fn wait(&self, tallies: &[Option<Tally>], now: Timestamp) -> Option<Wait> {
+        let counted = self.limits.iter().zip(tallies);
+        let known = tallies.get(self.limits.len()).is_some_and(Option::is_some);
+        let is_free = |(limit, tally): (&Limit, &Option<Tally>)| tally.is_none_or(|tally| tally.tries < limit.free);
+        if known && counted.clone().next().is_some_and(is_free) {
+            return None;
+        }
+        counted
+            .filter_map(|(limit, tally)| Some((limit, (*tally)?)))
+            .map(|(limit, tally)| Wait { time: limit.wait(tally, now), by: limit.by })
+            .filter(|wait| !wait.time.is_zero())
+            .max_by_key(|wait| wait.time)
+    }
+
+    /// The login was right.
+    pub(super) async fn succeeded(self, app: &App) -> Result<(), Unavailable> {
+        let (store, now) = (&app.backend()?.store, app.ctx.clock().wall());
+        let mut writer = store.write_tallies(now).await.map_err(|error| app.refuse(&error))?;
+        for limit in &self.limits {
+            match limit.rule {
+                Rule::InARow(_) => writer.remove(&limit.key).await,
+                Rule::Within(_) => writer.take_back(&limit.key).await,
+            }
+            .map_err(|error| app.refuse(&error))?;
+        }
+        if let Some(known) = &self.known {
+            let tally = Tally { tries: 0, last_at: now, expires_at: now.plus(KNOWN) };
+            writer.put(known, tally).await.map_err(|error| app.refuse(&error))?;
+        }
+        writer.commit().await.map_err(|error| app.refuse(&error))
+    }
+
+    /// Passes on how the attempt went. An error means that nothing was looked at: then it does not count.
+    pub(super) async fn made<T>(&self, app: &App, result: Result<T, impl Into<Failure>>) -> Result<T, Failure> {
+        if result.is_err() {
+            self.take_back(app).await?;
+        }
+        result.map_err(Into::into)
+    }
+
+    async fn take_back(&self, app: &App) -> Result<(), Unavailable> {
+        let (store, now) = (&app.backend()?.store, app.ctx.clock().wall());
+        let mut writer = store.write_tallies(now).await.map_err(|error| app.refuse(&error))?;
+        for limit in &self.limits {
+            writer.take_back(&limit.key).await.map_err(|error| app.refuse(&error))?;
+        }
+        writer.commit().await.map_err(|error| app.refuse(&error))
+    }
+
+    /// Tells the log if the next attempt has to wait. Once for each attempt that was made; those that are refused
+    /// meanwhile could fill the log.
+    pub(super) fn log(&self, caller: &Caller, account: &str) {
+        let Some(Wait { time, by }) = self.next else { return };
+        let (account, peer, seconds) = (masked(account), caller.peer.map(display), time.as_secs());
+        tracing::warn!(
+            account,
+            by,
+            seconds,
+            peer,
+            request_id = caller.request_id,
+            "too many attempts: the next must wait"
+        );
+    }
+}
+
+/// Whose connection it is, as far as an address tells.
+fn network(peer: Option<SocketAddr>) -> String {
+    match peer.map(|peer| peer.ip().to_canonical()) {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("{}/64", Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        None => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ratebus_sdk::{Env, testkit::RecordingHost};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{accounts::Busy, config::Settings, state::Backend};
+
+    const START: Timestamp = Timestamp::from_micros(1_000_000_000_000_000);
+
+    fn limit(free: u32, rule: Rule) -> Limit {
+        let key = Key { counter: "login", account: String::new(), address: String::new() };
+        Limit { by: "test", key, free, rule }
+    }
+
+    /// The wait after each of so many attempts, each made as soon as it may be.
+    fn waits(limit: &Limit, attempts: u32) -> Vec<u64> {
+        let (mut now, mut tally, mut waits) = (START, None, Vec::new());
+        for _ in 0..attempts {
+            let counted = limit.count(tally.filter(|tally: &Tally| tally.expires_at > now), now);
+            let wait = limit.wait(counted, now);
+            (now, tally) = (now.plus(wait), Some(counted));
+            waits.push(wait.as_secs());
+        }
+        waits
+    }
+
+    #[test]
+    fn the_delay_doubles_up_to_a_quarter_of_an_hour_and_ends() {
+        let strict = waits(&limit(5, Rule::InARow(FIRST_DELAY)), 100);
+        assert_eq!(strict[..17], [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
+        assert_eq!(strict[99], 900);
+        let account = waits(&limit(MOST_FAILURES, Rule::InARow(LONGEST_DELAY)), 102);
+        assert_eq!(account[98..], [0, 900, 900, 900]);
+        assert!(account[..98].iter().all(|wait| *wait == 0));
+        assert_eq!(waits(&limit(3, Rule::Within(Duration::from_mins(1))), 7), [0, 0, 60, 0, 0, 60, 0]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nobody_wait_longer() {
+        let before = Timestamp::from_micros(0);
+        for (rule, wait) in [(Rule::InARow(FIRST_DELAY), 1), (Rule::Within(Duration::from_mins(1)), 60)] {
+            let limit = limit(1, rule);
+            assert_eq!(limit.wait(limit.count(None, START), before).as_secs(), wait);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_looked_at_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite://{}", folder.path().join("ratebus.db").display());
+        let config = json!({ "listener": "http", "routes": ["accounts"], "database": database, "login_attempts": 1,
+            "registrations_per_hour": 1 });
+        let listeners = Arc::new(["http".to_owned()].into());
+        let env = Env::new("api".parse().unwrap(), Arc::default(), Arc::default(), listeners, &[]);
+        let settings = Settings::new(serde_json::from_value(config).unwrap(), &env).unwrap().backend.unwrap();
+        let app = App::new(RecordingHost::new().context("api"), env);
+        app.opened(Backend::open(&settings).await.unwrap());
+        let caller = Caller { request_id: None, peer: None, token: None };
+
+        for _ in 0..3 {
+            let login = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();
+            assert!(login.made(&app, Err::<(), _>(Busy)).await.is_err());
+            let registration = Attempt::registration(&app, &caller).await.ok().unwrap();
+            assert!(registration.made(&app, Err::<(), _>(Busy)).await.is_err());
+        }
+        let login = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();
+        assert!(login.made(&app, Ok::<_, Busy>(())).await.is_ok());
+        assert!(matches!(Attempt::login(&app, &caller, "ann@example.com").await, Err(Refused::TooMany(_))));
+        assert!(Attempt::registration(&app, &caller).await.is_ok());
+        assert!(matches!(Attempt::registration(&app, &caller).await, Err(Refused::TooMany(_))));
+    }
+
+    #[test]
+    fn an_address_is_what_one_customer_has() {
+        let network = |peer: &str| super::network(Some(peer.parse().unwrap()));
+        assert_eq!(network("192.0.2.7:50000"), "192.0.2.7");
+        assert_eq!(network("[::ffff:192.0.2.7]:50000"), "192.0.2.7");
+        assert_eq!(network("[2001:db8:1:2:3:4:5:6]:50000"), "2001:db8:1:2::/64");
+        assert_eq!(network("[2001:db8:1:2:ffff::1]:1"), "2001:db8:1:2::/64");
+        assert_eq!(super::network(None), "unknown");
+    }
+}
