@@ -15,7 +15,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{body::BodyError, headers::protect, state::Unavailable};
+use crate::{
+    body::BodyError,
+    headers::{in_seconds, protect},
+    state::Unavailable,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,9 +93,9 @@ impl Failure {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
-    /// 429: not before this time, rounded up to seconds.
+    /// 429: not before this time has passed.
     pub(crate) fn too_many(wait: Duration) -> Self {
-        let seconds = u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX);
+        let seconds = in_seconds(wait);
         let message = format!("Too many attempts, try again in {seconds} seconds");
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }

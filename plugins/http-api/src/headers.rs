@@ -1,4 +1,6 @@
-//! What every request brings and every answer carries.
+//! What requests bring and answers carry.
+
+use std::time::Duration;
 
 use axum::{
     http::{HeaderMap, HeaderValue, header::CACHE_CONTROL},
@@ -9,6 +11,11 @@ use axum::{
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
     (!id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_graphic())).then_some(id)
+}
+
+/// A wait as the header `Retry-After` says it: in seconds, rounded up.
+pub(crate) fn in_seconds(wait: Duration) -> u32 {
+    u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
 /// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise, and

@@ -1,8 +1,13 @@
 //! The form of errors under `/v1`: RFC 9457 problem documents.
 
+use std::time::Duration;
+
 use axum::{
     extract::Request,
-    http::{StatusCode, header::ALLOW},
+    http::{
+        StatusCode,
+        header::{ALLOW, RETRY_AFTER},
+    },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::MethodRouter,
@@ -11,18 +16,22 @@ use ratebus_sdk::{FieldProblem, ProblemDocument};
 
 use crate::{
     body::BodyError,
-    headers::{protect, request_id},
+    headers::{in_seconds, protect, request_id},
     state::Unavailable,
 };
 
 /// Why a request under `/v1` was refused. As a response it is only its status; [`render`] writes the document, because
 /// it knows the request's id.
 #[derive(Debug)]
-pub(crate) struct Problem(ProblemDocument);
+pub(crate) struct Problem {
+    document: ProblemDocument,
+    /// In seconds, where it is not the document's own.
+    retry_after: Option<u32>,
+}
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self(ProblemDocument::new(status, detail))
+        ProblemDocument::new(status, detail).into()
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
@@ -36,12 +45,25 @@ impl Problem {
 
     /// 422: these members are wrong.
     pub(crate) fn fields(errors: Vec<FieldProblem>) -> Self {
-        Self(ProblemDocument::fields(errors))
+        ProblemDocument::fields(errors).into()
     }
 
     /// 503: may work in a second.
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// 429: not before this time has passed.
+    pub(crate) fn too_many(wait: Duration) -> Self {
+        let seconds = in_seconds(wait);
+        let detail = format!("too many attempts; try again in {seconds} seconds");
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+}
+
+impl From<ProblemDocument> for Problem {
+    fn from(document: ProblemDocument) -> Self {
+        Self { document, retry_after: None }
     }
 }
 
@@ -59,8 +81,9 @@ impl From<Unavailable> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.0.status().into_response();
-        response.extensions_mut().insert(self.0);
+        let mut response = self.document.status().into_response();
+        response.headers_mut().extend(self.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
+        response.extensions_mut().insert(self.document);
         response
     }
 }
@@ -75,7 +98,9 @@ pub(crate) fn render(mut response: Response, request_id: Option<&str>) -> Respon
         None => return response,
     };
     let mut written = document.with_request_id(request_id).into_response();
-    written.headers_mut().extend(response.headers_mut().remove(ALLOW).map(|allow| (ALLOW, allow)));
+    for name in [ALLOW, RETRY_AFTER] {
+        written.headers_mut().extend(response.headers_mut().remove(&name).map(|value| (name, value)));
+    }
     written
 }
 

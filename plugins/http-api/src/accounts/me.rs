@@ -12,6 +12,7 @@ use super::{
     AuthError, Busy, NotAdmin, Session, authenticate, form,
     handlers::log,
     manage::{complete, failed},
+    throttle::Attempt,
 };
 use crate::{
     admin::MIN_ADMIN_PASSWORD,
@@ -55,11 +56,15 @@ pub(crate) async fn password(State(app): State<Shared>, caller: Caller, request:
     };
     let words = [own.first_name.as_str(), &own.last_name, &own.email];
     let asked = form::password_change(&body::read(request).await?, shortest, &words)?;
-    if !backend.hasher.verify(asked.current, Some(&session.user.password_hash)).await? {
+    let attempt = Attempt::login(&app, &caller, &own.email).await?;
+    let right = backend.hasher.verify(asked.current, Some(&session.user.password_hash)).await;
+    if !attempt.made(&app, right).await? {
         told(&caller, &session, "refused");
+        attempt.log(&caller, &own.email);
         let message = "is not the password of this account".to_owned();
         return Err(Problem::fields(vec![FieldProblem { field: "currentPassword".to_owned(), message }]));
     }
+    attempt.succeeded(&app).await?;
     let hash = backend.hasher.hash(asked.new).await?;
     complete(replace(app.clone(), caller, session, hash)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

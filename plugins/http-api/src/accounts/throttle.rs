@@ -1,6 +1,6 @@
 //! How often may be tried: to log in, and to register.
 //!
-//! A failed login counts three times over, for the account (known or not: nothing here looks), for the address, and for
+//! A failed login, and a wrong password where a new one is set, counts three times over, for the account (known or not: nothing here looks), for the address, and for
 //! both together:
 //!
 //! | counted by | free | then |
@@ -41,6 +41,7 @@ use super::masked;
 use crate::{
     caller::Caller,
     envelope::Failure,
+    problem::Problem,
     state::{App, Unavailable},
     store::{Key, Tally},
 };
@@ -124,6 +125,15 @@ pub(super) enum Refused {
 }
 
 impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooMany(wait) => Self::too_many(wait),
+            Refused::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooMany(wait) => Self::too_many(wait),
@@ -238,11 +248,12 @@ impl Attempt {
     }
 
     /// Passes on how the attempt went. An error means that nothing was looked at: then it does not count.
-    pub(super) async fn made<T>(&self, app: &App, result: Result<T, impl Into<Failure>>) -> Result<T, Failure> {
+    pub(super) async fn made<T, E>(&self, app: &App, result: Result<T, E>) -> Result<T, E> {
         if result.is_err() {
-            self.take_back(app).await?;
+            // Or else it counts, which is the safe side.
+            let _taken_back = self.take_back(app).await;
         }
-        result.map_err(Into::into)
+        result
     }
 
     async fn take_back(&self, app: &App) -> Result<(), Unavailable> {
@@ -316,7 +327,12 @@ mod tests {
         let account = waits(&limit(MOST_FAILURES, Rule::InARow(LONGEST_DELAY)), 102);
         assert_eq!(account[98..], [0, 900, 900, 900]);
         assert!(account[..98].iter().all(|wait| *wait == 0));
-        assert_eq!(waits(&limit(3, Rule::Within(Duration::from_mins(1))), 7), [0, 0, 60, 0, 0, 60, 0]);
+        let window = limit(3, Rule::Within(Duration::from_mins(1)));
+        assert_eq!(waits(&window, 7), [0, 0, 60, 0, 0, 60, 0]);
+        // From the first attempt on, not from the last one.
+        let later = START.plus(Duration::from_secs(40));
+        let tally = (0..2).fold(window.count(None, START), |tally, _| window.count(Some(tally), later));
+        assert_eq!(window.wait(tally, later).as_secs(), 20);
     }
 
     #[test]

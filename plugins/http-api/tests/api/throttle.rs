@@ -221,6 +221,28 @@ async fn an_address_registers_ten_accounts_an_hour() {
 }
 
 #[tokio::test]
+async fn a_stolen_session_does_not_help_to_guess_the_password() {
+    let (api, rows) = with_user().await;
+    let token = api.token(USER, USER_PASSWORD).await;
+    let change = async |current: &str| {
+        let body = json!({ "currentPassword": current, "newPassword": "another good one" }).to_string();
+        api.authed(&token, "POST", "/v1/me/password", Some(&body)).await
+    };
+    for _ in 0..5 {
+        change(WRONG).await.problem(422);
+    }
+    freeze(&rows).await;
+    let answer = change(USER_PASSWORD).await;
+    assert_eq!(answer.problem(429), "too many attempts; try again in 1 seconds");
+    assert_eq!(answer.header("retry-after"), "1");
+    refused(&api.login(USER, USER_PASSWORD).await, 1);
+    pass(&rows, Duration::from_secs(1)).await;
+    assert_eq!(change(USER_PASSWORD).await.status, 204);
+    assert_eq!(change(WRONG).await.status, 422);
+    api.login(USER, "another good one").await.envelope(200, "You're loggedin");
+}
+
+#[tokio::test]
 async fn what_counts_no_more_is_forgotten() {
     let (api, rows) = with_user().await;
     execute(&rows, "DELETE FROM attempts").await;
