@@ -1,7 +1,7 @@
 //! How often may be tried: to log in, and to register.
 //!
-//! A failed login, and a wrong password where a new one is set, counts three times over, for the account (known or not: nothing here looks), for the address, and for
-//! both together:
+//! A failed login, or a wrong password where a new one is set, counts three times over: for the account (known or not:
+//! nothing here looks), for the address, and for both together.
 //!
 //! | counted by | free | then |
 //! |---|---|---|
@@ -13,9 +13,10 @@
 //! another, does not notice. Were it for the account alone, anybody could lock out anybody. The second rule bounds what
 //! an attacker with many addresses can guess, the third what one with many accounts (and one password) can.
 //!
-//! Those two could still be used to lock out an owner, with patience. So an address from which the account was logged in
-//! to within 30 days waits for its own failures only, as long as it has free ones. (Who shares that address could tell
-//! from this that the account exists, which registering tells anybody.)
+//! Those two could still be used to keep an owner out, with patience. So an address from which the account was logged in
+//! to within 30 days waits for its own failures only, as long as it has free ones; an owner at a new address shares what
+//! an attacker has left. (Who shares a known address could tell from this that the account exists, which registering
+//! tells anybody.)
 //!
 //! A success clears the account's counter and that of the address for this account, and not those of other addresses: an
 //! owner who logs in would give an attacker five more. The address's own counter merely does not count it: else an
