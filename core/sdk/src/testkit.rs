@@ -41,7 +41,7 @@ struct State {
     log: Vec<Arc<Message>>,
     last: HashMap<Subject, Arc<Message>>,
     inboxes: Vec<(Pattern, mpsc::UnboundedSender<Arc<Message>>)>,
-    routers: BTreeMap<String, Router>,
+    routers: BTreeMap<String, (Vec<String>, Router)>,
     health: Vec<Health>,
 }
 
@@ -112,7 +112,12 @@ impl RecordingHost {
 
     /// What was mounted on a listener.
     pub fn router(&self, listener: &str) -> Option<Router> {
-        self.state().routers.get(listener).cloned()
+        self.state().routers.get(listener).map(|(_, router)| router.clone())
+    }
+
+    /// The paths mounted on a listener, as they were written.
+    pub fn paths(&self, listener: &str) -> Vec<String> {
+        self.state().routers.get(listener).map(|(paths, _)| paths.clone()).unwrap_or_default()
     }
 
     /// The first message, of those already published and those to come, that `wanted` accepts.
@@ -191,7 +196,8 @@ impl Host for RecordingHost {
 
     /// Routes are called, not connected to: the address is nobody's.
     fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
-        self.state().routers.insert(listener.to_owned(), routes.into_router());
+        let mounted = (routes.paths().to_vec(), routes.into_router());
+        self.state().routers.insert(listener.to_owned(), mounted);
         Ok((Ipv4Addr::LOCALHOST, 0).into())
     }
 
