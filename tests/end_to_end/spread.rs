@@ -1,11 +1,16 @@
 //! An administrator's spread: at once, everywhere, and for good.
 
-use std::time::Instant;
+use std::{
+    collections::hash_map::DefaultHasher,
+    env,
+    hash::{Hash, Hasher},
+    time::{Duration, Instant, SystemTime},
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, Launch, SocketIo, Sse, WebSocket, quote_over_http, started};
+use crate::harness::{Admin, EMAIL, Launch, Ratebus, SocketIo, Sse, WebSocket, quote_over_http, started};
 
 const CLIENTS: usize = 100;
 
@@ -89,6 +94,129 @@ async fn an_acknowledged_spread_survives_being_killed() {
     let quote = quote_over_http(&ratebus.url("user-api"), "BTC_USD").await;
     assert_eq!(quote["customer"]["buy"], "20300.20");
     assert_eq!(quote["rule"], json!({ "scope": "BTC_USD", "revision": 3 }));
+}
+
+/// A writer that goes on until the process is killed, again and again. `RATEBUS_KILL_ROUNDS` makes it longer,
+/// `RATEBUS_KILL_SEED` repeats the moments of a run.
+#[tokio::test]
+async fn killed_at_any_moment_it_keeps_what_it_acknowledged_and_nothing_by_halves() {
+    let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let rounds = number("RATEBUS_KILL_ROUNDS").unwrap_or(12);
+    let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let seed = number("RATEBUS_KILL_SEED").unwrap_or_else(now);
+    println!("RATEBUS_KILL_SEED={seed}");
+
+    let exchange = started().await;
+    exchange.list("BTC/USD", "20000000.10", "20000000.20");
+    let launch = Launch::new().exchange(&exchange.url());
+    Admin::create(&launch).await;
+    let mut journal = Journal::default();
+    for round in 0..rounds {
+        let ratebus = launch.start().await;
+        ratebus.ready("user-api").await;
+        let admin = Admin::login(&ratebus).await;
+        journal.compare(&ratebus, &admin).await;
+        let kill = async {
+            tokio::time::sleep(moment(seed, round)).await;
+            ratebus.kill().await;
+        };
+        tokio::join!(journal.write(&admin), kill);
+    }
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    journal.compare(&ratebus, &Admin::login(&ratebus).await).await;
+    let Journal { changes, kept, lost, .. } = journal;
+    println!("{} changes in {rounds} rounds; {kept} unanswered ones were kept, {lost} were not", changes.len());
+    assert!(changes.len() > kept, "nothing was acknowledged");
+}
+
+/// How long after the first write of a round the process is killed.
+fn moment(seed: u64, round: u64) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (seed, round).hash(&mut hasher);
+    Duration::from_millis(hasher.finish() % 150)
+}
+
+/// What the client knows.
+#[derive(Default)]
+struct Journal {
+    /// The value of each revision, from the first.
+    changes: Vec<u64>,
+    /// The value that was sent last: none is sent twice.
+    value: u64,
+    /// Whether there was no answer to that.
+    unanswered: bool,
+    /// How many unanswered ones were found to be stored, and not.
+    kept: usize,
+    lost: usize,
+}
+
+impl Journal {
+    /// Sets one spread after the other, until there is no answer.
+    async fn write(&mut self, admin: &Admin) {
+        loop {
+            self.value += 1;
+            let (markup, reason) = (json!({ "value": self.value.to_string() }), self.value.to_string());
+            let body = json!({ "buy": markup, "sell": markup, "reason": reason });
+            self.unanswered = true;
+            let Ok(answer) = admin.try_send(Method::PUT, "/v1/spreads/BTC_USD", body).await else { return };
+            assert_eq!(answer.status(), if self.changes.is_empty() { 201 } else { 200 });
+            self.unanswered = false;
+            self.changes.push(self.value);
+            assert_eq!(answer.headers()["etag"], format!("\"{}\"", self.changes.len()));
+        }
+    }
+
+    /// Looks at everything that is kept of a change: the history, the spread, and the price made with it.
+    async fn compare(&mut self, ratebus: &Ratebus, admin: &Admin) {
+        let history = history(admin).await;
+        if self.unanswered {
+            let is_kept = history.len() > self.changes.len();
+            self.changes.extend(is_kept.then_some(self.value));
+            self.kept += usize::from(is_kept);
+            self.lost += usize::from(!is_kept);
+        }
+        assert_eq!(history.len(), self.changes.len());
+        let mut old = Value::Null;
+        for ((revision, value), change) in (1..).zip(&self.changes).zip(history) {
+            let new = markups(*value);
+            assert_eq!(change, json!([revision, EMAIL, old, new, value.to_string()]));
+            old = new;
+        }
+
+        let spread = admin.send(Method::GET, "/v1/spreads/BTC_USD", Value::Null).await;
+        let Some(value) = self.changes.last() else {
+            assert_eq!(spread.status(), 404);
+            return;
+        };
+        assert_eq!(spread.status(), 200);
+        let spread: Value = spread.json().await.unwrap();
+        assert_eq!(json!({ "buy": spread["buy"], "sell": spread["sell"] }), markups(*value));
+        assert_eq!(spread["revision"], json!(self.changes.len()));
+        let quote = quote_over_http(&ratebus.url("user-api"), "BTC_USD").await;
+        assert_eq!(quote["rule"], json!({ "scope": "BTC_USD", "revision": self.changes.len() }));
+        assert_eq!(quote["customer"]["buy"], format!("{}.20", 20_000_000 + value));
+    }
+}
+
+fn markups(value: u64) -> Value {
+    let side = json!({ "unit": "absolute", "value": value.to_string() });
+    json!({ "buy": side, "sell": side })
+}
+
+/// All changes, oldest first: revision, actor, old and new markups, reason.
+async fn history(admin: &Admin) -> Vec<Value> {
+    let mut changes = Vec::new();
+    let mut next = json!(i64::MAX);
+    while !next.is_null() {
+        let path = format!("/v1/spreads/BTC_USD/history?limit=200&before={next}");
+        let page: Value = admin.send(Method::GET, &path, Value::Null).await.json().await.unwrap();
+        let part = |change: &Value| ["revision", "actor", "old", "new", "reason"].map(|name| change[name].clone());
+        changes.extend(page["changes"].as_array().unwrap().iter().map(|change| json!(part(change))));
+        next = page["next"].clone();
+    }
+    changes.reverse();
+    changes
 }
 
 #[tokio::test]

@@ -42,8 +42,13 @@ impl Admin {
 
     /// Sends a request with the token.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Response {
+        self.try_send(method, path, body).await.unwrap()
+    }
+
+    /// As [`Admin::send`], of a server that may be gone.
+    pub(crate) async fn try_send(&self, method: Method, path: &str, body: Value) -> reqwest::Result<Response> {
         let request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
-        within(path, request.json(&body).send()).await.unwrap()
+        within(path, request.json(&body).send()).await
     }
 
     /// Sets a spread of absolute markups.

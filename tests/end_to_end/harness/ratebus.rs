@@ -169,6 +169,11 @@ impl Ratebus {
         assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
+    /// Ends it as a power cut would: without a warning.
+    pub(crate) async fn kill(mut self) {
+        within("the process to end", self.child.kill()).await.unwrap();
+    }
+
     /// Waits for its end.
     pub(crate) async fn exited(mut self) -> (ExitStatus, Vec<String>) {
         let status = within("the process to end", self.child.wait()).await.unwrap();
