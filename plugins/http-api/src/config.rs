@@ -12,8 +12,10 @@ use crate::{
 pub(crate) const PASSWORD_FLOOR: usize = 8;
 /// The longest password taken; a longer one is refused, never cut.
 pub(crate) const PASSWORD_CAP: usize = 256;
-/// The longest life of a token: 30 days.
+/// The longest life of a token of the original's login: 30 days.
 const LONGEST_TTL: Duration = Duration::from_hours(30 * 24);
+/// The longest life of an access token, and the one it has by default.
+const LONGEST_ACCESS_TTL: Duration = Duration::from_mins(15);
 
 /// The plugin's part of the config.
 #[derive(Debug, Clone, Deserialize)]
@@ -29,10 +31,14 @@ pub struct Config {
     /// Whether pending migrations are run at start.
     #[serde(default = "default_migrate")]
     pub migrate: bool,
-    /// How long a login lasts.
+    /// How long a login of the original's `/login` lasts.
     #[serde(default = "default_token_ttl", with = "ratebus_sdk::duration")]
     pub token_ttl: Duration,
-    /// The key that tokens are signed with, made at the first start. By default `jwt.key` beside the database.
+    /// How long an access token of `/v1/auth` lasts before it has to be refreshed; at most 15 minutes.
+    #[serde(default = "default_access_token_ttl", with = "ratebus_sdk::duration")]
+    pub access_token_ttl: Duration,
+    /// The key that tokens are signed with, made at the first start. By default `jwt.key` beside the database. A file
+    /// with several lines has a key in each: the first one signs, and tokens of all of them are good.
     pub signing_key_file: Option<PathBuf>,
     /// The shortest password that can be registered, in characters; at least 8.
     #[serde(default = "default_min_password")]
@@ -65,7 +71,7 @@ pub enum Group {
     Quotes,
     /// `/health` as the original had it.
     Health,
-    /// `/register`, `/login`, `/logout`, `/v1/me` and `/v1/users`.
+    /// `/register`, `/login`, `/logout`, `/v1/auth`, `/v1/me` and `/v1/users`.
     Accounts,
     /// `/settings/update-rates` and `/v1/spreads`.
     Spreads,
@@ -83,6 +89,10 @@ fn default_migrate() -> bool {
 
 fn default_token_ttl() -> Duration {
     Duration::from_hours(5)
+}
+
+fn default_access_token_ttl() -> Duration {
+    LONGEST_ACCESS_TTL
 }
 
 fn default_min_password() -> usize {
@@ -115,6 +125,7 @@ pub(crate) struct BackendSettings {
     pub(crate) database: DatabaseUrl,
     pub(crate) migrate: bool,
     pub(crate) token_ttl: Duration,
+    pub(crate) access_token_ttl: Duration,
     pub(crate) signing_key_file: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) min_password: usize,
@@ -129,6 +140,9 @@ impl Settings {
         check_routes(&config.routes, &mut errors);
         if config.token_ttl.as_secs() == 0 || config.token_ttl > LONGEST_TTL {
             errors.add("token_ttl", "expected between 1s and 720h");
+        }
+        if config.access_token_ttl.as_secs() == 0 || config.access_token_ttl > LONGEST_ACCESS_TTL {
+            errors.add("access_token_ttl", "expected between 1s and 15m");
         }
         if !(PASSWORD_FLOOR..=PASSWORD_CAP).contains(&config.min_password) {
             errors.add("min_password", format!("expected between {PASSWORD_FLOOR} and {PASSWORD_CAP}"));
@@ -148,6 +162,7 @@ impl Settings {
             signing_key_file: config.signing_key_file.unwrap_or_else(|| database.path().with_file_name("jwt.key")),
             migrate: config.migrate,
             token_ttl: config.token_ttl,
+            access_token_ttl: config.access_token_ttl,
             limits: Limits {
                 login_attempts: config.login_attempts,
                 registrations_per_hour: config.registrations_per_hour,

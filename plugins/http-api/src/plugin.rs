@@ -8,7 +8,7 @@ use ratebus_sdk::{
 use tokio::time::sleep;
 
 use crate::{
-    accounts::{self, manage, me},
+    accounts::{self, auth, manage, me},
     config::{BackendSettings, Config, Group, Settings},
     envelope, health, page, problem, quotes, rates, root, spreads,
     state::{App, Backend, Shared},
@@ -172,6 +172,9 @@ fn account_routes(routes: Routes, app: &Shared) -> Routes {
         .route("/register", original(app, post(accounts::register)))
         .route("/login", original(app, post(accounts::login)))
         .route("/logout", original(app, delete(accounts::logout)))
+        .route("/v1/auth/login", v1(app, post(auth::login)))
+        .route("/v1/auth/refresh", v1(app, post(auth::refresh)))
+        .route("/v1/auth/logout", v1(app, post(auth::logout)))
         .route("/v1/me", v1(app, get(me::get).patch(me::patch)))
         .route("/v1/me/password", v1(app, post(me::password)))
         .route("/v1/users", v1(app, get(manage::list)))

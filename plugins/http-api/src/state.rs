@@ -1,4 +1,7 @@
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ratebus_sdk::{Context, Env, Error};
 use tokio::sync::Notify;
@@ -27,6 +30,8 @@ pub(crate) struct Backend {
     pub(crate) store: Store,
     pub(crate) hasher: Hasher,
     pub(crate) tokens: Tokens,
+    pub(crate) token_ttl: Duration,
+    pub(crate) access_token_ttl: Duration,
     pub(crate) limits: Limits,
     pub(crate) min_password: usize,
     pub(crate) max_markup_percent: u32,
@@ -74,8 +79,9 @@ impl Backend {
         } else {
             store.require_migrated().await?;
         }
-        let tokens = Tokens::open(&settings.signing_key_file, settings.token_ttl)?;
-        let BackendSettings { limits, min_password, max_markup_percent, .. } = *settings;
-        Ok(Self { store, hasher: Hasher::new()?, tokens, limits, min_password, max_markup_percent })
+        let tokens = Tokens::open(&settings.signing_key_file)?;
+        let BackendSettings { token_ttl, access_token_ttl, limits, min_password, max_markup_percent, .. } = *settings;
+        let hasher = Hasher::new()?;
+        Ok(Self { store, hasher, tokens, token_ttl, access_token_ttl, limits, min_password, max_markup_percent })
     }
 }

@@ -5,7 +5,7 @@ use ratebus_sdk::FieldProblem;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
-use super::validate::{common_fault, name, password_fault};
+use super::validate::{Credentials, common_fault, credentials as original, name, password_fault};
 use crate::{
     envelope::Fault,
     json::{Fields, string},
@@ -23,6 +23,30 @@ pub(super) struct Names {
 pub(super) struct PasswordChange {
     pub(super) current: SecretString,
     pub(super) new: SecretString,
+}
+
+/// Reads `{"email", "password"}`.
+pub(super) fn credentials(body: &[u8]) -> Result<Credentials, Problem> {
+    let fields = Fields::parse(body).map_err(Problem::invalid)?;
+    let mut errors = fields.unknown("", &["email", "password"]);
+    let shown =
+        original(&fields).map_err(|faults| errors.extend(faults.into_iter().map(|fault| problem(fault.field, fault))));
+    match shown {
+        Ok(shown) if errors.is_empty() => Ok(shown),
+        _ => Err(Problem::fields(errors)),
+    }
+}
+
+/// Reads `{"refreshToken"}`, whatever text it is.
+pub(super) fn refresh_token(body: &[u8]) -> Result<SecretString, Problem> {
+    let fields = Fields::parse(body).map_err(Problem::invalid)?;
+    let mut errors = fields.unknown("", &["refreshToken"]);
+    let text = |value: &RawValue| string(value).map(SecretString::from);
+    let token = fields.get("refreshToken").and_then(text);
+    if token.is_none() {
+        errors.push(FieldProblem { field: "refreshToken".to_owned(), message: "is required, a string".to_owned() });
+    }
+    token.filter(|_| errors.is_empty()).ok_or_else(|| Problem::fields(errors))
 }
 
 /// Reads `{"firstName", "lastName"}`, either or both.

@@ -9,13 +9,17 @@ use serde::Serialize;
 use tracing::field::display;
 use uuid::Uuid;
 
-use super::{AuthError, Busy, authenticate, masked, throttle::Attempt, validate};
+use super::{
+    AuthError, Busy, authenticate, masked,
+    throttle::{Attempt, Refused},
+    validate::{self, Credentials},
+};
 use crate::{
     body,
     caller::Caller,
     envelope::{Failure, Fault, done, success},
     json::Fields,
-    state::{App, Shared},
+    state::{App, Shared, Unavailable},
     store::{NewUser, Role, User},
 };
 
@@ -84,13 +88,7 @@ pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Re
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
     let shown = validate::credentials(&fields).map_err(Failure::invalid)?;
-    let attempt = Attempt::login(&app, &caller, &shown.email).await?;
-    let user = attempt.made(&app, verified(&app, &shown.email, shown.password).await).await?;
-    let result = if user.is_some() { "ok" } else { "refused" };
-    metrics::counter!("ratebus_logins_total", "result" => result).increment(1);
-    log(&caller, &shown.email, result, "login");
-    let Some(user) = user else {
-        attempt.log(&caller, &shown.email);
+    let Some((user, attempt)) = log_in::<Failure>(&app, &caller, shown).await? else {
         return Err(Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"));
     };
     let token = start_session(&app, &user).await?;
@@ -98,9 +96,30 @@ pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Re
     Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
 }
 
+/// The account that somebody logs in to, if they may. Counted and logged; for the refusals of either family of routes.
+pub(super) async fn log_in<E: From<Refused> + From<Unavailable> + From<Busy>>(
+    app: &App,
+    caller: &Caller,
+    shown: Credentials,
+) -> Result<Option<(User, Attempt)>, E> {
+    let attempt = Attempt::login(app, caller, &shown.email).await?;
+    let user = attempt.made(app, verified::<E>(app, &shown.email, shown.password).await).await?;
+    let result = if user.is_some() { "ok" } else { "refused" };
+    metrics::counter!("ratebus_logins_total", "result" => result).increment(1);
+    log(caller, &shown.email, result, "login");
+    if user.is_none() {
+        attempt.log(caller, &shown.email);
+    }
+    Ok(user.map(|user| (user, attempt)))
+}
+
 /// The account of these credentials, if they are right and it is not disabled. A hash that was made with older
 /// parameters is made anew, now that the password is known.
-async fn verified(app: &App, email: &str, password: SecretString) -> Result<Option<User>, Failure> {
+async fn verified<E: From<Unavailable> + From<Busy>>(
+    app: &App,
+    email: &str,
+    password: SecretString,
+) -> Result<Option<User>, E> {
     let backend = app.backend()?;
     let user = backend.store.user_by_email(email).await.map_err(|error| app.refuse(&error))?;
     let outdated = |user: &&mut User| backend.hasher.is_outdated(&user.password_hash);
@@ -118,11 +137,12 @@ async fn verified(app: &App, email: &str, password: SecretString) -> Result<Opti
 async fn start_session(app: &App, user: &User) -> Result<Bearer, Failure> {
     let backend = app.backend()?;
     let (now, session) = (app.ctx.clock().wall(), Uuid::new_v4().to_string());
-    let (token, expires_at) = backend.tokens.issue(&user.id, &session, now).map_err(|error| {
+    let until = now.plus(backend.token_ttl);
+    let (token, expires_at) = backend.tokens.issue(&user.id, &session, now, until).map_err(|error| {
         tracing::error!(%error, "a login failed");
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong")
     })?;
-    let started = backend.store.insert_session(&session, user, now, expires_at).await;
+    let started = backend.store.insert_session(&session, user, now, expires_at, None).await;
     if !started.map_err(|error| app.refuse(&error))? {
         return Err(Failure::unavailable("The account was changed at the same time, please try again"));
     }

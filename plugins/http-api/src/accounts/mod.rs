@@ -1,12 +1,15 @@
 //! Accounts: registering, logging in and out, who a request comes from, and what becomes of them.
 
+pub(crate) mod auth;
 mod common;
 mod form;
 mod handlers;
 pub(crate) mod manage;
 pub(crate) mod me;
 mod password;
+mod refresh;
 mod session;
+mod sha256;
 mod signing_key;
 mod throttle;
 mod token;

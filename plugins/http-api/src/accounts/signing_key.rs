@@ -16,11 +16,13 @@ const SHORTEST: usize = 32;
 const FEWEST_DIFFERENT: usize = 10;
 const LONGEST: u64 = 4096;
 
-/// Reads the key that tokens are signed with, and makes one if there is none.
+/// Reads the keys that tokens are signed and checked with, the one to sign with first, and makes one if there is none.
+///
+/// Each line of a text is one; other bytes are one as a whole.
 ///
 /// # Errors
-/// `Config` if others than its owner may read the file or if it holds no usable key, `Connect` if it cannot be read.
-pub(super) fn read_or_make(path: &Path) -> Result<SecretSlice<u8>, Error> {
+/// `Config` if others than its owner may read the file or if it holds an unusable key or none, `Connect` if it cannot be read.
+pub(super) fn read_or_make(path: &Path) -> Result<Vec<SecretSlice<u8>>, Error> {
     let unusable =
         |error| Error::new(ErrorKind::Connect, format!("cannot use the signing key {}", path.display())).because(error);
     if !path.try_exists().map_err(unusable)? {
@@ -30,14 +32,21 @@ pub(super) fn read_or_make(path: &Path) -> Result<SecretSlice<u8>, Error> {
     if let Some(problem) = private::exposure(&file.metadata().map_err(unusable)?, path) {
         return Err(Error::new(ErrorKind::Config, problem));
     }
-    let mut key = Vec::new();
-    file.take(LONGEST).read_to_end(&mut key).map_err(unusable)?;
-    key.truncate(key.trim_ascii_end().len());
-    if is_weak(&key) {
+    let mut content = Vec::new();
+    file.take(LONGEST).read_to_end(&mut content).map_err(unusable)?;
+    let keys = split(&content);
+    if keys.is_empty() || keys.iter().any(|key| is_weak(key)) {
         let message = format!("{} holds no usable key: expected at least {SHORTEST} random bytes", path.display());
-        return Err(Error::new(ErrorKind::Config, message));
+        return Err(Error::new(ErrorKind::Config, format!("{message}, in each line if it is a text")));
     }
-    Ok(SecretBox::new(key.into_boxed_slice()))
+    Ok(keys.into_iter().map(|key| SecretBox::new(key.into())).collect())
+}
+
+fn split(content: &[u8]) -> Vec<&[u8]> {
+    match str::from_utf8(content) {
+        Ok(text) => text.lines().map(str::trim_ascii_end).filter(|l| !l.is_empty()).map(str::as_bytes).collect(),
+        Err(_) => vec![content.trim_ascii_end()],
+    }
 }
 
 /// Makes a key of 32 random bytes, as text. Complete before it has its name, so that a second process starting at the
@@ -82,8 +91,29 @@ mod tests {
         let path = folder.path().join("secrets/jwt.key");
         let made = read_or_make(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(read_or_make(&path).unwrap().expose_secret(), made.expose_secret());
+        assert_eq!(exposed(&read_or_make(&path).unwrap()), exposed(&made));
+        assert_eq!(made.len(), 1);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    fn exposed(keys: &[SecretSlice<u8>]) -> Vec<&[u8]> {
+        keys.iter().map(ExposeSecret::expose_secret).collect()
+    }
+
+    #[test]
+    fn each_line_of_a_text_is_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwt.key");
+        let read = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            read_or_make(&path).unwrap()
+        };
+        let (new, old) = ("fedcba9876543210fedcba9876543210", "0123456789abcdef0123456789abcdef");
+        let keys = read(format!("{new} \r\n\n{old}\n").as_bytes());
+        assert_eq!(exposed(&keys), [new.as_bytes(), old.as_bytes()]);
+        let binary: Vec<u8> = (0..40_u8).map(|number| 0xff - number).chain(*b"\nx").collect();
+        assert_eq!(exposed(&read(&binary)), [binary.as_slice()]);
     }
 
     #[test]
@@ -96,13 +126,21 @@ mod tests {
             read_or_make(&path).err().map(|error| (error.kind(), error.to_string()))
         };
         let good = "0123456789abcdef0123456789abcdef";
+        let one_weak = format!("{good}\nsecret");
         assert_eq!(refused(good, 0o600), None);
         assert_eq!(refused(good, 0o400), None);
-        for (content, mode) in [(good, 0o644), (good, 0o640), ("secret", 0o600), ("", 0o600), (&"ab".repeat(32), 0o600)]
-        {
+        for (content, mode) in [
+            (good, 0o644),
+            (good, 0o640),
+            ("secret", 0o600),
+            ("", 0o600),
+            ("\n", 0o600),
+            (&one_weak, 0o600),
+            (&"ab".repeat(32), 0o600),
+        ] {
             let (kind, message) = refused(content, mode).unwrap();
             assert_eq!(kind, ErrorKind::Config, "{message}");
-            assert!(content.is_empty() || !message.contains(content), "{message}");
+            assert!(content.trim().is_empty() || !message.contains(content), "{message}");
         }
     }
 }

@@ -3,18 +3,18 @@ use std::{path::Path, time::Duration};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
     crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
-    decode, encode,
+    decode, decode_header, encode,
     errors::{ErrorKind as JwtErrorKind, Result as JwtResult},
     signature,
 };
 use ratebus_model::Timestamp;
 use ratebus_sdk::{Error, ErrorKind};
 use ring::hmac;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::signing_key;
+use super::{sha256::sha256_hex, signing_key};
 
 const ISSUER: &str = "ratebus";
 /// Explicit typing keeps other tokens signed with the same key from passing as ours (RFC 8725, 3.11).
@@ -38,39 +38,60 @@ pub(crate) struct Claims {
 
 /// Signs and checks bearer tokens: JWTs, always HS256.
 pub(crate) struct Tokens {
+    /// The first one signs.
+    keys: Vec<Key>,
+    validation: Validation,
+}
+
+struct Key {
+    /// Its name in the header of tokens: follows from the key, so that every instance calls it the same.
+    id: String,
     signing: EncodingKey,
     checking: DecodingKey,
-    validation: Validation,
-    ttl: Duration,
+}
+
+impl Key {
+    fn new(key: &SecretSlice<u8>) -> Self {
+        let key = key.expose_secret();
+        // A part of the hash of a random key tells nothing of it.
+        let id = sha256_hex(key).chars().take(16).collect();
+        Self { id, signing: EncodingKey::from_secret(key), checking: DecodingKey::from_secret(key) }
+    }
 }
 
 impl Tokens {
-    /// With the key in `path`, made now if there is none.
-    pub(crate) fn open(path: &Path, ttl: Duration) -> Result<Self, Error> {
-        let key = signing_key::read_or_make(path)?;
-        let tokens = Self::new(key.expose_secret(), ttl);
+    /// With the keys in `path`; one is made now if there is none.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let tokens = Self::new(&signing_key::read_or_make(path)?);
         let now = Timestamp::from(std::time::SystemTime::now());
         // The library reports a missing backend by panicking at its first use: better now than at the first login.
-        let (token, _) = tokens.issue("self-test", "self-test", now)?;
+        let (token, _) = tokens.issue("self-test", "self-test", now, now.plus(Duration::from_mins(1)))?;
         match tokens.check(&token, now) {
             Some(_) => Ok(tokens),
             None => Err(Error::new(ErrorKind::Internal, "the token library does not accept its own tokens")),
         }
     }
 
-    fn new(key: &[u8], ttl: Duration) -> Self {
+    fn new(keys: &[SecretSlice<u8>]) -> Self {
         let _installed_before = PROVIDER.install_default();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.leeway = LEEWAY.unsigned_abs();
-        Self { signing: EncodingKey::from_secret(key), checking: DecodingKey::from_secret(key), validation, ttl }
+        Self { keys: keys.iter().map(Key::new).collect(), validation }
     }
 
-    /// A token of `session`, and when it runs out.
-    pub(crate) fn issue(&self, account: &str, session: &str, now: Timestamp) -> Result<(String, Timestamp), Error> {
-        let exp = seconds(now.plus(self.ttl));
+    /// A token of `session` that is good until a time, in whole seconds, and that time.
+    pub(crate) fn issue(
+        &self,
+        account: &str,
+        session: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(String, Timestamp), Error> {
+        let key = self.keys.first().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no key to sign with"))?;
+        let exp = seconds(until);
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: ISSUER.to_owned(),
@@ -80,15 +101,18 @@ impl Tokens {
             iat: seconds(now),
             exp,
         };
-        let header = Header { typ: Some(TYPE.to_owned()), ..Header::new(Algorithm::HS256) };
-        let token = encode(&header, &claims, &self.signing)
+        let header = Header { typ: Some(TYPE.to_owned()), kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+        let token = encode(&header, &claims, &key.signing)
             .map_err(|error| Error::new(ErrorKind::Internal, "cannot sign a token").because(error))?;
         Ok((token, Timestamp::from_millis(exp.saturating_mul(1000))))
     }
 
     /// The claims of a token of ours that has not run out.
     pub(crate) fn check(&self, token: &str, now: Timestamp) -> Option<Claims> {
-        let token = decode::<Claims>(token, &self.checking, &self.validation).ok()?;
+        // Compared with the names of our keys, and nothing else: it is no path and no query.
+        let id = decode_header(token).ok()?.kid?;
+        let key = self.keys.iter().find(|key| key.id == id)?;
+        let token = decode::<Claims>(token, &key.checking, &self.validation).ok()?;
         let (header, claims) = (token.header, token.claims);
         (header.typ.as_deref() == Some(TYPE) && claims.iat <= seconds(now) + LEEWAY).then_some(claims)
     }

@@ -18,6 +18,7 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (8, "attempts", include_str!("../../../../migrations/sqlite/0008_attempts.sql")),
     (9, "attempts_expires_at", include_str!("../../../../migrations/sqlite/0009_attempts_expires_at.sql")),
     (12, "spread_audit_reason", include_str!("../../../../migrations/sqlite/0012_spread_audit_reason.sql")),
+    (14, "refresh_tokens", include_str!("../../../../migrations/sqlite/0014_refresh_tokens.sql")),
 ];
 
 /// sqlx's own table of what was applied.

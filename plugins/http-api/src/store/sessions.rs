@@ -1,19 +1,21 @@
 use ratebus_model::Timestamp;
 
 use super::{
-    Store, StoreError, User,
+    RefreshHashes, Store, StoreError, User,
     users::{UserRow, from_row},
 };
 
 impl Store {
     /// Starts a session, and forgets those that have ended. `false`: the account was disabled or has got another
-    /// password since `user` was read. A login that was under way then does not outlast it.
+    /// password since `user` was read. A login that was under way then does not outlast it. With `refresh` it can be
+    /// renewed.
     pub(crate) async fn insert_session(
         &self,
         id: &str,
         user: &User,
         now: Timestamp,
         expires_at: Timestamp,
+        refresh: Option<&RefreshHashes>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
         let unchanged = "SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND password_hash = $2 AND disabled = 0)";
@@ -28,6 +30,10 @@ impl Store {
             .bind(expires_at.micros())
             .execute(&mut *tx)
             .await?;
+        if let Some(RefreshHashes { family, token }) = refresh {
+            let insert = sqlx::query("INSERT INTO refresh_tokens (family, token, session_id) VALUES ($1, $2, $3)");
+            insert.bind(family).bind(token).bind(id).execute(&mut *tx).await?;
+        }
         tx.commit().await?;
         Ok(true)
     }
@@ -87,11 +93,11 @@ mod tests {
 
         let before = read().await;
         assert!(store.change_password("1", "old", "new", None).await.unwrap());
-        assert!(!store.insert_session("a", &before, now, later).await.unwrap());
-        assert!(store.insert_session("b", &read().await, now, later).await.unwrap());
+        assert!(!store.insert_session("a", &before, now, later, None).await.unwrap());
+        assert!(store.insert_session("b", &read().await, now, later, None).await.unwrap());
         let before = read().await;
         let disable = AccountChange { role: None, disabled: Some(true) };
         assert!(matches!(store.change_account("1", disable).await.unwrap(), Changed::Done(_)));
-        assert!(!store.insert_session("c", &before, now, later).await.unwrap());
+        assert!(!store.insert_session("c", &before, now, later, None).await.unwrap());
     }
 }

@@ -8,6 +8,7 @@ mod numbers;
 mod page;
 mod quotes;
 mod rates;
+mod refresh;
 mod routes;
 mod spreads;
 mod startup;

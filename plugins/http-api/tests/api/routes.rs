@@ -46,6 +46,7 @@ const fn get(path: &'static str, status: Statuses) -> Row {
 }
 
 const WRONG_LOGIN: &str = r#"{"email":"nobody@example.com","password":"wrong password"}"#;
+const WRONG_REFRESH: &str = r#"{"refreshToken":"x"}"#;
 const WRONG_PASSWORD: &str = r#"{"currentPassword":"wrong password","newPassword":"another fine password"}"#;
 const SPREAD: &str = r#"{"buy":{"value":"1"},"sell":{"value":"1"}}"#;
 
@@ -83,6 +84,9 @@ const USER_API: &[Row] = &[
     get("/ws-test/vendor/socket.io.esm.min.js", anyone(200)),
     row("POST", "/register", Some("{}"), anyone(422)),
     row("POST", "/login", Some(WRONG_LOGIN), anyone(401)),
+    row("POST", "/v1/auth/login", Some(WRONG_LOGIN), anyone(401)),
+    row("POST", "/v1/auth/refresh", Some(WRONG_REFRESH), anyone(401)),
+    row("POST", "/v1/auth/logout", Some(WRONG_REFRESH), anyone(401)),
     get("/v1/me", logged_in(200)),
     row("PATCH", "/v1/me", Some("{}"), logged_in(200)),
     row("DELETE", "/v1/me", None, anyone(405)),

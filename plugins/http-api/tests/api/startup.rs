@@ -27,7 +27,7 @@ fn problems(config: Value) -> Vec<String> {
 fn every_problem_of_the_config_is_reported() {
     assert_eq!(HttpApi::TYPE, "sink/http-api");
     let bad = json!({ "listener": "nope", "routes": ["rates", "quotes", "rates", "spreads"], "database": "oracle://x",
-        "token_ttl": "0s", "min_password": 7, "login_attempts": 0, "registrations_per_hour": 0 });
+        "token_ttl": "0s", "access_token_ttl": "16m", "min_password": 7, "login_attempts": 0, "registrations_per_hour": 0 });
     assert_eq!(
         problems(bad),
         [
@@ -35,6 +35,7 @@ fn every_problem_of_the_config_is_reported() {
             "routes.2",
             "routes",
             "token_ttl",
+            "access_token_ttl",
             "min_password",
             "login_attempts",
             "registrations_per_hour",

@@ -3,7 +3,7 @@ use std::{fs, time::SystemTime};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto::sign};
 use serde_json::{Value, json};
 
-use crate::harness::{Api, USER, USER_PASSWORD};
+use crate::harness::{Api, USER, USER_PASSWORD, folder, plain};
 
 const GROUPS: &[&str] = &["accounts", "spreads"];
 
@@ -38,6 +38,10 @@ fn edited(value: &Value, edit: impl FnOnce(&mut Value)) -> Value {
     value
 }
 
+fn kid(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
@@ -49,7 +53,7 @@ async fn forged_tokens_are_nobodys() {
     let user = api.user().await;
     let key_text = fs::read_to_string(api.folder.path().join("data/jwt.key")).unwrap();
     let key = key_text.trim().as_bytes();
-    let header = json!({ "typ": "ratebus-session+jwt", "alg": "HS256" });
+    let header = json!({ "typ": "ratebus-session+jwt", "alg": "HS256", "kid": kid(&good) });
     let claims = decode(&good);
     assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300 * 60);
     // What the table below changes is all that is wrong with it.
@@ -81,6 +85,13 @@ async fn forged_tokens_are_nobodys() {
         // Signed with our key, and yet not ours.
         token(&edited(&header, |header| drop(header.as_object_mut().unwrap().remove("typ"))), &claims, key),
         token(&header_with("typ", json!("JWT")), &claims, key),
+        token(&edited(&header, |header| drop(header.as_object_mut().unwrap().remove("kid"))), &claims, key),
+        token(&header_with("kid", json!("")), &claims, key),
+        token(&header_with("kid", json!("0123456789abcdef")), &claims, key),
+        token(&header_with("kid", json!("../../etc/passwd")), &claims, key),
+        token(&header_with("kid", json!("/dev/null")), &claims, b""),
+        token(&header_with("kid", json!("' UNION SELECT 'x' --")), &claims, key),
+        token(&header_with("kid", json!(["x"])), &claims, key),
         token(&claims_with("sid", json!("00000000-0000-4000-8000-000000000000")), &claims, key),
         token(&header, &claims_with("sid", json!("00000000-0000-4000-8000-000000000000")), key),
         token(&header, &claims_with("sid", json!("' OR 1=1 --")), key),
@@ -105,11 +116,7 @@ async fn forged_tokens_are_nobodys() {
         assert_eq!(answer.header("www-authenticate"), "Bearer");
     }
     // Key tricks in the header lead nowhere: only our key counts.
-    for (name, value) in [
-        ("kid", json!("../../etc/passwd")),
-        ("jku", json!("http://127.0.0.1/keys")),
-        ("x5u", json!("http://127.0.0.1/x")),
-    ] {
+    for (name, value) in [("jku", json!("http://127.0.0.1/keys")), ("x5u", json!("http://127.0.0.1/x"))] {
         assert_eq!(
             status(&token(&header_with(name, value.clone()), &claims, b"another key of more than 32 bytes")).await,
             401
@@ -118,6 +125,33 @@ async fn forged_tokens_are_nobodys() {
     assert_eq!(status(&good).await, 200);
     assert_eq!(api.get(&format!("/v1/spreads?token={good}")).await.status, 401);
     assert_eq!(api.get(&format!("/v1/spreads?access_token={good}")).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_new_key_ends_no_session() {
+    let folder = folder();
+    let path = folder.path().join("data/jwt.key");
+    let start = async || Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
+    let status = async |api: &Api, token: &str| api.authed(token, "GET", "/v1/me", None).await.status;
+    let api = start().await;
+    let before = api.user().await;
+    api.stop().await.unwrap();
+
+    let old = fs::read_to_string(&path).unwrap();
+    let new = "a-new-key-0123456789-of-40-characters-it";
+    fs::write(&path, format!("{new}\n{old}")).unwrap();
+    let api = start().await;
+    let after = api.token(USER, USER_PASSWORD).await;
+    assert_ne!(kid(&before), kid(&after));
+    assert_eq!((status(&api, &before).await, status(&api, &after).await), (200, 200));
+    // Each key is good under its own name only.
+    let swapped = json!({ "typ": "ratebus-session+jwt", "alg": "HS256", "kid": kid(&before) });
+    assert_eq!(status(&api, &token(&swapped, &decode(&after), new.as_bytes())).await, 401);
+    api.stop().await.unwrap();
+
+    fs::write(&path, new).unwrap();
+    let api = start().await;
+    assert_eq!((status(&api, &before).await, status(&api, &after).await), (401, 200));
 }
 
 #[tokio::test]

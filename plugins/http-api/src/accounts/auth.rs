@@ -1,0 +1,148 @@
+//! Logging in and out under `/v1`: a short access token, and a refresh token that is good once.
+//!
+//! Both belong to a session, and are dead when it ends. Its end moves with each renewal, up to the longest life.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    body::HttpBody,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use ratebus_model::Timestamp;
+use serde::Serialize;
+use tracing::field::display;
+use uuid::Uuid;
+
+use super::{
+    NotAdmin, authenticate, form,
+    handlers::{log, log_in},
+    manage::{complete, failed},
+    masked,
+    refresh::RefreshToken,
+};
+use crate::{
+    body,
+    caller::Caller,
+    problem::Problem,
+    state::{App, Shared},
+    store::{Renewal, Spent, User},
+};
+
+/// How long a session lasts that is not renewed.
+const IDLE: Duration = Duration::from_hours(7 * 24);
+/// How long a session lasts however often it is renewed.
+const LONGEST: Duration = Duration::from_hours(30 * 24);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tokens {
+    access_token: String,
+    expires_at: Timestamp,
+    refresh_token: String,
+    refresh_expires_at: Timestamp,
+}
+
+/// `POST /v1/auth/login`.
+pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let shown = form::credentials(&body::read(request).await?)?;
+    let Some((user, attempt)) = log_in::<Problem>(&app, &caller, shown).await? else {
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "no account has this address and this password"));
+    };
+    let tokens = start(&app, &user).await?;
+    attempt.succeeded(&app).await?;
+    Ok(Json(tokens).into_response())
+}
+
+/// `POST /v1/auth/refresh`.
+pub(crate) async fn refresh(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    let shown = form::refresh_token(&body::read(request).await?)?;
+    let shown = RefreshToken::parse(&shown).ok_or_else(invalid)?;
+    Ok(Json(complete(renew(app, caller, shown)).await?).into_response())
+}
+
+/// `POST /v1/auth/logout`: of the session whose refresh token is in the body, or without a body that of the bearer
+/// token.
+pub(crate) async fn logout(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
+    if request.body().is_end_stream() {
+        let session = authenticate(&app, &caller).await.map_err(NotAdmin::NotLoggedIn)?;
+        app.backend()?.store.delete_session(&session.id).await.map_err(failed(&app))?;
+        log(&caller, &session.user.email, "ok", "logout");
+    } else {
+        let shown = form::refresh_token(&body::read(request).await?)?;
+        let shown = RefreshToken::parse(&shown).ok_or_else(invalid)?;
+        complete(end(app, caller, shown)).await?;
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn start(app: &App, user: &User) -> Result<Tokens, Problem> {
+    let (now, session) = (app.ctx.clock().wall(), Uuid::new_v4().to_string());
+    let (refresh, ends) = (RefreshToken::first().map_err(broken)?, now.plus(IDLE));
+    let started = app.backend()?.store.insert_session(&session, user, now, ends, Some(&refresh.hashes())).await;
+    if !started.map_err(failed(app))? {
+        return Err(Problem::unavailable("the account was changed at the same time; please try again"));
+    }
+    tokens(app, user, &session, &refresh, now, ends)
+}
+
+async fn renew(app: Shared, caller: Caller, shown: RefreshToken) -> Result<Tokens, Problem> {
+    let (now, next) = (app.ctx.clock().wall(), shown.next().map_err(broken)?);
+    let renewal = Renewal { token: next.hashes().token, idle: IDLE, absolute: LONGEST };
+    let spent = app.backend()?.store.spend(&shown.hashes(), Some(renewal), now).await.map_err(failed(&app))?;
+    let result = match &spent {
+        Spent::Good { .. } => "ok",
+        Spent::Reused(_) => "reused",
+        Spent::Unknown => "refused",
+    };
+    metrics::counter!("ratebus_refreshes_total", "result" => result).increment(1);
+    let (user, session, ends) = good(spent, &caller)?;
+    tokens(&app, &user, &session, &next, now, ends)
+}
+
+async fn end(app: Shared, caller: Caller, shown: RefreshToken) -> Result<(), Problem> {
+    let now = app.ctx.clock().wall();
+    let spent = app.backend()?.store.spend(&shown.hashes(), None, now).await.map_err(failed(&app))?;
+    let (user, ..) = good(spent, &caller)?;
+    log(&caller, &user.email, "ok", "logout");
+    Ok(())
+}
+
+/// The session that a good token was of. That another one was used before is in the log: its owner should know.
+fn good(spent: Spent, caller: &Caller) -> Result<(User, String, Timestamp), Problem> {
+    match spent {
+        Spent::Good { user, session, expires_at } => Ok((user, session, expires_at)),
+        Spent::Reused(user) => {
+            let (event, account, peer) = ("token_reuse", masked(&user.email), caller.peer.map(display));
+            let request_id = caller.request_id.as_deref();
+            tracing::warn!(event, account, peer, request_id, "a refresh token was used twice: its session was ended");
+            Err(invalid())
+        }
+        Spent::Unknown => Err(invalid()),
+    }
+}
+
+fn tokens(
+    app: &App,
+    user: &User,
+    session: &str,
+    refresh: &RefreshToken,
+    now: Timestamp,
+    refresh_expires_at: Timestamp,
+) -> Result<Tokens, Problem> {
+    let backend = app.backend()?;
+    let until = now.plus(backend.access_token_ttl).min(refresh_expires_at);
+    let (access_token, expires_at) = backend.tokens.issue(&user.id, session, now, until).map_err(broken)?;
+    Ok(Tokens { access_token, expires_at, refresh_token: refresh.expose().to_owned(), refresh_expires_at })
+}
+
+fn invalid() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "the refresh token is not valid")
+}
+
+fn broken(error: impl std::error::Error) -> Problem {
+    tracing::error!(%error, "cannot make a token");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong")
+}
