@@ -99,6 +99,32 @@ async fn a_changed_account_is_logged_with_who_whose_and_which_request() {
     }
 }
 
+#[tokio::test]
+async fn a_used_refresh_token_is_logged_once_and_no_token_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = admin::seed(&database(&folder)).await.unwrap();
+    let account = &accounts[0];
+    let mut secrets = vec![account.password.expose_secret().to_owned(), account.email.to_owned()];
+    let log = log(folder.path(), &database(&folder), async |router| {
+        let shown = json!({ "email": account.email, "password": account.password.expose_secret() });
+        let post = async |path: &str, body: &Value| send(&router, "POST", path, "", body).await;
+        let mut tokens = vec![post("/v1/auth/login", &shown).await];
+        let used = json!({ "refreshToken": tokens[0]["refreshToken"] });
+        tokens.push(post("/v1/auth/refresh", &used).await);
+        for _ in 0..3 {
+            assert_eq!(post("/v1/auth/refresh", &used).await["status"], 401);
+        }
+        for name in ["accessToken", "refreshToken"] {
+            secrets.extend(tokens.iter().map(|tokens| tokens[name].as_str().unwrap().to_owned()));
+        }
+    })
+    .await;
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("token_reuse")).collect();
+    assert!(told.len() == 1 && told[0].contains("WARN"), "{log}");
+    assert!(told[0].contains("account=\"a***@example.com\"") && told[0].contains("request_id=\"test-1\""), "{log}");
+    assert!(secrets.iter().all(|secret| !log.contains(secret.as_str())), "{log}");
+}
+
 /// The answer to a request that has this token and body.
 async fn send(router: &Router, method: &str, path: &str, token: &str, body: &Value) -> Value {
     let request = Request::builder().method(method).uri(path).header("x-request-id", "test-1");

@@ -33,7 +33,10 @@ pub(super) fn read_or_make(path: &Path) -> Result<Vec<SecretSlice<u8>>, Error> {
         return Err(Error::new(ErrorKind::Config, problem));
     }
     let mut content = Vec::new();
-    file.take(LONGEST).read_to_end(&mut content).map_err(unusable)?;
+    file.take(LONGEST + 1).read_to_end(&mut content).map_err(unusable)?;
+    if content.len() as u64 > LONGEST {
+        return Err(Error::new(ErrorKind::Config, format!("{} is longer than {LONGEST} bytes", path.display())));
+    }
     let keys = split(&content);
     if keys.is_empty() || keys.iter().any(|key| is_weak(key)) {
         let message = format!("{} holds no usable key: expected at least {SHORTEST} random bytes", path.display());
@@ -135,6 +138,7 @@ mod tests {
             ("secret", 0o600),
             ("", 0o600),
             ("\n", 0o600),
+            (&format!("{good}\n").repeat(200), 0o600),
             (&one_weak, 0o600),
             (&"ab".repeat(32), 0o600),
         ] {

@@ -158,8 +158,10 @@ async fn a_used_token_ends_the_session_of_the_newest() {
 #[tokio::test]
 async fn of_refreshes_at_once_at_most_one_session_is_left() {
     let api = start().await;
+    let second = Api::start_with(GROUPS, &json!({}), &plain(), &api.folder).await;
     let first = login(&api).await;
-    let answers = join_all((0..20).map(|_| refresh(&api, &first.refresh))).await;
+    let instances = [&api, &second].into_iter().cycle().take(20);
+    let answers = join_all(instances.map(|instance| refresh(instance, &first.refresh))).await;
     let renewed: Vec<Tokens> = answers.iter().filter(|answer| answer.status == 200).map(Tokens::of).collect();
     assert_eq!(renewed.len(), 1);
     for refused in answers.iter().filter(|answer| answer.status != 200) {
@@ -277,6 +279,19 @@ async fn whoever_loses_their_sessions_cannot_renew_them() {
     assert_eq!(refresh(&api, &own.refresh).await.problem(401), NOT_VALID);
     let left = "SELECT COUNT(*) FROM refresh_tokens";
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&rows).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn without_the_database_no_token_is_used_up() {
+    let api = start().await;
+    let tokens = login(&api).await;
+    let (file, away) = (api.folder.path().join("data/ratebus.db"), api.folder.path().join("away.db"));
+    fs::rename(&file, &away).unwrap();
+    refresh(&api, &tokens.refresh).await.problem(503);
+    try_login(&api, USER_PASSWORD).await.problem(503);
+    api.post(LOGOUT, &json!({ "refreshToken": tokens.refresh })).await.problem(503);
+    fs::rename(&away, &file).unwrap();
+    Tokens::of(&refresh(&api, &tokens.refresh).await);
 }
 
 #[tokio::test]
