@@ -10,6 +10,7 @@
 mod cli;
 mod config;
 mod contract;
+mod examples;
 mod faults;
 mod harness;
 mod live;

@@ -169,7 +169,7 @@ impl Ratebus {
         assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Ends it as a power cut would: without a warning.
+    /// Ends it without a warning, at whatever it is doing.
     pub(crate) async fn kill(mut self) {
         within("the process to end", self.child.kill()).await.unwrap();
     }
