@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 use ratebus_http_api::admin;
+use ratebus_sdk::model::Timestamp;
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
 
@@ -38,14 +39,18 @@ impl Tokens {
 
     /// Days until the refresh token runs out, from now on.
     fn days(&self) -> i64 {
-        let ends: ratebus_sdk::model::Timestamp = self.answer["refreshExpiresAt"].as_str().unwrap().parse().unwrap();
         // Up to a minute of it may be over.
-        (ends.micros() - now() + 60_000_000) / DAY
+        (self.time("refreshExpiresAt") - now() + 60_000_000) / DAY
+    }
+
+    /// In microseconds since 1970.
+    fn time(&self, name: &str) -> i64 {
+        self.answer[name].as_str().unwrap().parse::<Timestamp>().unwrap().micros()
     }
 }
 
 fn now() -> i64 {
-    ratebus_sdk::model::Timestamp::from(std::time::SystemTime::now()).micros()
+    Timestamp::from(std::time::SystemTime::now()).micros()
 }
 
 /// One with the account [`USER`].
@@ -207,7 +212,7 @@ async fn an_access_token_does_not_outlast_its_session() {
     let started = now() - 30 * DAY + 60_000_000;
     sqlx::query(almost).bind(started).execute(&rows(&api).await).await.unwrap();
     let last = Tokens::of(&refresh(&api, &tokens.refresh).await);
-    assert!(last.answer["expiresAt"].as_str().unwrap() <= last.answer["refreshExpiresAt"].as_str().unwrap());
+    assert!(last.time("expiresAt") <= last.time("refreshExpiresAt"));
 }
 
 #[tokio::test]
