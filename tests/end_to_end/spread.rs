@@ -176,7 +176,7 @@ impl Journal {
             self.kept += usize::from(is_kept);
             self.lost += usize::from(!is_kept);
         }
-        assert_eq!(history.len(), self.changes.len());
+        assert_eq!(history.len(), self.changes.len(), "changes that are stored, and that have to be");
         let mut old = Value::Null;
         for ((revision, value), change) in (1..).zip(&self.changes).zip(history) {
             let new = markups(*value);
