@@ -400,7 +400,7 @@ async fn an_older_log_is_read() {
     api.authed(&admin, "PUT", PATH, Some(SPREAD)).await;
     api.stop().await.unwrap();
     let pool = sqlx::SqlitePool::connect(&database(&folder)).await.unwrap();
-    for sql in ["ALTER TABLE spread_audit DROP COLUMN reason", "DELETE FROM _sqlx_migrations WHERE version = 12"] {
+    for sql in ["ALTER TABLE spread_audit DROP COLUMN reason", "DELETE FROM _sqlx_migrations WHERE version = 10"] {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
     pool.close().await;
