@@ -115,7 +115,8 @@ impl Engine {
         let operators = bind_operators(&plan, &readiness, telemetry)?;
         let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
         let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone() };
-        let (sources, sinks): (Vec<_>, Vec<_>) = plan.plugins.into_iter().partition(is_source);
+        let (sources, sinks): (Vec<_>, Vec<_>) =
+            plan.plugins.into_iter().partition(|plugin: &Blueprint| plugin.entry.is_source);
         let start = |plugin| Running::start(plugin, shared.clone());
         let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
         let mut stages = vec![sources.into_iter().map(start).collect::<Vec<_>>()];
@@ -198,10 +199,6 @@ fn slow_subject() -> Option<Subject> {
     format!("$SYS.slow.{}", Uuid::new_v4().simple()).parse().ok()
 }
 
-fn is_source(plugin: &Blueprint) -> bool {
-    plugin.entry.name.starts_with("source/")
-}
-
 /// A listener as plugins know it: what they mounted, and where it listens.
 pub(crate) struct Bound {
     pub(crate) mounts: Arc<Mounts>,
@@ -217,8 +214,7 @@ fn bind(plan: &RolePlan, readiness: &Readiness) -> Result<Listeners, StartError>
         let awaited: BTreeSet<SourceName> = plan.plugins.iter().filter(claims).map(|plugin| plugin.env.name).collect();
         let mounts = Mounts::new(name, awaited, readiness.clone());
         let listener = bind_one(name, settings.listen, settings.max_connections, mounts.clone())?;
-        let address = listener.address()?;
-        all.insert(name.clone(), Bound { mounts, address });
+        all.insert(name.clone(), Bound { mounts, address: listener.address() });
         listeners.push(listener);
     }
     Ok((all, listeners))
@@ -227,7 +223,7 @@ fn bind(plan: &RolePlan, readiness: &Readiness) -> Result<Listeners, StartError>
 fn bind_one(name: &str, address: SocketAddr, max: usize, mounts: Arc<Mounts>) -> Result<Listener, StartError> {
     let fault = |error| StartError::Bind { listener: name.to_owned(), address, error };
     let listener = Listener::bind(name, address, max, mounts).map_err(fault)?;
-    let bound = listener.address().map_err(fault)?;
+    let bound = listener.address();
     tracing::info!(listener = name, address = %bound, "listening on http://{bound}");
     Ok(listener)
 }

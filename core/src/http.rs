@@ -9,9 +9,12 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use metrics::Histogram;
 use ratebus_sdk::ProblemDocument;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
+
+use crate::panics;
 
 /// Carries the request's id: set by us on every request and answer; what a client sends is replaced.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,12 +32,14 @@ pub(crate) fn nothing_here() -> ProblemDocument {
 /// Wraps a listener's whole router.
 pub(crate) fn wrap(router: Router, listener: &str) -> Router {
     let listener = listener.to_owned();
+    // Registered once: looking it up by its labels would be work for each request.
+    let seconds = metrics::histogram!("ratebus_http_request_seconds", "listener" => listener.clone());
     router
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(move |request, next| observe(listener.clone(), request, next)))
+        .layer(middleware::from_fn(move |request, next| observe(listener.clone(), seconds.clone(), request, next)))
 }
 
-async fn observe(listener: String, mut request: Request, next: Next) -> Response {
+async fn observe(listener: String, seconds: Histogram, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let mut buffer = Uuid::encode_buffer();
     let id = HeaderValue::from_str(Uuid::now_v7().simple().encode_lower(&mut buffer)).ok();
@@ -46,15 +51,14 @@ async fn observe(listener: String, mut request: Request, next: Next) -> Response
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let status = response.status().as_str().to_owned();
-    metrics::counter!("ratebus_http_requests_total", "listener" => listener.clone(), "status" => status).increment(1);
-    metrics::histogram!("ratebus_http_request_seconds", "listener" => listener).record(started.elapsed().as_secs_f64());
+    metrics::counter!("ratebus_http_requests_total", "listener" => listener, "status" => status).increment(1);
+    seconds.record(started.elapsed().as_secs_f64());
     response
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = words.unwrap_or("no message"), "a request handler panicked");
+    tracing::error!(panic = panics::words(&*panic), "a request handler panicked");
     metrics::counter!("ratebus_http_panics_total").increment(1);
     ProblemDocument::new(StatusCode::INTERNAL_SERVER_ERROR, "The request failed; the fault is ours.").into_response()
 }

@@ -11,6 +11,7 @@ mod http;
 mod listener;
 mod mounts;
 mod open_files;
+mod panics;
 mod registry;
 mod shutdown;
 mod supervisor;

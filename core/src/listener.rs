@@ -33,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Listener {
     name: String,
     socket: TcpListener,
+    address: SocketAddr,
     mounts: Arc<Mounts>,
     connections: Arc<Semaphore>,
 }
@@ -47,12 +48,13 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
-        Ok(Self { name: name.to_owned(), socket, mounts, connections: Arc::new(Semaphore::new(max)) })
+        let address = socket.local_addr()?;
+        Ok(Self { name: name.to_owned(), socket, address, mounts, connections: Arc::new(Semaphore::new(max)) })
     }
 
     /// The address it is bound to.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Accepts connections until `cancel`, then lets the requests in flight finish: `tracker` knows when they have.
@@ -163,7 +165,7 @@ mod tests {
         let router = Router::new().route("/slow", get(slow)).route("/large", get(large));
         let mounts = Mounts::fixed("test", router, Readiness::default());
         let listener = Listener::bind("test", SocketAddr::from(([127, 0, 0, 1], 0)), 8, mounts).unwrap();
-        let mut client = TcpStream::connect(listener.address().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(listener.address()).await.unwrap();
         let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
         tracker.spawn(listener.serve(cancel.clone(), tracker.clone()));
         client.write_all(request.as_bytes()).await.unwrap();

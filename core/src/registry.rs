@@ -18,18 +18,22 @@ pub struct Entry {
     pub name: &'static str,
     /// The version of the crate it comes from.
     pub version: &'static str,
+    /// Whether it brings rates in: sources start last and stop first.
+    pub(crate) is_source: bool,
     pub(crate) build: fn(&Value, &Env) -> Result<Component, ConfigError>,
 }
 
 impl Entry {
     /// The entry of a source.
     pub const fn source<T: Factory + Source + 'static>(version: &'static str) -> Self {
-        Self { name: T::TYPE, version, build: |config, env| Ok(Component::Source(Box::new(build::<T>(config, env)?))) }
+        let build = |config: &Value, env: &Env| Ok(Component::Source(Box::new(build::<T>(config, env)?)));
+        Self { name: T::TYPE, version, is_source: true, build }
     }
 
     /// The entry of a sink.
     pub const fn sink<T: Factory + Sink + 'static>(version: &'static str) -> Self {
-        Self { name: T::TYPE, version, build: |config, env| Ok(Component::Sink(Box::new(build::<T>(config, env)?))) }
+        let build = |config: &Value, env: &Env| Ok(Component::Sink(Box::new(build::<T>(config, env)?)));
+        Self { name: T::TYPE, version, is_source: false, build }
     }
 }
 

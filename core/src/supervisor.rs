@@ -4,6 +4,8 @@ use ratebus_sdk::{AttemptBudget, Backoff, Clock, Error, ErrorKind, Health, Healt
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use crate::panics;
+
 /// A run that lasted this long was healthy: the next failure is answered as if it were the first.
 const HEALTHY: Duration = Duration::from_mins(1);
 /// So many faults of a plugin's own in so long disable it.
@@ -77,10 +79,7 @@ impl Drop for AbortOnDrop {
 
 fn panicked(error: JoinError) -> Error {
     let message = match error.try_into_panic() {
-        Ok(panic) => {
-            let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            format!("panicked: {}", words.unwrap_or("no message"))
-        }
+        Ok(panic) => format!("panicked: {}", panics::words(&*panic)),
         Err(_) => "was aborted".to_owned(),
     };
     Error::new(ErrorKind::Internal, message)

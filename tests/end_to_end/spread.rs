@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use ratebus_test_exchange::Exchange;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -14,12 +15,18 @@ use crate::harness::{Admin, EMAIL, Launch, Ratebus, SocketIo, Sse, WebSocket, qu
 
 const CLIENTS: usize = 100;
 
-#[tokio::test]
-async fn a_change_reaches_a_hundred_clients_of_each_transport_without_a_tick() {
+/// An exchange with bitcoin at 20000.10 / 20000.20, and what starts ratebus on it, with an administrator.
+async fn priced() -> (Exchange, Launch) {
     let exchange = started().await;
     exchange.list("BTC/USD", "20000.10", "20000.20");
     let launch = Launch::new().exchange(&exchange.url());
     Admin::create(&launch).await;
+    (exchange, launch)
+}
+
+#[tokio::test]
+async fn a_change_reaches_a_hundred_clients_of_each_transport_without_a_tick() {
+    let (exchange, launch) = priced().await;
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
     let url = ratebus.url("user-api");
@@ -72,10 +79,7 @@ async fn all_clients(clients: &mut SocketIo, wanted: impl Fn(&Value) -> bool) {
 
 #[tokio::test]
 async fn an_acknowledged_spread_survives_being_killed() {
-    let exchange = started().await;
-    exchange.list("BTC/USD", "20000.10", "20000.20");
-    let launch = Launch::new().exchange(&exchange.url());
-    Admin::create(&launch).await;
+    let (_exchange, launch) = priced().await;
     for round in 1..=3_u32 {
         let ratebus = launch.start().await;
         ratebus.ready("user-api").await;
@@ -221,10 +225,7 @@ async fn history(admin: &Admin) -> Vec<Value> {
 
 #[tokio::test]
 async fn logout_revokes_and_only_admins_set_spreads() {
-    let exchange = started().await;
-    exchange.list("BTC/USD", "20000.10", "20000.20");
-    let launch = Launch::new().exchange(&exchange.url());
-    Admin::create(&launch).await;
+    let (_exchange, launch) = priced().await;
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
     let admin = Admin::login(&ratebus).await;

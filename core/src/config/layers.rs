@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use figment::{
     Figment, Profile, Provider,
     providers::{Format, Toml},
-    value::{Dict, Map, Value},
+    value::{Dict, Map, Num, Value},
 };
 use toml_edit::ImDocument;
 
@@ -182,7 +182,7 @@ fn typed(text: &str, old: Option<&Value>) -> Value {
         return Value::from(text);
     }
     match text.parse::<Value>() {
-        Ok(Value::Num(_, number)) if number.to_f64().is_some() && text.contains('.') => Value::from(text),
+        Ok(Value::Num(_, Num::F32(_) | Num::F64(_))) => Value::from(text),
         Ok(value) => value,
         Err(never) => match never {},
     }
