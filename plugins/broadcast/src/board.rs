@@ -4,7 +4,7 @@ use std::{
     time::Instant,
 };
 
-use ratebus_model::{Epoch, Pair, PairList, PairState, Quote, SourceName, Status};
+use ratebus_model::{Order, Pair, PairList, PairState, Quote, SourceName, Status};
 use tokio::sync::watch;
 
 use crate::{
@@ -44,8 +44,7 @@ pub(crate) struct Table {
 struct Held {
     /// The last word of the publisher, re-confirmations included.
     quote: Arc<Quote>,
-    /// The publisher's earlier runs, the latest last: none of them returns.
-    left: Vec<Epoch>,
+    order: Order,
     slot: Arc<Slot>,
 }
 
@@ -60,9 +59,6 @@ pub(crate) struct Slot {
     /// The status that the frame shows.
     status: Status,
 }
-
-/// How many of a pair's earlier epochs are remembered.
-const EPOCHS_LEFT: usize = 8;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
@@ -194,10 +190,9 @@ impl Table {
 
     fn judge(&self, quote: &Quote) -> Verdict {
         let Some(held) = self.by_pair.get(&quote.pair) else { return Verdict::New };
-        let (old, new) = (held.quote.version, quote.version);
-        if old == new {
+        if held.quote.version == quote.version {
             Verdict::Confirmation
-        } else if new.is_after(old) || (new.epoch != old.epoch && !held.left.contains(&new.epoch)) {
+        } else if held.order.check(quote.version).is_ok() {
             Verdict::New
         } else {
             Verdict::Old
@@ -212,21 +207,19 @@ impl Table {
 
     fn put(&mut self, quote: &Arc<Quote>, status: Status, frame: Frame) {
         self.stamp += 1;
-        let (mut count, mut left) = (1, Vec::new());
+        let (mut count, mut order) = (1, Order::starting_with(quote.version));
         self.live_changed |= frame.live().is_some();
         if let Some(before) = self.by_pair.remove(&quote.pair) {
             self.by_stamp.remove(&before.slot.stamp);
             self.live_changed |= before.slot.frame.live().is_some();
             count += before.slot.count;
-            left = before.left;
-            if before.quote.version.epoch != quote.version.epoch {
-                left.push(before.quote.version.epoch);
-                left.drain(..left.len().saturating_sub(EPOCHS_LEFT));
-            }
+            order = before.order;
+            // It was judged to be newer before.
+            _ = order.advance(quote.version);
         }
         let slot = Arc::new(Slot { pair: quote.pair, stamp: self.stamp, count, frame, status });
         self.by_stamp.insert(slot.stamp, Arc::clone(&slot));
-        self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), left, slot });
+        self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), order, slot });
     }
 
     /// Another frame for the same change.

@@ -1,6 +1,5 @@
 //! Where rates become quotes. No tasks and no clock of its own: every moment comes in as an argument.
 
-mod order;
 mod quoter;
 #[cfg(test)]
 mod tests;
@@ -9,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ratebus_sdk::{
     CompatReference, PairSettings,
-    model::{Arrival, Epoch, Message, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject, Withheld},
+    model::{
+        Arrival, Epoch, Message, OutOfOrder, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject,
+        Withheld,
+    },
 };
 
 use self::quoter::Quoter;
@@ -58,6 +60,15 @@ pub(crate) enum Dropped {
     NotNewer,
     /// Its publisher was followed by another.
     LeftEpoch,
+}
+
+impl From<OutOfOrder> for Dropped {
+    fn from(why: OutOfOrder) -> Self {
+        match why {
+            OutOfOrder::NotNewer => Self::NotNewer,
+            OutOfOrder::LeftEpoch => Self::LeftEpoch,
+        }
+    }
 }
 
 impl Dropped {

@@ -6,12 +6,12 @@ use std::{
 use ratebus_sdk::{
     CompatReference, PairSettings,
     model::{
-        Arrival, Customer, Effective, Epoch, Pair, Price, Quote, Rate, RuleRef, Sides, SourceName, Status, Subject,
-        Version, Withheld, pricing,
+        Arrival, Customer, Effective, Epoch, Order, Pair, Price, Quote, Rate, RuleRef, Sides, SourceName, Status,
+        Subject, Version, Withheld, pricing,
     },
 };
 
-use super::{Dropped, News, Publication, order::Order};
+use super::{Dropped, News, Publication};
 
 /// How often the log may complain of a pair's spread.
 const COMPLAINT_PAUSE: Duration = Duration::from_mins(1);
