@@ -114,7 +114,7 @@ impl Engine {
         let (bound, listeners) = bind(&plan, &readiness)?;
         let operators = bind_operators(&plan, &readiness, telemetry)?;
         let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
-        let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone() };
+        let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone(), sessions: Arc::default() };
         let (sources, sinks): (Vec<_>, Vec<_>) =
             plan.plugins.into_iter().partition(|plugin: &Blueprint| plugin.entry.is_source);
         let start = |plugin| Running::start(plugin, shared.clone());

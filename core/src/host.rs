@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use ratebus_bus::{Bus, Publisher, Subscribe, Subscription};
 use ratebus_model::{Epoch, Message, Pattern, SourceName, Subject};
 use ratebus_sdk::{
     Error, ErrorKind, HealthReport, Host, Inbox, Interest, Outgoing, PollInbox, PublishError, RequestError, Routes,
+    Sessions,
 };
 
 use crate::{engine::Bound, health::Readiness};
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) bus: Bus,
     pub(crate) listeners: Arc<BTreeMap<String, Bound>>,
     pub(crate) readiness: Readiness,
+    pub(crate) sessions: Arc<RwLock<Option<Arc<dyn Sessions>>>>,
 }
 
 /// The engine as one run of a plugin sees it.
@@ -70,6 +72,14 @@ impl Host for PluginHost {
         };
         bound.mounts.mount(self.name, routes)?;
         Ok(bound.address)
+    }
+
+    fn offer_sessions(&self, sessions: Arc<dyn Sessions>) {
+        *self.shared.sessions.write().unwrap_or_else(PoisonError::into_inner) = Some(sessions);
+    }
+
+    fn sessions(&self) -> Option<Arc<dyn Sessions>> {
+        self.shared.sessions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn health_report(&self) -> Vec<HealthReport> {

@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ratebus_model::{Pair, Price, SourceName};
@@ -77,6 +77,15 @@ pub struct Env {
     listeners: Arc<BTreeSet<String>>,
     /// Those that were asked for while building.
     claimed: Arc<Mutex<BTreeSet<String>>>,
+    sessions: Arc<Mutex<SessionsClaim>>,
+}
+
+/// What a component said of sessions while it was built.
+#[derive(Debug, Default)]
+struct SessionsClaim {
+    offered: bool,
+    /// The key that asks for them.
+    needed_by: Option<String>,
 }
 
 impl Env {
@@ -88,12 +97,37 @@ impl Env {
         listeners: Arc<BTreeSet<String>>,
         decoders: &'static [DecoderEntry],
     ) -> Self {
-        Self { name, pairs, compat, decoders, listeners, claimed: Arc::default() }
+        Self { name, pairs, compat, decoders, listeners, claimed: Arc::default(), sessions: Arc::default() }
     }
 
     /// The listeners the component said it will mount routes on.
     pub fn claimed_listeners(&self) -> BTreeSet<String> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says that the component will offer [`Sessions`](crate::Sessions).
+    pub fn offers_sessions(&self) {
+        self.sessions().offered = true;
+    }
+
+    /// Says that the component asks [`Sessions`](crate::Sessions), because of `key`: then the role must have one plugin
+    /// that offers them.
+    pub fn needs_sessions(&self, key: &str) {
+        self.sessions().needed_by = Some(key.to_owned());
+    }
+
+    /// Whether the component offers sessions.
+    pub fn is_offering_sessions(&self) -> bool {
+        self.sessions().offered
+    }
+
+    /// The key because of which the component needs sessions, if it does.
+    pub fn sessions_needed_by(&self) -> Option<String> {
+        self.sessions().needed_by.clone()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, SessionsClaim> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that the component will mount routes on `[listener.<name>]`, so that the engine opens it. `key` is the key

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use ratebus_model::{Epoch, Message, Outgoing, Pattern, Payload, PublishError, RequestError, SourceName, Subject};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Clock, Error, Health, HealthReport, Routes};
+use crate::{Clock, Error, Health, HealthReport, Routes, Sessions};
 
 /// What the engine does for a plugin. Plugins use it through [`Context`].
 #[async_trait]
@@ -21,6 +21,10 @@ pub trait Host: Send + Sync {
     fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>>;
     /// Puts routes on a listener; where it listens.
     fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error>;
+    /// Makes `sessions` the service that plugins of this process ask, in the place of one offered before.
+    fn offer_sessions(&self, sessions: Arc<dyn Sessions>);
+    /// The service that was offered last.
+    fn sessions(&self) -> Option<Arc<dyn Sessions>>;
     /// The health of every component of this process.
     fn health_report(&self) -> Vec<HealthReport>;
 }
@@ -118,6 +122,18 @@ impl Context {
     /// `Config` if there is no such listener or another plugin has one of the paths.
     pub fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
         self.host.mount(listener, routes)
+    }
+
+    /// Offers to tell who is logged in; replaces what was offered before. Say so with [`Env::offers_sessions`] too.
+    ///
+    /// [`Env::offers_sessions`]: crate::Env::offers_sessions
+    pub fn offer_sessions(&self, sessions: Arc<dyn Sessions>) {
+        self.host.offer_sessions(sessions);
+    }
+
+    /// Who can tell who is logged in, once such a plugin has started.
+    pub fn sessions(&self) -> Option<Arc<dyn Sessions>> {
+        self.host.sessions()
     }
 
     /// The health of every component of this process.

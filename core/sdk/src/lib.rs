@@ -17,6 +17,7 @@ mod inbox;
 mod log_limit;
 mod problem;
 mod routes;
+mod sessions;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
@@ -32,6 +33,7 @@ pub use log_limit::LogLimit;
 pub use problem::{FieldProblem, ProblemDocument};
 pub use ratebus_model::{self as model, Outgoing, Policy, PublishError, RequestError};
 pub use routes::Routes;
+pub use sessions::{NoSession, SessionPass, Sessions};
 
 /// Compiles the README's example of a source.
 #[cfg(doctest)]

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context, Env, Error, Health, HealthReport, Host, Inbox, Interest, Outgoing, PollInbox, PublishError, RequestError,
-    Routes,
+    Routes, Sessions,
 };
 
 /// A bus, an engine and their memory in one value.
@@ -43,6 +43,7 @@ struct State {
     inboxes: Vec<(Pattern, mpsc::UnboundedSender<Arc<Message>>)>,
     routers: BTreeMap<String, (Vec<String>, Router)>,
     health: Vec<Health>,
+    sessions: Option<Arc<dyn Sessions>>,
 }
 
 impl RecordingHost {
@@ -199,6 +200,14 @@ impl Host for RecordingHost {
         let mounted = (routes.paths().to_vec(), routes.into_router());
         self.state().routers.insert(listener.to_owned(), mounted);
         Ok((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    fn offer_sessions(&self, sessions: Arc<dyn Sessions>) {
+        self.state().sessions = Some(sessions);
+    }
+
+    fn sessions(&self) -> Option<Arc<dyn Sessions>> {
+        self.state().sessions.clone()
     }
 
     fn health_report(&self) -> Vec<HealthReport> {

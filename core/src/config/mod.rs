@@ -127,6 +127,9 @@ impl Config {
             runtime: settings.runtime.clone(),
         };
         problems.extend(self.shared_addresses(&plan));
+        if problems.is_empty() {
+            problems.extend(self.unknown_sessions(&plan));
+        }
         if problems.is_empty() { Ok(plan) } else { Err(ConfigReport { problems }) }
     }
 
@@ -169,6 +172,19 @@ impl Config {
             }
         }
         problems
+    }
+
+    /// Who lets only people in that are logged in needs one plugin that knows them. More would be a guess.
+    fn unknown_sessions(&self, plan: &RolePlan) -> Vec<ConfigProblem> {
+        let offering = plan.plugins.iter().filter(|plugin| plugin.env.is_offering_sessions());
+        let message = match *offering.map(|plugin| plugin.env.name).collect::<Vec<_>>() {
+            [_] => return Vec::new(),
+            [] => format!("no plugin of the role {} serves accounts, so nobody could log in", plan.name),
+            ref several => format!("which accounts? Of the role {} these serve some: {}", plan.name, join(several)),
+        };
+        let needing =
+            plan.plugins.iter().filter_map(|plugin| Some((plugin.env.name, plugin.env.sessions_needed_by()?)));
+        needing.map(|(name, key)| self.problem(&["plugin", name.as_str(), "config", &key], message.clone())).collect()
     }
 
     fn problem(&self, path: &[&str], message: String) -> ConfigProblem {

@@ -138,6 +138,9 @@ impl Settings {
         let mut errors = ConfigError::default();
         errors.take(env.listener("listener", &config.listener));
         check_routes(&config.routes, &mut errors);
+        if config.routes.contains(&Group::Accounts) {
+            env.offers_sessions();
+        }
         if config.token_ttl.as_secs() == 0 || config.token_ttl > LONGEST_TTL {
             errors.add("token_ttl", "expected between 1s and 720h");
         }

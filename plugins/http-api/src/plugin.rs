@@ -54,8 +54,13 @@ impl Sink for HttpApi {
             ctx.cancelled().await;
             return Ok(());
         };
+        let serves_accounts = self.settings.routes.contains(&Group::Accounts);
+        if serves_accounts {
+            ctx.offer_sessions(app.clone());
+        }
         let served = tokio::select! {
             served = serve(&app, backend, page) => served,
+            () = accounts::watch(&app), if serves_accounts => Ok(()),
             () = ctx.cancelled() => Ok(()),
         };
         if let Ok(backend) = app.backend() {

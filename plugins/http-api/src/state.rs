@@ -7,7 +7,7 @@ use ratebus_sdk::{Context, Env, Error};
 use tokio::sync::Notify;
 
 use crate::{
-    accounts::{Hasher, Limits, Tokens},
+    accounts::{Hasher, Limits, Tokens, Watch},
     config::BackendSettings,
     store::{Store, StoreError},
 };
@@ -20,6 +20,8 @@ pub(crate) struct App {
     backend: OnceLock<Backend>,
     /// The database failed: whoever watches it looks at once.
     pub(crate) trouble: Notify,
+    /// The sessions of who is connected.
+    pub(crate) watch: Watch,
 }
 
 /// How handlers take it.
@@ -45,7 +47,7 @@ pub(crate) struct Unavailable;
 
 impl App {
     pub(crate) fn new(ctx: Context, env: Env) -> Shared {
-        Arc::new(Self { ctx, env, backend: OnceLock::new(), trouble: Notify::new() })
+        Arc::new(Self { ctx, env, backend: OnceLock::new(), trouble: Notify::new(), watch: Watch::default() })
     }
 
     /// The backend, once it is open.

@@ -14,6 +14,7 @@ mod signing_key;
 mod throttle;
 mod token;
 mod validate;
+mod watch;
 
 use axum::http::StatusCode;
 pub(crate) use handlers::{login, logout, register};
@@ -22,6 +23,7 @@ pub(crate) use session::{AuthError, Session, authenticate};
 pub(crate) use throttle::{Limits, MOST_FAILURES};
 pub(crate) use token::Tokens;
 pub(crate) use validate::{canonical_email, common_fault, is_email, password_fault};
+pub(crate) use watch::{Watch, watch};
 
 use tracing::field::display;
 

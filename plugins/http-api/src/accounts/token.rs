@@ -36,6 +36,13 @@ pub(crate) struct Claims {
     exp: i64,
 }
 
+impl Claims {
+    /// The token is good until then.
+    pub(crate) fn expires_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.exp.saturating_mul(1000))
+    }
+}
+
 /// Signs and checks bearer tokens: JWTs, always HS256.
 pub(crate) struct Tokens {
     /// The first one signs.

@@ -1,4 +1,7 @@
+use std::collections::HashSet;
+
 use ratebus_model::Timestamp;
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::{
     RefreshHashes, Store, StoreError, User,
@@ -57,6 +60,20 @@ impl Store {
         .await?
         .map(from_row)
         .transpose()
+    }
+
+    /// Which of these sessions have not ended, and are of no disabled account. At most a few hundred at once.
+    pub(crate) async fn live_sessions(&self, ids: &[String], now: Timestamp) -> Result<HashSet<String>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT sessions.id FROM sessions JOIN users ON users.id = sessions.user_id WHERE disabled = 0 AND expires_at > ",
+        );
+        query.push_bind(now.micros()).push(" AND sessions.id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(id);
+        }
+        query.push(")");
+        Ok(query.build_query_scalar().fetch_all(self.read().await?).await?.into_iter().collect())
     }
 
     /// Ends a session.

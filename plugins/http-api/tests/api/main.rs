@@ -10,6 +10,7 @@ mod quotes;
 mod rates;
 mod refresh;
 mod routes;
+mod sessions;
 mod spreads;
 mod startup;
 mod throttle;
