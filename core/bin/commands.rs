@@ -13,7 +13,10 @@ use ratebus_core::{
     Stopped, Telemetry,
     config::{Config, ConfigFile, ConfigReport, Override},
 };
-use ratebus_http_api::admin::{self, MIN_ADMIN_PASSWORD, SeededAccount};
+use ratebus_http_api::{
+    PasswordPolicy,
+    admin::{self, SeededAccount},
+};
 use ratebus_sdk::Factory;
 use secrecy::ExposeSecret;
 
@@ -84,7 +87,7 @@ fn demo(args: &ConfigArgs) -> Result<ExitCode> {
         Override::new("demo", &["plugin", "api", "config", "database"], &database),
     ];
     let config = with_overrides(built_in(), &args.set, own)?;
-    let accounts = block_on(admin::seed(&database))??;
+    let accounts = block_on(admin::seed(&database, &PasswordPolicy::default()))??;
     say("A demo with generated rates. Its database goes away with it. Log in on the page as\n")?;
     print_accounts(&accounts)?;
     run(&config)
@@ -133,7 +136,8 @@ fn migrate(args: &ConfigArgs, status: bool) -> Result<ExitCode> {
 }
 
 fn seed(args: &ConfigArgs) -> Result<ExitCode> {
-    let accounts = block_on(admin::seed(&database(args)?))??;
+    let api = api(args)?;
+    let accounts = block_on(admin::seed(&api.database, &PasswordPolicy::of(&api)?))??;
     if accounts.is_empty() {
         say(
             "The demo accounts are there already; their passwords were shown once, and `admin create` makes another admin.\n",
@@ -144,9 +148,10 @@ fn seed(args: &ConfigArgs) -> Result<ExitCode> {
 }
 
 fn create_admin(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
-    let url = database(args)?;
-    let password = read_password()?;
-    block_on(admin::create_admin(&url, email, password.into()))??;
+    let api = api(args)?;
+    let policy = PasswordPolicy::of(&api)?;
+    let password = read_password(&policy)?;
+    block_on(admin::create_admin(&api.database, email, password.into(), &policy))??;
     say(&format!("{email} is an administrator now.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -158,26 +163,32 @@ fn promote(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
 }
 
 fn reset_password(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
-    let url = database(args)?;
-    let password = read_password()?;
-    block_on(admin::reset_password(&url, email, password.into()))??;
+    let api = api(args)?;
+    let policy = PasswordPolicy::of(&api)?;
+    let password = read_password(&policy)?;
+    block_on(admin::reset_password(&api.database, email, password.into(), &policy))??;
     say(&format!("{email} has a new password, and its sessions have ended.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The database of the role's API.
 fn database(args: &ConfigArgs) -> Result<String> {
+    Ok(api(args)?.database)
+}
+
+/// The settings of the role's API.
+fn api(args: &ConfigArgs) -> Result<ratebus_http_api::Config> {
     let config = load(args)?;
     let role = &config.settings.runtime.role;
     let apis: Vec<ratebus_http_api::Config> = config.plugin_settings(role, ratebus_http_api::HttpApi::TYPE);
-    let url = apis.into_iter().find(ratebus_http_api::Config::has_database).map(|api| api.database);
-    url.with_context(|| format!("no plugin of role {role:?} has a database: name the role with --role"))
+    let api = apis.into_iter().find(ratebus_http_api::Config::has_database);
+    api.with_context(|| format!("no plugin of role {role:?} has a database: name the role with --role"))
 }
 
 /// The first line of standard input; asked for without showing it on a terminal.
-fn read_password() -> Result<String> {
+fn read_password(policy: &PasswordPolicy) -> Result<String> {
     if io::stdin().is_terminal() {
-        let password = rpassword::prompt_password(format!("Password, {MIN_ADMIN_PASSWORD} characters or more: "))?;
+        let password = rpassword::prompt_password(format!("Password, {} characters or more: ", policy.min_admin()))?;
         if rpassword::prompt_password("Again: ")? != password {
             bail!("the passwords differ");
         }

@@ -8,6 +8,7 @@ use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use ratebus_core::config::ConfigReport;
+use ratebus_sdk::ConfigError;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,7 +22,9 @@ fn main() -> ExitCode {
         Err(error) => error,
     };
     // A closed standard error is no reason to panic.
-    if let Some(report) = error.downcast_ref::<ConfigReport>() {
+    let report = error.downcast_ref::<ConfigReport>().map(ToString::to_string);
+    // What a command reads of a plugin's settings itself, it checks itself.
+    if let Some(report) = report.or_else(|| error.downcast_ref::<ConfigError>().map(ToString::to_string)) {
         let _ = writeln!(std::io::stderr(), "ratebus: the config cannot be used:\n{report}");
         return ExitCode::from(EXIT_CONFIG);
     }

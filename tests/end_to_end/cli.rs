@@ -88,6 +88,14 @@ async fn an_admin_is_made_with_a_password_from_standard_input() {
     assert_eq!(code, Some(1));
     assert!(err.contains("15"), "{err}");
     assert_eq!(run(&launch, &["admin", "create", "--email", "nobody"], &format!("{PASSWORD}\n")).await.0, Some(1));
+
+    let longer = launch.set("plugin.api.config.min_admin_password=60");
+    let other = ["admin", "create", "--email", "other@example.com"];
+    let (code, _, err) = run(&longer, &other, &format!("{PASSWORD}\n")).await;
+    assert_eq!((code, err.contains("less than 60 characters")), (Some(1), true), "{err}");
+    let weaker = longer.set("plugin.api.config.password_hash.iterations=1");
+    let (code, _, err) = run(&weaker, &other, &format!("{PASSWORD}\n")).await;
+    assert_eq!((code, err.contains("password_hash.iterations: expected between 2 and 32")), (Some(78), true), "{err}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ async fn fails(launch: &Launch) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn every_config_problem_is_named_and_nothing_is_started() {
-    let cases: [(&str, &str); 8] = [
+    let cases: [(&str, &str); 9] = [
         ("runtime.rol=all", "runtime.rol: unknown key"),
         (
             "plugin.kraken.use=source/krakn",
@@ -22,6 +22,10 @@ async fn every_config_problem_is_named_and_nothing_is_started() {
         ("plugin.kraken.config.endpoint=http://example.com", "plugin.kraken.config.endpoint: "),
         ("plugin.broadcast.config.listener=web", "plugin.broadcast.config.listener: no listener is named \"web\""),
         ("plugin.spread.config.default.buy=ten", "plugin.spread.config.default.buy: \"ten\" is not a decimal number"),
+        (
+            "plugin.api.config.password_hash.memory_kib=1024",
+            "plugin.api.config.password_hash.memory_kib: expected between 19456 and 1048576",
+        ),
         ("runtime.role=nobody", "no role \"nobody\"; there are: all, demo, exchange-rate, user-api"),
     ];
     for (set, expected) in cases {

@@ -2,17 +2,14 @@
 
 use ratebus_model::Timestamp;
 use ratebus_sdk::{Error, ErrorKind};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use crate::store::{MigrationReport, MigrationStatus};
 use crate::{
-    accounts::{Busy, Hasher, canonical_email, common_fault, is_email, password_fault},
+    accounts::{Busy, Hasher, PasswordPolicy, canonical_email, is_email},
     store::{AccountChange, DatabaseUrl, NewUser, Role, Store, StoreError, User},
 };
-
-/// The shortest password of an administrator, in characters: one stolen password changes the price everybody sees.
-pub const MIN_ADMIN_PASSWORD: usize = 15;
 
 /// An account that [`seed`] made.
 #[derive(Debug)]
@@ -60,16 +57,21 @@ pub async fn migration_status(url: &str) -> Result<MigrationStatus, Error> {
 /// Makes an administrator, running pending migrations first.
 ///
 /// # Errors
-/// `Config` if the address is not one or has an account already, or if the password is shorter than 15 characters
-/// or easy to guess.
-pub async fn create_admin(url: &str, email: &str, password: SecretString) -> Result<(), Error> {
+/// `Config` if the address is not one or has an account already, or if the password is too short for an
+/// administrator or easy to guess.
+pub async fn create_admin(
+    url: &str,
+    email: &str,
+    password: SecretString,
+    policy: &PasswordPolicy,
+) -> Result<(), Error> {
     let email = canonical_email(email);
     if !is_email(&email) {
         return Err(Error::new(ErrorKind::Config, format!("{email:?} is not an e-mail address")));
     }
-    check_password(&password, &[&email])?;
+    check_password(policy, &password, &[&email])?;
     let store = open_migrated(url).await?;
-    let made = make(&store, &Hasher::new()?, &email, ("Admin", "Admin"), Role::Admin, password).await;
+    let made = make(&store, &Hasher::new(policy.cost)?, &email, ("Admin", "Admin"), Role::Admin, password).await;
     store.close().await;
     if made? { Ok(()) } else { Err(Error::new(ErrorKind::Config, format!("{email} has an account already"))) }
 }
@@ -95,21 +97,30 @@ pub async fn promote(url: &str, email: &str) -> Result<(), Error> {
 }
 
 /// Gives an account, administrator or not, a new password and ends all its sessions, running pending migrations first.
+/// Its failed logins are forgotten: whoever needed this may have guessed, and should not have to wait.
 ///
 /// # Errors
-/// `Config` if the address has no account, or if the password is shorter than 15 characters or easy to guess.
-pub async fn reset_password(url: &str, email: &str, password: SecretString) -> Result<(), Error> {
+/// `Config` if the address has no account, or if the password is too short for an administrator or easy to guess.
+pub async fn reset_password(
+    url: &str,
+    email: &str,
+    password: SecretString,
+    policy: &PasswordPolicy,
+) -> Result<(), Error> {
     let email = canonical_email(email);
     let store = open_migrated(url).await?;
     let user = existing(&store, &email).await?;
     let account = store.account(&user.id).await.map_err(cannot_write)?;
     let names = account.map(|account| [account.first_name, account.last_name]).unwrap_or_default();
-    check_password(&password, &[&email, &names[0], &names[1]])?;
-    let hash = Hasher::new()?.hash(password).await.map_err(cannot_hash)?;
+    check_password(policy, &password, &[&email, &names[0], &names[1]])?;
+    let hash = Hasher::new(policy.cost)?.hash(password).await.map_err(cannot_hash)?;
     let changed = store.change_password(&user.id, &user.password_hash, &hash, None).await.map_err(cannot_write)?;
+    if !changed {
+        return Err(Error::new(ErrorKind::Connect, "the password was changed at the same time"));
+    }
+    store.forget_failed_logins(&email).await.map_err(cannot_write)?;
     store.close().await;
-    let outrun = || Error::new(ErrorKind::Connect, "the password was changed at the same time");
-    if changed { Ok(()) } else { Err(outrun()) }
+    Ok(())
 }
 
 /// Makes the demo accounts that are missing, an administrator among them, running pending migrations first. Returns
@@ -117,9 +128,9 @@ pub async fn reset_password(url: &str, email: &str, password: SecretString) -> R
 ///
 /// # Errors
 /// As [`migrate`].
-pub async fn seed(url: &str) -> Result<Vec<SeededAccount>, Error> {
+pub async fn seed(url: &str, policy: &PasswordPolicy) -> Result<Vec<SeededAccount>, Error> {
     let store = open_migrated(url).await?;
-    let hasher = Hasher::new()?;
+    let hasher = Hasher::new(policy.cost)?;
     let mut made = Vec::new();
     for &(email, first, last, role) in DEMO {
         let password = generate()?;
@@ -151,10 +162,8 @@ async fn existing(store: &Store, email: &str) -> Result<User, Error> {
 }
 
 /// Whether an administrator may have this password; `own` are the account's names and address.
-fn check_password(password: &SecretString, own: &[&str]) -> Result<(), Error> {
-    let too_short = format!("The password must not be less than {MIN_ADMIN_PASSWORD} characters");
-    let fault = password_fault(password.expose_secret(), MIN_ADMIN_PASSWORD, too_short);
-    match fault.or_else(|| common_fault(password.expose_secret(), own)) {
+fn check_password(policy: &PasswordPolicy, password: &SecretString, own: &[&str]) -> Result<(), Error> {
+    match policy.fault(password, Role::Admin, own) {
         Some(fault) => Err(Error::new(ErrorKind::Config, fault.message)),
         None => Ok(()),
     }

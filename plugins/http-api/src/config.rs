@@ -4,14 +4,10 @@ use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
 use crate::{
-    accounts::{Limits, MOST_FAILURES},
+    accounts::{HashCost, Limits, MOST_FAILURES, PasswordPolicy, SHORTEST_PASSWORD},
     store::DatabaseUrl,
 };
 
-/// The shortest password that any config can allow, in code points.
-pub(crate) const PASSWORD_FLOOR: usize = 8;
-/// The longest password taken; a longer one is refused, never cut.
-pub(crate) const PASSWORD_CAP: usize = 256;
 /// The longest life of a token of the original's login: 30 days.
 const LONGEST_TTL: Duration = Duration::from_hours(30 * 24);
 /// The longest life of an access token, and the one it has by default.
@@ -43,6 +39,12 @@ pub struct Config {
     /// The shortest password that can be registered, in characters; at least 8.
     #[serde(default = "default_min_password")]
     pub min_password: usize,
+    /// The shortest password that an administrator can choose, or be given at the command line; at least `min_password`.
+    /// By default 15, or `min_password` if that is more.
+    pub min_admin_password: Option<usize>,
+    /// What a hash of a password costs. One that was stored with another cost is made anew at the next login.
+    #[serde(default)]
+    pub password_hash: HashCost,
     /// How many logins to an account may fail in a row, from one address, before it has to wait; at most 100.
     #[serde(default = "default_login_attempts")]
     pub login_attempts: u32,
@@ -96,7 +98,7 @@ fn default_access_token_ttl() -> Duration {
 }
 
 fn default_min_password() -> usize {
-    PASSWORD_FLOOR
+    SHORTEST_PASSWORD
 }
 
 fn default_login_attempts() -> u32 {
@@ -128,7 +130,7 @@ pub(crate) struct BackendSettings {
     pub(crate) access_token_ttl: Duration,
     pub(crate) signing_key_file: PathBuf,
     pub(crate) limits: Limits,
-    pub(crate) min_password: usize,
+    pub(crate) passwords: PasswordPolicy,
     pub(crate) max_markup_percent: u32,
 }
 
@@ -147,9 +149,7 @@ impl Settings {
         if config.access_token_ttl.as_secs() == 0 || config.access_token_ttl > LONGEST_ACCESS_TTL {
             errors.add("access_token_ttl", "expected between 1s and 15m");
         }
-        if !(PASSWORD_FLOOR..=PASSWORD_CAP).contains(&config.min_password) {
-            errors.add("min_password", format!("expected between {PASSWORD_FLOOR} and {PASSWORD_CAP}"));
-        }
+        let passwords = errors.take(PasswordPolicy::of(&config)).unwrap_or_default();
         if !(1..=MOST_FAILURES).contains(&config.login_attempts) {
             errors.add("login_attempts", format!("expected between 1 and {MOST_FAILURES}"));
         }
@@ -170,7 +170,7 @@ impl Settings {
                 login_attempts: config.login_attempts,
                 registrations_per_hour: config.registrations_per_hour,
             },
-            min_password: config.min_password,
+            passwords,
             max_markup_percent: config.max_markup_percent,
             database,
         });

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     body::BodyError,
-    headers::{in_seconds, protect},
+    headers::{in_seconds, protect, seconds_in_words},
     state::Unavailable,
 };
 
@@ -96,7 +96,7 @@ impl Failure {
     /// 429: not before this time has passed.
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = in_seconds(wait);
-        let message = format!("Too many attempts, try again in {seconds} seconds");
+        let message = format!("Too many attempts, try again in {}", seconds_in_words(seconds));
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
 }

@@ -18,6 +18,11 @@ pub(crate) fn in_seconds(wait: Duration) -> u32 {
     u32::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX)
 }
 
+/// A number of seconds in words.
+pub(crate) fn seconds_in_words(seconds: u32) -> String {
+    if seconds == 1 { "1 second".to_owned() } else { format!("{seconds} seconds") }
+}
+
 /// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise, and
 /// nobody takes it for another type than it says.
 pub(crate) fn protect(response: &mut Response) {

@@ -25,6 +25,7 @@ mod spreads;
 mod state;
 mod store;
 
+pub use accounts::{HashCost, PasswordPolicy};
 pub use config::{Config, Group};
 pub use plugin::HttpApi;
 

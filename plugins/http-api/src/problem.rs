@@ -16,7 +16,7 @@ use ratebus_sdk::{FieldProblem, ProblemDocument};
 
 use crate::{
     body::BodyError,
-    headers::{in_seconds, protect, request_id},
+    headers::{in_seconds, protect, request_id, seconds_in_words},
     state::Unavailable,
 };
 
@@ -56,7 +56,7 @@ impl Problem {
     /// 429: not before this time has passed.
     pub(crate) fn too_many(wait: Duration) -> Self {
         let seconds = in_seconds(wait);
-        let detail = format!("too many attempts; try again in {seconds} seconds");
+        let detail = format!("too many attempts; try again in {}", seconds_in_words(seconds));
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
     }
 }

@@ -7,7 +7,7 @@ use ratebus_sdk::{Context, Env, Error};
 use tokio::sync::Notify;
 
 use crate::{
-    accounts::{Hasher, Limits, Tokens, Watch},
+    accounts::{Hasher, Limits, PasswordPolicy, Tokens, Watch},
     config::BackendSettings,
     store::{Store, StoreError},
 };
@@ -35,7 +35,7 @@ pub(crate) struct Backend {
     pub(crate) token_ttl: Duration,
     pub(crate) access_token_ttl: Duration,
     pub(crate) limits: Limits,
-    pub(crate) min_password: usize,
+    pub(crate) passwords: PasswordPolicy,
     pub(crate) max_markup_percent: u32,
 }
 
@@ -82,8 +82,8 @@ impl Backend {
             store.require_migrated().await?;
         }
         let tokens = Tokens::open(&settings.signing_key_file)?;
-        let BackendSettings { token_ttl, access_token_ttl, limits, min_password, max_markup_percent, .. } = *settings;
-        let hasher = Hasher::new()?;
-        Ok(Self { store, hasher, tokens, token_ttl, access_token_ttl, limits, min_password, max_markup_percent })
+        let BackendSettings { token_ttl, access_token_ttl, limits, passwords, max_markup_percent, .. } = *settings;
+        let hasher = Hasher::new(passwords.cost)?;
+        Ok(Self { store, hasher, tokens, token_ttl, access_token_ttl, limits, passwords, max_markup_percent })
     }
 }

@@ -15,7 +15,7 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
-use ratebus_http_api::{Config, HttpApi, admin};
+use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
     Compat, Env, Factory, Inbox, Sink,
     testkit::{RecordingHost, eventually},
@@ -56,7 +56,7 @@ async fn a_start_without_an_administrator_tells_how_to_make_one() {
     let hint = "`ratebus admin create --email YOU`";
     let first = log(folder.path(), &database, async |_| ()).await;
     assert_eq!(first.matches(hint).count(), 1, "{first}");
-    admin::seed(&database).await.unwrap();
+    admin::seed(&database, &PasswordPolicy::default()).await.unwrap();
     let second = log(folder.path(), &database, async |_| ()).await;
     assert!(second.contains("is ready") && !second.contains(hint), "{second}");
 }
@@ -64,7 +64,7 @@ async fn a_start_without_an_administrator_tells_how_to_make_one() {
 #[tokio::test]
 async fn a_changed_account_is_logged_with_who_whose_and_which_request() {
     let folder = tempfile::tempdir().unwrap();
-    let accounts = admin::seed(&database(&folder)).await.unwrap();
+    let accounts = admin::seed(&database(&folder), &PasswordPolicy::default()).await.unwrap();
     let [admin, _, bob] = accounts.as_slice() else { panic!("{accounts:?}") };
     let old = admin.password.expose_secret();
     let new = "another fine password";
@@ -102,7 +102,7 @@ async fn a_changed_account_is_logged_with_who_whose_and_which_request() {
 #[tokio::test]
 async fn a_used_refresh_token_is_logged_once_and_no_token_is() {
     let folder = tempfile::tempdir().unwrap();
-    let accounts = admin::seed(&database(&folder)).await.unwrap();
+    let accounts = admin::seed(&database(&folder), &PasswordPolicy::default()).await.unwrap();
     let account = &accounts[0];
     let mut secrets = vec![account.password.expose_secret().to_owned(), account.email.to_owned()];
     let log = log(folder.path(), &database(&folder), async |router| {

@@ -2,15 +2,18 @@
 //! believes that asking for a role worked.
 
 use ratebus_sdk::FieldProblem;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 
-use super::validate::{Credentials, common_fault, credentials as original, name, password_fault};
+use super::{
+    policy::PasswordPolicy,
+    validate::{Credentials, credentials as original, name},
+};
 use crate::{
     envelope::Fault,
     json::{Fields, string},
     problem::Problem,
-    store::AccountChange,
+    store::{AccountChange, Role},
 };
 
 /// New names; `None` keeps the one there is.
@@ -61,9 +64,14 @@ pub(super) fn names(body: &[u8]) -> Result<Names, Problem> {
     if errors.is_empty() { Ok(names) } else { Err(Problem::fields(errors)) }
 }
 
-/// Reads `{"currentPassword", "newPassword"}`. The new one has `shortest` characters or more and is not easy to guess by
-/// who knows the account's `own` names and address.
-pub(super) fn password_change(body: &[u8], shortest: usize, own: &[&str]) -> Result<PasswordChange, Problem> {
+/// Reads `{"currentPassword", "newPassword"}`. The new one is one that an account of this role, with these `own` names and
+/// address, may have.
+pub(super) fn password_change(
+    body: &[u8],
+    passwords: &PasswordPolicy,
+    role: Role,
+    own: &[&str],
+) -> Result<PasswordChange, Problem> {
     let fields = Fields::parse(body).map_err(Problem::invalid)?;
     let mut errors = fields.unknown("", &["currentPassword", "newPassword"]);
     let mut read = |field| {
@@ -74,11 +82,7 @@ pub(super) fn password_change(body: &[u8], shortest: usize, own: &[&str]) -> Res
         password
     };
     let (current, new) = (read("currentPassword"), read("newPassword"));
-    let fault = new.as_ref().and_then(|new| {
-        let too_short = format!("The password must not be less than {shortest} characters");
-        let fault = password_fault(new.expose_secret(), shortest, too_short);
-        fault.or_else(|| common_fault(new.expose_secret(), own))
-    });
+    let fault = new.as_ref().and_then(|new| passwords.fault(new, role, own));
     errors.extend(fault.map(|fault| problem("newPassword", fault)));
     match (current, new) {
         (Some(current), Some(new)) if errors.is_empty() => Ok(PasswordChange { current, new }),

@@ -57,7 +57,7 @@ pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request:
     let backend = app.backend()?;
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
-    let new = validate::registration(&fields, backend.min_password).map_err(Failure::invalid)?;
+    let new = validate::registration(&fields, &backend.passwords).map_err(Failure::invalid)?;
     let attempt = Attempt::registration(&app, &caller).await?;
     // Hashed before the address is looked at, so that one that is taken takes as long as one that is free.
     let password_hash = attempt.made(&app, backend.hasher.hash(new.password).await).await?;

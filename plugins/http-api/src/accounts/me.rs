@@ -15,12 +15,11 @@ use super::{
     throttle::Attempt,
 };
 use crate::{
-    admin::MIN_ADMIN_PASSWORD,
     body,
     caller::Caller,
     problem::Problem,
     state::{App, Shared},
-    store::{Account, Role},
+    store::Account,
 };
 
 impl From<Busy> for Problem {
@@ -50,12 +49,8 @@ pub(crate) async fn password(State(app): State<Shared>, caller: Caller, request:
     let session = session(&app, &caller).await?;
     let own = account(&app, &session).await?;
     let backend = app.backend()?;
-    let shortest = match own.role {
-        Role::User => backend.min_password,
-        Role::Admin => backend.min_password.max(MIN_ADMIN_PASSWORD),
-    };
     let words = [own.first_name.as_str(), &own.last_name, &own.email];
-    let asked = form::password_change(&body::read(request).await?, shortest, &words)?;
+    let asked = form::password_change(&body::read(request).await?, &backend.passwords, own.role, &words)?;
     let attempt = Attempt::login(&app, &caller, &own.email).await?;
     let right = backend.hasher.verify(asked.current, Some(&session.user.password_hash)).await;
     if !attempt.made(&app, right).await? {

@@ -3,11 +3,14 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 
-use super::common::is_common;
+use super::{
+    common::is_common,
+    policy::{self, PasswordPolicy},
+};
 use crate::{
-    config::{PASSWORD_CAP, PASSWORD_FLOOR},
     envelope::Fault,
     json::{Fields, string},
+    store::Role,
 };
 
 /// Members that would give an account rights or a state. The original stored `role`, so that anyone could register as an
@@ -77,7 +80,7 @@ pub(crate) fn is_email(text: &str) -> bool {
 }
 
 /// Reads a registration. All that is wrong is reported, one fault for each member.
-pub(super) fn registration(fields: &Fields<'_>, min_password: usize) -> Result<Registration, Vec<Fault>> {
+pub(super) fn registration(fields: &Fields<'_>, passwords: &PasswordPolicy) -> Result<Registration, Vec<Fault>> {
     let mut faults: Vec<Fault> = PRIVILEGES
         .iter()
         .filter(|&&name| fields.names().any(|given| given.eq_ignore_ascii_case(name)))
@@ -86,10 +89,9 @@ pub(super) fn registration(fields: &Fields<'_>, min_password: usize) -> Result<R
     let first_name = keep(&mut faults, name(fields, "firstName", "first name"));
     let last_name = keep(&mut faults, name(fields, "lastName", "last name"));
     let email = keep(&mut faults, email(fields, "The email field is required", "The email is invalid"));
-    let too_short = format!("The password must not be less than {min_password} characters");
-    let password = password(fields, min_password, "The password field is required", too_short);
+    let password = text(fields, "password", "The password field is required").map(SecretString::from);
     let own: Vec<&str> = [&first_name, &last_name, &email].into_iter().flatten().map(String::as_str).collect();
-    let password = keep(&mut faults, password.and_then(|password| uncommon(password, &own)));
+    let password = keep(&mut faults, password.and_then(|password| allowed(passwords, password, &own)));
     keep(&mut faults, confirmation(fields, password.as_ref()));
     match (first_name, last_name, email, password) {
         (Some(first_name), Some(last_name), Some(email), Some(password)) if faults.is_empty() => {
@@ -103,8 +105,7 @@ pub(super) fn registration(fields: &Fields<'_>, min_password: usize) -> Result<R
 pub(super) fn credentials(fields: &Fields<'_>) -> Result<Credentials, Vec<Fault>> {
     let mut faults = Vec::new();
     let email = keep(&mut faults, email(fields, "Enter your email address", "Invalid email provided"));
-    let too_short = format!("Password must be at least {PASSWORD_FLOOR} characters");
-    let password = keep(&mut faults, password(fields, PASSWORD_FLOOR, "Enter your password", too_short));
+    let password = keep(&mut faults, password(fields));
     match (email, password) {
         (Some(email), Some(password)) => Ok(Credentials { email, password }),
         _ => Err(faults),
@@ -113,15 +114,15 @@ pub(super) fn credentials(fields: &Fields<'_>) -> Result<Credentials, Vec<Fault>
 
 /// Why `password` is not taken: its length in code points, or what cannot be typed. No rules on what it is made of, and
 /// no normalisation: the same at registration and at login.
-pub(crate) fn password_fault(password: &str, shortest: usize, too_short: String) -> Option<Fault> {
+pub(super) fn password_fault(password: &str, shortest: usize, too_short: String) -> Option<Fault> {
     let length = password.chars().count();
     if length < shortest {
         Some(Fault::new("minLength", "password", too_short))
-    } else if length > PASSWORD_CAP {
+    } else if length > policy::CAP {
         Some(Fault::new(
             "maxLength",
             "password",
-            format!("The password must not be more than {PASSWORD_CAP} characters"),
+            format!("The password must not be more than {} characters", policy::CAP),
         ))
     } else if password.chars().any(char::is_control) {
         Some(Fault::new("printable", "password", "The password must not contain control characters"))
@@ -131,7 +132,7 @@ pub(crate) fn password_fault(password: &str, shortest: usize, too_short: String)
 }
 
 /// Why a new password is too easy to guess, by who knows the account's `own` names and address.
-pub(crate) fn common_fault(password: &str, own: &[&str]) -> Option<Fault> {
+pub(super) fn common_fault(password: &str, own: &[&str]) -> Option<Fault> {
     let locals = own.iter().filter_map(|word| word.split_once('@')).map(|(local, _)| local);
     let own: Vec<&str> = own.iter().copied().chain(locals).collect();
     is_common(password, &own).then(|| Fault::new("common", "password", "The password is too easy to guess"))
@@ -170,16 +171,19 @@ fn email(fields: &Fields<'_>, required: &str, invalid: &str) -> Result<String, F
     if is_email(&email) { Ok(email) } else { Err(Fault::new("email", "email", invalid)) }
 }
 
-fn password(fields: &Fields<'_>, shortest: usize, required: &str, too_short: String) -> Result<SecretString, Fault> {
-    let password = SecretString::from(text(fields, "password", required)?);
-    match password_fault(password.expose_secret(), shortest, too_short) {
+/// A password to log in with.
+fn password(fields: &Fields<'_>) -> Result<SecretString, Fault> {
+    let password = SecretString::from(text(fields, "password", "Enter your password")?);
+    let too_short = format!("Password must be at least {} characters", policy::FLOOR);
+    match password_fault(password.expose_secret(), policy::FLOOR, too_short) {
         None => Ok(password),
         Some(fault) => Err(fault),
     }
 }
 
-fn uncommon(password: SecretString, own: &[&str]) -> Result<SecretString, Fault> {
-    match common_fault(password.expose_secret(), own) {
+/// A password to be registered.
+fn allowed(passwords: &PasswordPolicy, password: SecretString, own: &[&str]) -> Result<SecretString, Fault> {
+    match passwords.fault(&password, Role::User, own) {
         None => Ok(password),
         Some(fault) => Err(fault),
     }

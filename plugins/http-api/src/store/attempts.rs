@@ -30,6 +30,15 @@ impl Store {
         select(&mut connection, keys, now).await
     }
 
+    /// Forgets the failed logins to an account, wherever they came from. Those of an address over all accounts stay.
+    pub(crate) async fn forget_failed_logins(&self, account: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let delete = sqlx::query("DELETE FROM attempts WHERE counter = 'login' AND account = $1");
+        delete.bind(account).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Begins a change of tallies, and forgets those that count no more. Other changes wait until it is committed or
     /// dropped.
     ///

@@ -1,7 +1,7 @@
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Api, USER, USER_PASSWORD, database, registration};
+use crate::harness::{ADMIN, Api, USER, USER_PASSWORD, database, folder, plain, registration};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -179,6 +179,28 @@ async fn a_hash_of_older_parameters_is_made_anew() {
     assert!(stored().await.starts_with(today));
     api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
     api.authed(&session, "DELETE", "/logout", None).await.envelope(200, "You're now logged out!");
+}
+
+#[tokio::test]
+async fn another_cost_in_the_config_is_that_of_the_next_login() {
+    let folder = folder();
+    let api = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
+    let session = api.user().await;
+    api.stop().await.unwrap();
+    let stronger = json!({ "password_hash": { "memory_kib": 65_536, "iterations": 3, "lanes": 4 } });
+    let api = Api::start_with(GROUPS, &stronger, &plain(), &folder).await;
+    let rows = sqlx::SqlitePool::connect(&database(&folder)).await.unwrap();
+    let cost = async || {
+        let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&rows).await.unwrap();
+        hash.split('$').nth(3).unwrap().to_owned()
+    };
+    assert_eq!(cost().await, "m=19456,t=2,p=1");
+    api.login(USER, "wrong password").await.envelope(401, "Invalid credentials");
+    assert_eq!(cost().await, "m=19456,t=2,p=1");
+    api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
+    assert_eq!(cost().await, "m=65536,t=3,p=4");
+    assert_eq!(api.authed(&session, "GET", "/v1/me", None).await.status, 200);
+    api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Method, Request},
 };
-use ratebus_http_api::{Config, HttpApi, admin};
+use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
     Compat, Context, Env, Error, Factory, Inbox, PairSettings, Sink,
     model::{
@@ -110,6 +110,11 @@ pub(crate) fn folder() -> Arc<TempDir> {
 
 pub(crate) fn build(config: Value, env: &Env) -> HttpApi {
     HttpApi::build(serde_json::from_value::<Config>(config).unwrap(), env).unwrap()
+}
+
+/// The rules of a config that does not name any.
+pub(crate) fn policy() -> PasswordPolicy {
+    PasswordPolicy::default()
 }
 
 pub(crate) fn database(folder: &TempDir) -> String {
@@ -241,7 +246,7 @@ impl Api {
 
     /// The token of a new administrator.
     pub(crate) async fn admin(&self) -> String {
-        admin::create_admin(&database(&self.folder), ADMIN, ADMIN_PASSWORD.into()).await.unwrap();
+        admin::create_admin(&database(&self.folder), ADMIN, ADMIN_PASSWORD.into(), &policy()).await.unwrap();
         self.token(ADMIN, ADMIN_PASSWORD).await
     }
 

@@ -9,7 +9,7 @@ use sqlx::SqlitePool;
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN_PASSWORD, Answer, Api, USER, USER_PASSWORD, database, folder, plain},
+    harness::{ADMIN_PASSWORD, Answer, Api, USER, USER_PASSWORD, database, folder, plain, policy},
 };
 
 const GROUPS: &[&str] = &["accounts"];
@@ -280,7 +280,7 @@ async fn whoever_loses_their_sessions_cannot_renew_them() {
     assert_eq!(api.authed(&own.access, "POST", "/v1/me/password", Some(&change)).await.status, 204);
     assert_eq!(refresh(&api, &other.refresh).await.problem(401), NOT_VALID);
     let own = Tokens::of(&refresh(&api, &own.refresh).await);
-    admin::reset_password(&database(&api.folder), USER, "another fine password".into()).await.unwrap();
+    admin::reset_password(&database(&api.folder), USER, "another fine password".into(), &policy()).await.unwrap();
     assert_eq!(refresh(&api, &own.refresh).await.problem(401), NOT_VALID);
     let left = "SELECT COUNT(*) FROM refresh_tokens";
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&rows).await.unwrap(), 0);

@@ -1,6 +1,6 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use ratebus_http_api::{Config, HttpApi, admin};
+use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
     ErrorKind, Factory,
     model::{Adjustment, Rule, Scope, Sides, Spread, Subject},
@@ -9,7 +9,7 @@ use ratebus_sdk::{
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, database, folder, parse, plain};
+use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, database, folder, parse, plain, policy};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -27,7 +27,8 @@ fn problems(config: Value) -> Vec<String> {
 fn every_problem_of_the_config_is_reported() {
     assert_eq!(HttpApi::TYPE, "sink/http-api");
     let bad = json!({ "listener": "nope", "routes": ["rates", "quotes", "rates", "spreads"], "database": "oracle://x",
-        "token_ttl": "0s", "access_token_ttl": "16m", "min_password": 7, "login_attempts": 0, "registrations_per_hour": 0 });
+        "token_ttl": "0s", "access_token_ttl": "16m", "min_password": 7, "min_admin_password": 6,
+        "password_hash": { "memory_kib": 19455, "iterations": 1, "lanes": 0 }, "login_attempts": 0, "registrations_per_hour": 0 });
     assert_eq!(
         problems(bad),
         [
@@ -37,6 +38,10 @@ fn every_problem_of_the_config_is_reported() {
             "token_ttl",
             "access_token_ttl",
             "min_password",
+            "min_admin_password",
+            "password_hash.memory_kib",
+            "password_hash.iterations",
+            "password_hash.lanes",
             "login_attempts",
             "registrations_per_hour",
             "database"
@@ -50,6 +55,21 @@ fn every_problem_of_the_config_is_reported() {
     {
         assert!(serde_json::from_value::<Config>(unknown).is_err());
     }
+}
+
+#[test]
+fn an_administrators_password_is_not_the_shorter_one() {
+    let shortest = |more: Value| {
+        let mut config = json!({ "listener": "http", "routes": ["accounts"] });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        PasswordPolicy::of(&serde_json::from_value(config).unwrap()).map(|policy| policy.min_admin()).ok()
+    };
+    assert_eq!(shortest(json!({})), Some(15));
+    assert_eq!(shortest(json!({ "min_password": 20 })), Some(20));
+    assert_eq!(shortest(json!({ "min_admin_password": 8 })), Some(8));
+    assert_eq!(shortest(json!({ "min_password": 10, "min_admin_password": 10 })), Some(10));
+    assert_eq!(shortest(json!({ "min_password": 10, "min_admin_password": 9 })), None);
+    assert_eq!(shortest(json!({ "min_admin_password": 257 })), None);
 }
 
 #[tokio::test]
@@ -252,18 +272,18 @@ async fn administrators_are_made_at_the_command_line() {
     let folder = folder();
     let url = database(&folder);
     let refused = async |email: &str, password: &str| {
-        admin::create_admin(&url, email, password.into()).await.unwrap_err().to_string()
+        admin::create_admin(&url, email, password.into(), &policy()).await.unwrap_err().to_string()
     };
     assert_eq!(refused(ADMIN, "14 characters!").await, "The password must not be less than 15 characters");
     assert_eq!(refused(ADMIN, "ratebus admin@example.com").await, "The password is too easy to guess");
     assert!(refused("nobody", ADMIN_PASSWORD).await.contains("not an e-mail address"));
-    admin::create_admin(&url, " Admin@Example.com", ADMIN_PASSWORD.into()).await.unwrap();
+    admin::create_admin(&url, " Admin@Example.com", ADMIN_PASSWORD.into(), &policy()).await.unwrap();
     assert_eq!(refused(ADMIN, ADMIN_PASSWORD).await, "admin@example.com has an account already");
 
-    let seeded = admin::seed(&url).await.unwrap();
+    let seeded = admin::seed(&url, &policy()).await.unwrap();
     let names: Vec<_> = seeded.iter().map(|account| (account.email, account.role)).collect();
     assert_eq!(names, [("alice@example.com", "user"), ("bob@example.com", "user")]);
-    assert!(admin::seed(&url).await.unwrap().is_empty());
+    assert!(admin::seed(&url, &policy()).await.unwrap().is_empty());
     assert!(!format!("{seeded:?}").contains(seeded[0].password.expose_secret()));
 
     let api = Api::start_with(GROUPS, &json!({ "token_ttl": "2s" }), &plain(), &folder).await;

@@ -1,14 +1,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::ConnectInfo, http::Request};
-use ratebus_http_api::Config;
+use ratebus_http_api::{Config, admin};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use tempfile::TempDir;
 
 use crate::{
     accounts::join_all,
-    harness::{Answer, Api, USER, USER_PASSWORD, database, folder, plain, registration},
+    harness::{Answer, Api, USER, USER_PASSWORD, database, folder, plain, policy, registration},
 };
 
 const GROUPS: &[&str] = &["accounts"];
@@ -42,7 +42,8 @@ async fn login(api: &Api, peer: &str, email: &str, password: &str) -> Answer {
 }
 
 fn refused(answer: &Answer, seconds: u64) {
-    answer.envelope(429, &format!("Too many attempts, try again in {seconds} seconds"));
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    answer.envelope(429, &format!("Too many attempts, try again in {seconds} {unit}"));
     assert_eq!(answer.header("retry-after"), seconds.to_string());
 }
 
@@ -233,13 +234,30 @@ async fn a_stolen_session_does_not_help_to_guess_the_password() {
     }
     freeze(&rows).await;
     let answer = change(USER_PASSWORD).await;
-    assert_eq!(answer.problem(429), "too many attempts; try again in 1 seconds");
+    assert_eq!(answer.problem(429), "too many attempts; try again in 1 second");
     assert_eq!(answer.header("retry-after"), "1");
     refused(&api.login(USER, USER_PASSWORD).await, 1);
     pass(&rows, Duration::from_secs(1)).await;
     assert_eq!(change(USER_PASSWORD).await.status, 204);
     assert_eq!(change(WRONG).await.status, 422);
     api.login(USER, "another good one").await.envelope(200, "You're loggedin");
+}
+
+#[tokio::test]
+async fn who_gets_a_password_from_an_operator_need_not_wait() {
+    let (api, rows) = with_user().await;
+    for peer in [HOME, ELSEWHERE] {
+        fail(&api, peer, USER, 5).await;
+    }
+    fail(&api, ELSEWHERE, "b@example.com", 5).await;
+    freeze(&rows).await;
+    refused(&login(&api, HOME, USER, USER_PASSWORD).await, 1);
+    let new = "a password from an operator";
+    admin::reset_password(&database(&api.folder), USER, new.into(), &policy()).await.unwrap();
+    for peer in [HOME, ELSEWHERE] {
+        login(&api, peer, USER, new).await.envelope(200, "You're loggedin");
+    }
+    refused(&login(&api, ELSEWHERE, "b@example.com", WRONG).await, 1);
 }
 
 #[tokio::test]

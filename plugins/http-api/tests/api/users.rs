@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use ratebus_http_api::admin;
+use ratebus_http_api::{PasswordPolicy, admin};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN, ADMIN_PASSWORD, Answer, Api, USER, USER_PASSWORD, database, folder, plain},
+    harness::{ADMIN, ADMIN_PASSWORD, Answer, Api, USER, USER_PASSWORD, database, folder, plain, policy},
 };
 
 const GROUPS: &[&str] = &["accounts", "spreads"];
@@ -181,7 +181,7 @@ async fn the_last_administrator_stays() {
     let api = Api::start(GROUPS).await;
     let admin = api.admin().await;
     let own = id(&api, &admin).await;
-    admin::create_admin(&database(&api.folder), SECOND, ADMIN_PASSWORD.into()).await.unwrap();
+    admin::create_admin(&database(&api.folder), SECOND, ADMIN_PASSWORD.into(), &policy()).await.unwrap();
     let second = id(&api, &api.token(SECOND, ADMIN_PASSWORD).await).await;
     // One who is disabled does not count.
     assert_eq!(patch(&api, &admin, &second, json!({ "disabled": true })).await.status, 200);
@@ -202,7 +202,7 @@ async fn administrators_who_remove_each_other_do_not_both_succeed() {
     let one = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
     let two = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
     let first = one.admin().await;
-    admin::create_admin(&database(&folder), SECOND, ADMIN_PASSWORD.into()).await.unwrap();
+    admin::create_admin(&database(&folder), SECOND, ADMIN_PASSWORD.into(), &policy()).await.unwrap();
     let second = two.token(SECOND, ADMIN_PASSWORD).await;
     let (first_id, second_id) = (id(&one, &first).await, id(&two, &second).await);
     let database = pool(&one).await;
@@ -277,13 +277,13 @@ async fn an_operator_promotes_and_resets_at_the_command_line() {
     admin::promote(&url, USER).await.unwrap();
 
     let refused = async |email: &str, password: &str| {
-        admin::reset_password(&url, email, password.into()).await.unwrap_err().to_string()
+        admin::reset_password(&url, email, password.into(), &policy()).await.unwrap_err().to_string()
     };
     assert_eq!(refused(USER, "14 characters!").await, "The password must not be less than 15 characters");
     assert_eq!(refused(USER, "ann other ann@example.com").await, "The password is too easy to guess");
     assert_eq!(refused(ADMIN, ADMIN_PASSWORD).await, "admin@example.com has no account");
     assert_eq!(spreads(&user).await, 200);
-    admin::reset_password(&url, USER, ADMIN_PASSWORD.into()).await.unwrap();
+    admin::reset_password(&url, USER, ADMIN_PASSWORD.into(), &policy()).await.unwrap();
     assert_eq!(spreads(&user).await, 401);
     api.login(USER, USER_PASSWORD).await.envelope(401, "Invalid credentials");
     assert_eq!(spreads(&api.token(USER, ADMIN_PASSWORD).await).await, 200);
@@ -292,4 +292,29 @@ async fn an_operator_promotes_and_resets_at_the_command_line() {
     let error = admin::promote(&url, USER).await.unwrap_err().to_string();
     assert!(error.contains("is disabled"), "{error}");
     assert_eq!(admin::promote(&url, ADMIN).await.unwrap_err().to_string(), "admin@example.com has no account");
+}
+
+#[tokio::test]
+async fn how_long_an_administrators_password_is_the_config_says() {
+    let api = Api::start_with(GROUPS, &json!({ "min_admin_password": 20 }), &plain(), &folder()).await;
+    let (admin, user) = (api.admin().await, api.user().await);
+    let short = "19 characters, no 20";
+    let short = &short[..19];
+    let refused = change_password(&api, &admin, ADMIN_PASSWORD, short).await;
+    assert_eq!(refused.problem(422), "newPassword: The password must not be less than 20 characters");
+    assert_eq!(change_password(&api, &user, USER_PASSWORD, short).await.status, 204);
+    // Promoting asks nothing of the password there is.
+    let ann = id(&api, &user).await;
+    assert_eq!(patch(&api, &admin, &ann, json!({ "role": "admin" })).await.status, 200);
+    change_password(&api, &user, short, "another 18 letters").await.problem(422);
+
+    let config = json!({ "listener": "http", "routes": GROUPS, "min_admin_password": 20 });
+    let policy = PasswordPolicy::of(&serde_json::from_value(config).unwrap()).unwrap();
+    let url = database(&api.folder);
+    for made in [
+        admin::create_admin(&url, SECOND, short.into(), &policy).await,
+        admin::reset_password(&url, USER, short.into(), &policy).await,
+    ] {
+        assert_eq!(made.unwrap_err().to_string(), "The password must not be less than 20 characters");
+    }
 }
