@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, header::AUTHORIZATION, request::Parts},
 };
 
-use crate::headers::request_id;
+use crate::{accounts::QuotaSlot, headers::request_id};
 
 /// The longest token looked at; ours have about 400 characters.
 const LONGEST: usize = 1024;
@@ -18,6 +18,8 @@ pub(crate) struct Caller {
     pub(crate) peer: Option<SocketAddr>,
     /// The bearer token, not yet checked.
     pub(crate) token: Option<String>,
+    /// For what is counted of the caller.
+    pub(crate) quota: QuotaSlot,
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -28,6 +30,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             request_id: request_id(&parts.headers).map(str::to_owned),
             peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
             token: bearer(&parts.headers).map(str::to_owned),
+            quota: parts.extensions.get().cloned().unwrap_or_default(),
         })
     }
 }

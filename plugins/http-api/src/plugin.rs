@@ -174,14 +174,14 @@ fn quote_routes(routes: Routes, app: &Shared, root: MethodRouter) -> Routes {
 
 fn account_routes(routes: Routes, app: &Shared) -> Routes {
     routes
-        .route("/register", original(app, post(accounts::register)))
-        .route("/login", original(app, post(accounts::login)))
+        .route("/register", accounts::limited(original(app, post(accounts::register))))
+        .route("/login", accounts::limited(original(app, post(accounts::login))))
         .route("/logout", original(app, delete(accounts::logout)))
-        .route("/v1/auth/login", v1(app, post(auth::login)))
+        .route("/v1/auth/login", accounts::limited(v1(app, post(auth::login))))
         .route("/v1/auth/refresh", v1(app, post(auth::refresh)))
         .route("/v1/auth/logout", v1(app, post(auth::logout)))
         .route("/v1/me", v1(app, get(me::get).patch(me::patch)))
-        .route("/v1/me/password", v1(app, post(me::password)))
+        .route("/v1/me/password", accounts::limited(v1(app, post(me::password))))
         .route("/v1/users", v1(app, get(manage::list)))
         .route("/v1/users/{id}", v1(app, get(manage::one).patch(manage::patch)))
 }

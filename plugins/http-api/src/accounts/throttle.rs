@@ -38,7 +38,10 @@ use std::{
 use ratebus_model::Timestamp;
 use tracing::field::display;
 
-use super::masked;
+use super::{
+    masked,
+    quota::{Quota, QuotaSlot},
+};
 use crate::{
     caller::Caller,
     envelope::Failure,
@@ -99,12 +102,19 @@ impl Limit {
         now.age_at(until).min(longest)
     }
 
+    /// How long an attempt counts.
+    fn window(&self) -> Duration {
+        match self.rule {
+            Rule::InARow(_) => MEMORY,
+            Rule::Within(window) => window,
+        }
+    }
+
     /// One attempt more.
     fn count(&self, tally: Option<Tally>, now: Timestamp) -> Tally {
         let expires_at = match (self.rule, tally) {
-            (Rule::InARow(_), _) => now.plus(MEMORY),
             (Rule::Within(_), Some(tally)) => tally.expires_at,
-            (Rule::Within(window), None) => now.plus(window),
+            _ => now.plus(self.window()),
         };
         Tally { tries: tally.map_or(0, |tally| tally.tries).saturating_add(1), last_at: now, expires_at }
     }
@@ -157,6 +167,8 @@ pub(super) struct Attempt {
     known: Option<Key>,
     /// What the next one has to wait for, unless this one is taken back.
     next: Option<Wait>,
+    /// Tells the caller what is left.
+    told: QuotaSlot,
 }
 
 impl Attempt {
@@ -175,7 +187,8 @@ impl Attempt {
             limit("account", account, "", MOST_FAILURES, Rule::InARow(LONGEST_DELAY)),
             limit("address", "", &address, free * ACCOUNTS_PER_ADDRESS, Rule::Within(LONGEST_DELAY)),
         ];
-        Self { limits, known: Some(key("known", account, &address)), next: None }.admitted(app).await
+        let known = Some(key("known", account, &address));
+        Self { limits, known, next: None, told: caller.quota.clone() }.admitted(app).await
     }
 
     /// An attempt to register, counted however it ends.
@@ -183,7 +196,7 @@ impl Attempt {
         let key = Key { counter: "registration", account: String::new(), address: network(caller.peer) };
         let free = app.backend()?.limits.registrations_per_hour;
         let limit = Limit { by: "registrations", key, free, rule: Rule::Within(Duration::from_hours(1)) };
-        Self { limits: vec![limit], known: None, next: None }.admitted(app).await
+        Self { limits: vec![limit], known: None, next: None, told: caller.quota.clone() }.admitted(app).await
     }
 
     async fn admitted(mut self, app: &App) -> Result<Self, Refused> {
@@ -201,6 +214,7 @@ impl Attempt {
         }
         writer.commit().await.map_err(|error| app.refuse(&error))?;
         self.next = self.wait(&tallies, now);
+        self.told.set(self.quota(&tallies, now));
         Ok(self)
     }
 
@@ -212,22 +226,45 @@ impl Attempt {
     fn check(&self, tallies: &[Option<Tally>], now: Timestamp) -> Result<(), Refused> {
         let Some(Wait { time, by }) = self.wait(tallies, now) else { return Ok(()) };
         metrics::counter!("ratebus_throttled_total", "by" => by).increment(1);
+        self.told.set(self.quota(tallies, now));
         Err(Refused::TooMany(time))
     }
 
     /// The longest wait that the tallies of [`keys`](Self::keys) ask for.
     fn wait(&self, tallies: &[Option<Tally>], now: Timestamp) -> Option<Wait> {
-        let counted = self.limits.iter().zip(tallies);
-        let known = tallies.get(self.limits.len()).is_some_and(Option::is_some);
-        let is_free = |(limit, tally): (&Limit, &Option<Tally>)| tally.is_none_or(|tally| tally.tries < limit.free);
-        if known && counted.clone().next().is_some_and(is_free) {
-            return None;
-        }
-        counted
-            .filter_map(|(limit, tally)| Some((limit, (*tally)?)))
+        self.binding(tallies)
+            .filter_map(|(limit, tally)| Some((limit, tally?)))
             .map(|(limit, tally)| Wait { time: limit.wait(tally, now), by: limit.by })
             .filter(|wait| !wait.time.is_zero())
             .max_by_key(|wait| wait.time)
+    }
+
+    /// The limits that hold for the caller, with their tallies: at a known address with free attempts the first alone.
+    fn binding<'a>(
+        &'a self,
+        tallies: &'a [Option<Tally>],
+    ) -> impl Iterator<Item = (&'a Limit, Option<Tally>)> + use<'a> {
+        let counted = self.limits.iter().zip(tallies.iter().copied());
+        let is_free = |(limit, tally): (&Limit, Option<Tally>)| tally.is_none_or(|tally| tally.tries < limit.free);
+        let known = tallies.get(self.limits.len()).is_some_and(Option::is_some);
+        let alone = known && counted.clone().next().is_some_and(is_free);
+        let number = if alone { 1 } else { self.limits.len() };
+        counted.take(number)
+    }
+
+    /// What is left, in terms of the first limit: the one that a client sees most of.
+    fn quota(&self, tallies: &[Option<Tally>], now: Timestamp) -> Option<Quota> {
+        let (first, tally) = self.limits.first().zip(tallies.first())?;
+        let wait = self.wait(tallies, now);
+        let left = |(limit, tally): (&Limit, Option<Tally>)| limit.free.saturating_sub(tally.map_or(0, |t| t.tries));
+        let remaining = match wait {
+            Some(_) => 0,
+            // Where a wait is over, there is one attempt until the next.
+            None => self.binding(tallies).map(left).min()?.clamp(1, first.free),
+        };
+        let forgotten = tally.map(|tally| now.age_at(tally.expires_at).min(first.window()));
+        let reset = wait.map(|wait| wait.time).or(forgotten);
+        Some(Quota { policy: first.key.counter, free: first.free, window: first.window(), remaining, reset })
     }
 
     /// The login was right.
@@ -245,12 +282,15 @@ impl Attempt {
             let tally = Tally { tries: 0, last_at: now, expires_at: now.plus(KNOWN) };
             writer.put(known, tally).await.map_err(|error| app.refuse(&error))?;
         }
+        let tallies = writer.tallies(self.keys()).await.map_err(|error| app.refuse(&error))?;
+        self.told.set(self.quota(&tallies, now));
         writer.commit().await.map_err(|error| app.refuse(&error))
     }
 
     /// Passes on how the attempt went. An error means that nothing was looked at: then it does not count.
     pub(super) async fn made<T, E>(&self, app: &App, result: Result<T, E>) -> Result<T, E> {
         if result.is_err() {
+            self.told.set(None);
             // Or else it counts, which is the safe side.
             let _taken_back = self.take_back(app).await;
         }
@@ -356,7 +396,7 @@ mod tests {
         let settings = Settings::new(serde_json::from_value(config).unwrap(), &env).unwrap().backend.unwrap();
         let app = App::new(RecordingHost::new().context("api"), env);
         app.opened(Backend::open(&settings).await.unwrap());
-        let caller = Caller { request_id: None, peer: None, token: None };
+        let caller = Caller { request_id: None, peer: None, token: None, quota: QuotaSlot::default() };
 
         for _ in 0..3 {
             let login = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();

@@ -260,6 +260,67 @@ async fn who_gets_a_password_from_an_operator_need_not_wait() {
     refused(&login(&api, ELSEWHERE, "b@example.com", WRONG).await, 1);
 }
 
+/// What an answer says of the limit: the policy and what is left of it.
+fn told(answer: &Answer) -> (&str, &str) {
+    (answer.header("ratelimit-policy"), answer.header("ratelimit"))
+}
+
+#[tokio::test]
+async fn every_answer_tells_what_is_left_before_there_is_a_wait() {
+    const LOGIN: &str = r#""login";q=5;w=86400"#;
+    let (api, rows) = with_user().await;
+    // A day is told in seconds, rounded up, so that the time this test takes does not show.
+    for left in (1..5).rev() {
+        for email in [USER, "nobody@example.com"] {
+            let answer = login(&api, HOME, email, WRONG).await;
+            assert_eq!((answer.status, told(&answer)), (401, (LOGIN, &*format!(r#""login";r={left};t=86400"#))));
+        }
+    }
+    // The same counters whichever route is taken.
+    let answer = post(&api, HOME, "/v1/auth/login", &json!({ "email": USER, "password": WRONG })).await;
+    assert_eq!((answer.status, told(&answer)), (401, (LOGIN, r#""login";r=0;t=1"#)));
+    freeze(&rows).await;
+    let answer = login(&api, HOME, USER, USER_PASSWORD).await;
+    assert_eq!((answer.status, told(&answer)), (429, (LOGIN, r#""login";r=0;t=1"#)));
+    assert_eq!(answer.header("retry-after"), "1");
+    let answer = post(&api, HOME, "/v1/auth/login", &json!({ "email": USER, "password": WRONG })).await;
+    assert_eq!((answer.status, told(&answer)), (429, (LOGIN, r#""login";r=0;t=1"#)));
+    pass(&rows, Duration::from_secs(1)).await;
+    let answer = login(&api, HOME, USER, USER_PASSWORD).await;
+    assert_eq!((answer.status, told(&answer)), (200, (LOGIN, r#""login";r=5"#)));
+
+    // What an address has left over all accounts may be less.
+    execute(&rows, "UPDATE attempts SET tries = 47 WHERE account = '' AND counter = 'login'").await;
+    assert_eq!(told(&login(&api, HOME, "c@example.com", WRONG).await).1, r#""login";r=2;t=86400"#);
+    // Nothing was counted of what could not be read.
+    assert_eq!(told(&login(&api, HOME, "c", "1").await), ("", ""));
+}
+
+#[tokio::test]
+async fn registrations_and_changes_of_a_password_tell_their_limits_too() {
+    const REGISTRATION: &str = r#""registration";q=10;w=3600"#;
+    let (api, rows) = with_user().await;
+    let taken = post(&api, HOME, "/register", &registration(USER, USER_PASSWORD)).await;
+    assert_eq!((taken.status, told(&taken)), (422, (REGISTRATION, r#""registration";r=9;t=3600"#)));
+    let made = post(&api, HOME, "/register", &registration("b@example.com", USER_PASSWORD)).await;
+    assert_eq!((made.status, told(&made).0), (200, REGISTRATION));
+    assert!(told(&made).1.starts_with(r#""registration";r=8;t="#), "{made:?}");
+    execute(&rows, "UPDATE attempts SET tries = 10 WHERE counter = 'registration'").await;
+    freeze(&rows).await;
+    let refused = post(&api, HOME, "/register", &registration("c@example.com", USER_PASSWORD)).await;
+    assert_eq!((refused.status, told(&refused)), (429, (REGISTRATION, r#""registration";r=0;t=3600"#)));
+
+    let token = api.token(USER, USER_PASSWORD).await;
+    let change = async |current: &str| {
+        let body = json!({ "currentPassword": current, "newPassword": "another good one" }).to_string();
+        let answer = api.authed(&token, "POST", "/v1/me/password", Some(&body)).await;
+        (answer.status, told(&answer).1.to_owned())
+    };
+    assert_eq!(change(WRONG).await, (422, r#""login";r=4;t=86400"#.to_owned()));
+    assert_eq!(change(USER_PASSWORD).await, (204, r#""login";r=5"#.to_owned()));
+    assert_eq!(told(&api.authed(&token, "GET", "/v1/me", None).await), ("", ""));
+}
+
 #[tokio::test]
 async fn what_counts_no_more_is_forgotten() {
     let (api, rows) = with_user().await;
