@@ -1,8 +1,11 @@
 use ratebus_model::Timestamp;
 use serde::Serialize;
-use sqlx::{Sqlite, SqliteExecutor, Transaction};
 
-use super::{Role, Store, StoreError};
+use super::{
+    Role, Store, StoreError,
+    session::{Session, Write},
+    statement::sql,
+};
 
 /// An account as `/v1` shows it: everything but its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,7 +40,7 @@ pub(crate) enum Changed {
 }
 
 /// The columns of an [`Account`].
-type AccountRow = (String, String, String, String, String, bool, i64);
+type AccountRow = (String, String, String, String, String, i64, i64);
 
 impl Account {
     fn is_admin_in_office(&self) -> bool {
@@ -53,23 +56,16 @@ impl Account {
 impl Store {
     /// The account of an id.
     pub(crate) async fn account(&self, id: &str) -> Result<Option<Account>, StoreError> {
-        select(self.read().await?, id).await
+        select(&mut self.read().await?, id).await
     }
 
     /// At most `limit` accounts whose ids follow `after` (the first ones for the empty text), in the order of ids. Ids
     /// begin with the time they were made at, so new accounts come last.
     pub(crate) async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
-        sqlx::query_as::<_, AccountRow>(
-            "SELECT id, email, first_name, last_name, role, disabled, created_at FROM users \
-             WHERE id > $1 ORDER BY id LIMIT $2",
-        )
-        .bind(after)
-        .bind(limit)
-        .fetch_all(self.read().await?)
-        .await?
-        .into_iter()
-        .map(from_row)
-        .collect()
+        let query = sql("SELECT id, email, first_name, last_name, role, disabled, created_at FROM users \
+                         WHERE id > $1 ORDER BY id LIMIT $2");
+        let rows = query.bind(after).bind(limit).all(&mut self.read().await?).await?;
+        rows.into_iter().map(from_row).collect()
     }
 
     /// Changes an account's names; `None` leaves one as it is. Returns the account, if there is one.
@@ -80,15 +76,15 @@ impl Store {
         last_name: Option<&str>,
     ) -> Result<Option<Account>, StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        sql(
             "UPDATE users SET first_name = COALESCE($1, first_name), last_name = COALESCE($2, last_name) WHERE id = $3",
         )
         .bind(first_name)
         .bind(last_name)
         .bind(id)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
-        let account = select(&mut *tx, id).await?;
+        let account = select(&mut tx, id).await?;
         tx.commit().await?;
         Ok(account)
     }
@@ -98,17 +94,17 @@ impl Store {
     /// Who is the last administrator is judged under the write lock: two that demote each other do not both succeed.
     pub(crate) async fn change_account(&self, id: &str, change: AccountChange) -> Result<Changed, StoreError> {
         let mut tx = self.write().await?;
-        let Some(before) = select(&mut *tx, id).await? else { return Ok(Changed::Missing) };
+        let Some(before) = select(&mut tx, id).await? else { return Ok(Changed::Missing) };
         let after = before.after(change);
         let leaves_office = before.is_admin_in_office() && !after.is_admin_in_office();
         if leaves_office && !has_admin_beside(&mut tx, id).await? {
             return Ok(Changed::LastAdmin);
         }
-        sqlx::query("UPDATE users SET role = $1, disabled = $2 WHERE id = $3")
+        sql("UPDATE users SET role = $1, disabled = $2 WHERE id = $3")
             .bind(after.role.as_str())
             .bind(after.disabled)
             .bind(id)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         if after.disabled {
             end_sessions(&mut tx, id, None).await?;
@@ -127,8 +123,8 @@ impl Store {
         kept: Option<&str>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let update = sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3");
-        if update.bind(new).bind(id).bind(old).execute(&mut *tx).await?.rows_affected() == 0 {
+        let update = sql("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3");
+        if update.bind(new).bind(id).bind(old).execute(&mut tx).await? == 0 {
             return Ok(false);
         }
         end_sessions(&mut tx, id, kept).await?;
@@ -137,31 +133,25 @@ impl Store {
     }
 }
 
-async fn has_admin_beside(tx: &mut Transaction<'static, Sqlite>, id: &str) -> Result<bool, StoreError> {
-    let query = "SELECT EXISTS (SELECT 1 FROM users WHERE role = $1 AND disabled = 0 AND id <> $2)";
-    Ok(sqlx::query_scalar(query).bind(Role::Admin.as_str()).bind(id).fetch_one(&mut **tx).await?)
+async fn has_admin_beside(tx: &mut Write, id: &str) -> Result<bool, StoreError> {
+    let query = sql("SELECT COUNT(*) FROM users WHERE role = $1 AND disabled = 0 AND id <> $2");
+    Ok(query.bind(Role::Admin.as_str()).bind(id).count(tx).await? > 0)
 }
 
-async fn end_sessions(tx: &mut Transaction<'static, Sqlite>, id: &str, kept: Option<&str>) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2");
+async fn end_sessions(tx: &mut Write, id: &str, kept: Option<&str>) -> Result<(), StoreError> {
+    let delete = sql("DELETE FROM sessions WHERE user_id = $1 AND id <> $2");
     // No session has an empty id.
-    delete.bind(id).bind(kept.unwrap_or_default()).execute(&mut **tx).await?;
+    delete.bind(id).bind(kept.unwrap_or_default()).execute(tx).await?;
     Ok(())
 }
 
-async fn select(from: impl SqliteExecutor<'_>, id: &str) -> Result<Option<Account>, StoreError> {
-    sqlx::query_as::<_, AccountRow>(
-        "SELECT id, email, first_name, last_name, role, disabled, created_at FROM users WHERE id = $1",
-    )
-    .bind(id)
-    .fetch_optional(from)
-    .await?
-    .map(from_row)
-    .transpose()
+async fn select(from: &mut Session, id: &str) -> Result<Option<Account>, StoreError> {
+    let query = sql("SELECT id, email, first_name, last_name, role, disabled, created_at FROM users WHERE id = $1");
+    query.bind(id).optional(from).await?.map(from_row).transpose()
 }
 
 fn from_row(row: AccountRow) -> Result<Account, StoreError> {
     let (id, email, first_name, last_name, role, disabled, created_at) = row;
-    let created_at = Timestamp::from_micros(created_at);
-    Ok(Account { id, email, first_name, last_name, role: role.parse()?, disabled, created_at })
+    let (role, disabled) = (role.parse()?, disabled != 0);
+    Ok(Account { id, email, first_name, last_name, role, disabled, created_at: Timestamp::from_micros(created_at) })
 }

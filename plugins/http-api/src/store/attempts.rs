@@ -1,7 +1,10 @@
 use ratebus_model::Timestamp;
-use sqlx::{Sqlite, SqliteConnection, Transaction};
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    session::{Session, Write},
+    statement::{Statement, sql},
+};
 
 /// What is counted, and whose attempts are counted together: an empty account or address stands for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +29,14 @@ impl Store {
         keys: impl Iterator<Item = &Key>,
         now: Timestamp,
     ) -> Result<Vec<Option<Tally>>, StoreError> {
-        let mut connection = self.read().await?.acquire().await?;
-        select(&mut connection, keys, now).await
+        select(&mut self.read().await?, keys, now).await
     }
 
     /// Forgets the failed logins to an account, wherever they came from. Those of an address over all accounts stay.
     pub(crate) async fn forget_failed_logins(&self, account: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let delete = sqlx::query("DELETE FROM attempts WHERE counter = 'login' AND account = $1");
-        delete.bind(account).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(())
+        sql("DELETE FROM attempts WHERE counter = 'login' AND account = $1").bind(account).execute(&mut tx).await?;
+        tx.commit().await
     }
 
     /// Begins a change of tallies, and forgets those that count no more. Other changes wait until it is committed or
@@ -45,14 +45,14 @@ impl Store {
     /// Cancel-safe: dropped before [`TallyWriter::commit`] it changes nothing.
     pub(crate) async fn write_tallies(&self, now: Timestamp) -> Result<TallyWriter, StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("DELETE FROM attempts WHERE expires_at <= $1").bind(now.micros()).execute(&mut *tx).await?;
+        sql("DELETE FROM attempts WHERE expires_at <= $1").bind(now).execute(&mut tx).await?;
         Ok(TallyWriter { tx, now })
     }
 }
 
 /// A change of tallies in one transaction.
 pub(crate) struct TallyWriter {
-    tx: Transaction<'static, Sqlite>,
+    tx: Write,
     now: Timestamp,
 }
 
@@ -63,55 +63,52 @@ impl TallyWriter {
     }
 
     pub(crate) async fn put(&mut self, key: &Key, tally: Tally) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO attempts (counter, account, address, tries, last_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (counter, account, address) DO UPDATE SET \
-             tries = excluded.tries, last_at = excluded.last_at, expires_at = excluded.expires_at",
-        )
-        .bind(key.counter)
-        .bind(&key.account)
-        .bind(&key.address)
-        .bind(i64::from(tally.tries))
-        .bind(tally.last_at.micros())
-        .bind(tally.expires_at.micros())
-        .execute(&mut *self.tx)
-        .await?;
+        let values = |write: Statement| {
+            let write = write.bind(tally.tries).bind(tally.last_at).bind(tally.expires_at);
+            write.bind(key.counter).bind(&key.account).bind(&key.address)
+        };
+        let update = sql("UPDATE attempts SET tries = $1, last_at = $2, expires_at = $3 \
+                          WHERE counter = $4 AND account = $5 AND address = $6");
+        let insert = sql("INSERT INTO attempts (tries, last_at, expires_at, counter, account, address) \
+                          VALUES ($1, $2, $3, $4, $5, $6)");
+        if values(update).execute(&mut self.tx).await? == 0 {
+            values(insert).execute(&mut self.tx).await?;
+        }
         Ok(())
     }
 
     /// Counts one attempt less.
     pub(crate) async fn take_back(&mut self, key: &Key) -> Result<(), StoreError> {
-        let sql = "UPDATE attempts SET tries = tries - 1 \
-                   WHERE counter = $1 AND account = $2 AND address = $3 AND tries > 0";
-        self.execute(sql, key).await
+        let text = "UPDATE attempts SET tries = tries - 1 \
+                    WHERE counter = $1 AND account = $2 AND address = $3 AND tries > 0";
+        self.execute(text, key).await
     }
 
     pub(crate) async fn remove(&mut self, key: &Key) -> Result<(), StoreError> {
         self.execute("DELETE FROM attempts WHERE counter = $1 AND account = $2 AND address = $3", key).await
     }
 
-    async fn execute(&mut self, sql: &'static str, key: &Key) -> Result<(), StoreError> {
-        sqlx::query(sql).bind(key.counter).bind(&key.account).bind(&key.address).execute(&mut *self.tx).await?;
+    async fn execute(&mut self, text: &'static str, key: &Key) -> Result<(), StoreError> {
+        sql(text).bind(key.counter).bind(&key.account).bind(&key.address).execute(&mut self.tx).await?;
         Ok(())
     }
 
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.tx.commit().await?)
+        self.tx.commit().await
     }
 }
 
 async fn select(
-    from: &mut SqliteConnection,
+    from: &mut Session,
     keys: impl Iterator<Item = &Key>,
     now: Timestamp,
 ) -> Result<Vec<Option<Tally>>, StoreError> {
-    let sql = "SELECT tries, last_at, expires_at FROM attempts \
-               WHERE counter = $1 AND account = $2 AND address = $3 AND expires_at > $4";
     let mut tallies = Vec::new();
     for key in keys {
-        let query = sqlx::query_as::<_, (i64, i64, i64)>(sql).bind(key.counter).bind(&key.account).bind(&key.address);
-        let row = query.bind(now.micros()).fetch_optional(&mut *from).await?;
+        let query = sql("SELECT tries, last_at, expires_at FROM attempts \
+                         WHERE counter = $1 AND account = $2 AND address = $3 AND expires_at > $4");
+        let query = query.bind(key.counter).bind(&key.account).bind(&key.address);
+        let row = query.bind(now).optional(from).await?;
         tallies.push(row.map(from_row).transpose()?);
     }
     Ok(tallies)

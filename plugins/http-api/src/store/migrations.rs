@@ -71,7 +71,7 @@ impl Store {
 
     async fn try_migrate(&self) -> Result<MigrationReport, MigrateError> {
         // Inside the write lock, so that two processes starting together do not both run them.
-        let mut tx = self.write().await.map_err(into_migrate_error)?;
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         tx.ensure_migrations_table(TABLE).await?;
         let before = tx.list_applied_migrations(TABLE).await?;
         migrator().run_direct(None, &mut *tx, false).await?;
@@ -101,13 +101,6 @@ fn migrator() -> Migrator {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(SQLITE.iter().map(migration).collect())
-}
-
-fn into_migrate_error(error: StoreError) -> MigrateError {
-    match error {
-        StoreError::Sql(error) => error.into(),
-        other => MigrateError::Source(other.into()),
-    }
 }
 
 fn to_error(error: MigrateError) -> Error {

@@ -1,6 +1,7 @@
 //! The database: the only SQL of ratebus.
 //!
-//! Statements are portable where they can be: `$1 … $n` in order, no `RETURNING`, times as microseconds, ids and
+//! Each statement is written once ([`statement::sql`]) and is portable: `$1 … $n` in order, no `RETURNING`, no upsert
+//! (an update, then an insert if nothing matched: writers take turns), times as microseconds, yes and no as 1 and 0, ids and
 //! decimals as text. The truth about accounts and spreads is here; rates never are.
 
 mod accounts;
@@ -8,16 +9,18 @@ mod attempts;
 mod file;
 mod migrations;
 mod refresh;
+mod session;
 mod sessions;
 mod spread_audit;
 mod spreads;
+mod statement;
 mod users;
 
 use std::{sync::Arc, time::Duration};
 
 use ratebus_sdk::{Error, ErrorKind};
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{
@@ -31,8 +34,10 @@ use file::DatabaseFile;
 pub(crate) use file::DatabaseUrl;
 pub use migrations::{MigrationReport, MigrationStatus};
 pub(crate) use refresh::{RefreshHashes, Renewal, Spent};
+use session::{Connection, Session, Write};
 pub(crate) use spread_audit::SpreadChange;
 pub(crate) use spreads::Actor;
+use statement::sql;
 pub(crate) use users::{NewUser, Role, User};
 
 /// How long a request waits for a connection before it is told that the database is unavailable.
@@ -58,6 +63,14 @@ pub(crate) enum StoreError {
     /// A row holds what no version of ratebus writes.
     #[error("the database holds an invalid {0}")]
     Corrupt(&'static str),
+}
+
+impl StoreError {
+    /// Whether a value that may be there once only is there already.
+    fn is_taken(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    }
 }
 
 /// An open database. One connection writes, up to three read, so that readers never wait for a writer.
@@ -93,7 +106,7 @@ impl Store {
 
     /// Whether the database still answers, and is still the file that was opened.
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT revision FROM spreads LIMIT 1").fetch_optional(self.read().await?).await?;
+        let _any: Vec<(i64,)> = sql("SELECT revision FROM spreads LIMIT 1").all(&mut self.read().await?).await?;
         Ok(())
     }
 
@@ -103,17 +116,18 @@ impl Store {
         self.writer.close().await;
     }
 
-    async fn read(&self) -> Result<&SqlitePool, StoreError> {
+    /// A connection to read with.
+    async fn read(&self) -> Result<Session, StoreError> {
         self.file.check().await?;
-        Ok(&self.readers)
+        Ok(Session::new(Connection::Sqlite(self.readers.acquire().await?)))
     }
 
-    /// A transaction that has the write lock from its start: a deferred one can fail at its first write.
+    /// A transaction that has the write lock from its start.
     ///
     /// Cancel-safe: dropped before its commit it changes nothing.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    async fn write(&self) -> Result<Write, StoreError> {
         self.file.check().await?;
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Write::begin(Session::new(Connection::Sqlite(self.writer.acquire().await?))).await
     }
 }
 

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use ratebus_model::Timestamp;
-use sqlx::SqliteExecutor;
 
 use super::{
     Store, StoreError, User,
+    session::Session,
+    statement::sql,
     users::{UserRow, from_row},
 };
 
@@ -56,39 +57,37 @@ impl Store {
         now: Timestamp,
     ) -> Result<Spent, StoreError> {
         // Looked at first without the lock that writers need: made up tokens must not keep them waiting.
-        if select(self.read().await?, &shown.family, now).await?.is_none() {
+        if select(&mut self.read().await?, &shown.family, now).await?.is_none() {
             return Ok(Spent::Unknown);
         }
         let mut tx = self.write().await?;
-        let Some(found) = select(&mut *tx, &shown.family, now).await? else { return Ok(Spent::Unknown) };
+        let Some(found) = select(&mut tx, &shown.family, now).await? else { return Ok(Spent::Unknown) };
         let Renewable { session, started_at, token, user } = found;
         let is_good = token == shown.token;
         let Some(Renewal { token, idle, absolute }) = renewal.filter(|_| is_good) else {
-            sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&session).execute(&mut *tx).await?;
+            sql("DELETE FROM sessions WHERE id = $1").bind(&session).execute(&mut tx).await?;
             tx.commit().await?;
             return Ok(if is_good { Spent::Good { user, session, expires_at: now } } else { Spent::Reused(user) });
         };
         let expires_at = now.plus(idle).min(started_at.plus(absolute));
-        let update = sqlx::query("UPDATE refresh_tokens SET token = $1 WHERE family = $2");
-        update.bind(token).bind(&shown.family).execute(&mut *tx).await?;
-        let update = sqlx::query("UPDATE sessions SET expires_at = $1 WHERE id = $2");
-        update.bind(expires_at.micros()).bind(&session).execute(&mut *tx).await?;
+        let update = sql("UPDATE refresh_tokens SET token = $1 WHERE family = $2");
+        update.bind(token).bind(&shown.family).execute(&mut tx).await?;
+        let update = sql("UPDATE sessions SET expires_at = $1 WHERE id = $2");
+        update.bind(expires_at).bind(&session).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(Spent::Good { user, session, expires_at })
     }
 }
 
 /// The session of a family, if it has not ended and its account is not disabled.
-async fn select(from: impl SqliteExecutor<'_>, family: &str, now: Timestamp) -> Result<Option<Renewable>, StoreError> {
-    type Row = (String, i64, String, String, String, String, bool, String);
-    let query = sqlx::query_as::<_, Row>(
-        "SELECT sessions.id, sessions.created_at, token, users.id, email, role, disabled, password_hash \
+async fn select(from: &mut Session, family: &str, now: Timestamp) -> Result<Option<Renewable>, StoreError> {
+    type Row = (String, i64, String, String, String, String, i64, String);
+    let query = sql("SELECT sessions.id, sessions.created_at, token, users.id, email, role, disabled, password_hash \
          FROM refresh_tokens \
          JOIN sessions ON sessions.id = refresh_tokens.session_id \
          JOIN users ON users.id = sessions.user_id \
-         WHERE family = $1 AND expires_at > $2 AND disabled = 0",
-    );
-    let row = query.bind(family).bind(now.micros()).fetch_optional(from).await?;
+         WHERE family = $1 AND expires_at > $2 AND disabled = 0");
+    let row: Option<Row> = query.bind(family).bind(now).optional(from).await?;
     let Some((session, started_at, token, id, email, role, disabled, hash)) = row else { return Ok(None) };
     let user: UserRow = (id, email, role, disabled, hash);
     Ok(Some(Renewable { session, started_at: Timestamp::from_micros(started_at), token, user: from_row(user)? }))

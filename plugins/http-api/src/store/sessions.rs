@@ -1,10 +1,10 @@
 use std::collections::HashSet;
 
 use ratebus_model::Timestamp;
-use sqlx::{QueryBuilder, Sqlite};
 
 use super::{
     RefreshHashes, Store, StoreError, User,
+    statement::sql,
     users::{UserRow, from_row},
 };
 
@@ -21,21 +21,21 @@ impl Store {
         refresh: Option<&RefreshHashes>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let unchanged = "SELECT EXISTS (SELECT 1 FROM users WHERE id = $1 AND password_hash = $2 AND disabled = 0)";
-        if !sqlx::query_scalar(unchanged).bind(&user.id).bind(&user.password_hash).fetch_one(&mut *tx).await? {
+        let unchanged = sql("SELECT COUNT(*) FROM users WHERE id = $1 AND password_hash = $2 AND disabled = 0");
+        if unchanged.bind(&user.id).bind(&user.password_hash).count(&mut tx).await? == 0 {
             return Ok(false);
         }
-        sqlx::query("DELETE FROM sessions WHERE expires_at < $1").bind(now.micros()).execute(&mut *tx).await?;
-        sqlx::query("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)")
+        sql("DELETE FROM sessions WHERE expires_at < $1").bind(now).execute(&mut tx).await?;
+        sql("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(id)
             .bind(&user.id)
-            .bind(now.micros())
-            .bind(expires_at.micros())
-            .execute(&mut *tx)
+            .bind(now)
+            .bind(expires_at)
+            .execute(&mut tx)
             .await?;
         if let Some(RefreshHashes { family, token }) = refresh {
-            let insert = sqlx::query("INSERT INTO refresh_tokens (family, token, session_id) VALUES ($1, $2, $3)");
-            insert.bind(family).bind(token).bind(id).execute(&mut *tx).await?;
+            let insert = sql("INSERT INTO refresh_tokens (family, token, session_id) VALUES ($1, $2, $3)");
+            insert.bind(family).bind(token).bind(id).execute(&mut tx).await?;
         }
         tx.commit().await?;
         Ok(true)
@@ -48,38 +48,25 @@ impl Store {
         user_id: &str,
         now: Timestamp,
     ) -> Result<Option<User>, StoreError> {
-        sqlx::query_as::<_, UserRow>(
-            "SELECT users.id, email, role, disabled, password_hash FROM sessions \
-             JOIN users ON users.id = sessions.user_id \
-             WHERE sessions.id = $1 AND users.id = $2 AND expires_at > $3 AND disabled = 0",
-        )
-        .bind(id)
-        .bind(user_id)
-        .bind(now.micros())
-        .fetch_optional(self.read().await?)
-        .await?
-        .map(from_row)
-        .transpose()
+        let query = sql("SELECT users.id, email, role, disabled, password_hash FROM sessions \
+                         JOIN users ON users.id = sessions.user_id \
+                         WHERE sessions.id = $1 AND users.id = $2 AND expires_at > $3 AND disabled = 0");
+        let row: Option<UserRow> = query.bind(id).bind(user_id).bind(now).optional(&mut self.read().await?).await?;
+        row.map(from_row).transpose()
     }
 
     /// Which of these sessions have not ended, and are of no disabled account. At most a few hundred at once.
     pub(crate) async fn live_sessions(&self, ids: &[String], now: Timestamp) -> Result<HashSet<String>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT sessions.id FROM sessions JOIN users ON users.id = sessions.user_id WHERE disabled = 0 AND expires_at > ",
-        );
-        query.push_bind(now.micros()).push(" AND sessions.id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(id);
-        }
-        query.push(")");
-        Ok(query.build_query_scalar().fetch_all(self.read().await?).await?.into_iter().collect())
+        let query = sql("SELECT sessions.id FROM sessions JOIN users ON users.id = sessions.user_id \
+                         WHERE disabled = 0 AND expires_at > $1 AND sessions.id IN ");
+        let rows = query.bind(now).bind_list(ids).all(&mut self.read().await?).await?;
+        Ok(rows.into_iter().map(|(id,)| id).collect())
     }
 
     /// Ends a session.
     pub(crate) async fn delete_session(&self, id: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        sql("DELETE FROM sessions WHERE id = $1").bind(id).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }

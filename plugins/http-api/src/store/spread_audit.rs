@@ -1,7 +1,7 @@
 use ratebus_model::{Adjustment, Scope, Sides, Timestamp};
 use serde::Serialize;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, statement::sql};
 
 /// A change of a spread, as the audit log has it and the API shows it.
 #[derive(Debug, Serialize)]
@@ -30,18 +30,10 @@ impl Store {
         newest: u64,
         limit: u32,
     ) -> Result<Vec<SpreadChange>, StoreError> {
-        sqlx::query_as::<_, ChangeRow>(
-            "SELECT revision, actor_email, old_spread, new_spread, reason, request_id, changed_at \
-             FROM spread_audit WHERE scope = $1 AND revision <= $2 ORDER BY revision DESC LIMIT $3",
-        )
-        .bind(scope.to_string())
-        .bind(i64::try_from(newest).unwrap_or(i64::MAX))
-        .bind(limit)
-        .fetch_all(self.read().await?)
-        .await?
-        .into_iter()
-        .map(from_row)
-        .collect()
+        let query = sql("SELECT revision, actor_email, old_spread, new_spread, reason, request_id, changed_at \
+                         FROM spread_audit WHERE scope = $1 AND revision <= $2 ORDER BY revision DESC LIMIT $3");
+        let query = query.bind(scope.to_string()).bind(i64::try_from(newest).unwrap_or(i64::MAX)).bind(limit);
+        query.all(&mut self.read().await?).await?.into_iter().map(from_row).collect()
     }
 }
 

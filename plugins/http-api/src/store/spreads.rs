@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp, Unit, decimal};
-use sqlx::{Sqlite, SqliteExecutor, Transaction};
 use tokio::{sync::OwnedMutexGuard, time::timeout};
 
-use super::{Store, StoreError, User};
+use super::{
+    Store, StoreError, User,
+    session::{Session, Write},
+    statement::{Statement, sql},
+};
 use crate::caller::Caller;
 
 /// How long a change waits for those before it.
@@ -34,7 +37,7 @@ type SpreadRow = (String, Option<String>, Option<String>, Option<String>, Option
 impl Store {
     /// The latest revision of every scope that ever had a spread; removed ones have no rule.
     pub(crate) async fn spreads(&self) -> Result<Vec<Spread>, StoreError> {
-        select(self.read().await?).await
+        select(&mut self.read().await?).await
     }
 
     /// Begins a change. Other changes wait until it is published or dropped.
@@ -49,14 +52,14 @@ impl Store {
 
 /// A change of spreads in one transaction.
 pub(crate) struct SpreadWriter {
-    tx: Transaction<'static, Sqlite>,
+    tx: Write,
     order: OwnedMutexGuard<()>,
 }
 
 impl SpreadWriter {
     /// As [`Store::spreads`], at this moment.
     pub(crate) async fn spreads(&mut self) -> Result<Vec<Spread>, StoreError> {
-        select(&mut *self.tx).await
+        select(&mut self.tx).await
     }
 
     /// Writes `new` and what it replaces into the audit log.
@@ -64,21 +67,19 @@ impl SpreadWriter {
         self.upsert(new).await?;
         let text = |rule: Option<Rule>| rule.map(|rule| serde_json::to_string(&rule.markup())).transpose();
         let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
-        sqlx::query(
-            "INSERT INTO spread_audit \
+        sql("INSERT INTO spread_audit \
              (scope, revision, actor_id, actor_email, old_spread, new_spread, request_id, changed_at, reason) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
         .bind(new.scope.to_string())
         .bind(revision_column(new)?)
         .bind(&by.user.id)
         .bind(&by.user.email)
         .bind(text(old.and_then(|old| old.rule)).map_err(encode)?)
         .bind(text(new.rule).map_err(encode)?)
-        .bind(&by.caller.request_id)
-        .bind(new.updated_at.micros())
+        .bind(by.caller.request_id.as_deref())
+        .bind(new.updated_at)
         .bind(by.reason)
-        .execute(&mut *self.tx)
+        .execute(&mut self.tx)
         .await?;
         Ok(())
     }
@@ -87,24 +88,26 @@ impl SpreadWriter {
         let sides = spread.rule.map(|rule| rule.adjustments());
         let unit = |adjustment: Adjustment| unit_column(adjustment.unit);
         let value = |adjustment: Adjustment| adjustment.value.to_string();
-        sqlx::query(
-            "INSERT INTO spreads \
-             (scope, buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             ON CONFLICT (scope) DO UPDATE SET buy_unit = excluded.buy_unit, buy_value = excluded.buy_value, \
-             sell_unit = excluded.sell_unit, sell_value = excluded.sell_value, revision = excluded.revision, \
-             updated_by = excluded.updated_by, updated_at = excluded.updated_at",
-        )
-        .bind(spread.scope.to_string())
-        .bind(sides.map(|sides| unit(sides.buy)))
-        .bind(sides.map(|sides| value(sides.buy)))
-        .bind(sides.map(|sides| unit(sides.sell)))
-        .bind(sides.map(|sides| value(sides.sell)))
-        .bind(revision_column(spread)?)
-        .bind(&spread.updated_by)
-        .bind(spread.updated_at.micros())
-        .execute(&mut *self.tx)
-        .await?;
+        let revision = revision_column(spread)?;
+        let values = |write: Statement| {
+            write
+                .bind(sides.map(|sides| unit(sides.buy)))
+                .bind(sides.map(|sides| value(sides.buy)))
+                .bind(sides.map(|sides| unit(sides.sell)))
+                .bind(sides.map(|sides| value(sides.sell)))
+                .bind(revision)
+                .bind(&spread.updated_by)
+                .bind(spread.updated_at)
+                .bind(spread.scope.to_string())
+        };
+        let update = sql("UPDATE spreads SET buy_unit = $1, buy_value = $2, sell_unit = $3, sell_value = $4, \
+                          revision = $5, updated_by = $6, updated_at = $7 WHERE scope = $8");
+        let insert = sql("INSERT INTO spreads \
+                          (buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at, scope) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+        if values(update).execute(&mut self.tx).await? == 0 {
+            values(insert).execute(&mut self.tx).await?;
+        }
         Ok(())
     }
 
@@ -123,16 +126,10 @@ impl SpreadWriter {
     }
 }
 
-async fn select(from: impl SqliteExecutor<'_>) -> Result<Vec<Spread>, StoreError> {
-    sqlx::query_as::<_, SpreadRow>(
-        "SELECT scope, buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at \
-         FROM spreads ORDER BY scope",
-    )
-    .fetch_all(from)
-    .await?
-    .into_iter()
-    .map(from_row)
-    .collect()
+async fn select(from: &mut Session) -> Result<Vec<Spread>, StoreError> {
+    let query = sql("SELECT scope, buy_unit, buy_value, sell_unit, sell_value, revision, updated_by, updated_at \
+                     FROM spreads ORDER BY scope");
+    query.all(from).await?.into_iter().map(from_row).collect()
 }
 
 fn from_row(row: SpreadRow) -> Result<Spread, StoreError> {

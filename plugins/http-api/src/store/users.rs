@@ -3,7 +3,7 @@ use std::str::FromStr;
 use ratebus_model::Timestamp;
 use serde::Serialize;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, statement::sql};
 
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,69 +59,49 @@ pub(crate) struct NewUser<'a> {
 }
 
 /// The columns of a [`User`].
-pub(super) type UserRow = (String, String, String, bool, String);
+pub(super) type UserRow = (String, String, String, i64, String);
 
 pub(super) fn from_row((id, email, role, disabled, password_hash): UserRow) -> Result<User, StoreError> {
-    Ok(User { id, email, role: role.parse()?, disabled, password_hash })
-}
-
-fn is_taken(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    Ok(User { id, email, role: role.parse()?, disabled: disabled != 0, password_hash })
 }
 
 impl Store {
     /// Makes an account. `false`: the address has one already. The constraint decides, not a look before.
     pub(crate) async fn insert_user(&self, user: &NewUser<'_>) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let inserted = sqlx::query(
-            "INSERT INTO users (id, email, first_name, last_name, role, password_hash, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(user.id)
-        .bind(user.email)
-        .bind(user.first_name)
-        .bind(user.last_name)
-        .bind(user.role.as_str())
-        .bind(user.password_hash)
-        .bind(user.created_at.micros())
-        .execute(&mut *tx)
-        .await;
+        let insert = sql("INSERT INTO users (id, email, first_name, last_name, role, password_hash, created_at) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7)");
+        let insert = insert.bind(user.id).bind(user.email).bind(user.first_name).bind(user.last_name);
+        let insert = insert.bind(user.role.as_str()).bind(user.password_hash).bind(user.created_at);
+        let inserted = insert.execute(&mut tx).await;
         match inserted {
             Ok(_) => {
                 tx.commit().await?;
                 Ok(true)
             }
-            Err(error) if is_taken(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if error.is_taken() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// Puts a new hash of the same password in the place of `old`, unless it was changed meanwhile.
     pub(crate) async fn replace_password_hash(&self, user: &str, old: &str, new: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        sqlx::query("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
-            .bind(new)
-            .bind(user)
-            .bind(old)
-            .execute(&mut *tx)
-            .await?;
+        let update = sql("UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3");
+        update.bind(new).bind(user).bind(old).execute(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
 
     /// Whether anybody can set spreads.
     pub(crate) async fn has_admin(&self) -> Result<bool, StoreError> {
-        let query = "SELECT EXISTS (SELECT 1 FROM users WHERE role = $1 AND disabled = 0)";
-        Ok(sqlx::query_scalar(query).bind(Role::Admin.as_str()).fetch_one(self.read().await?).await?)
+        let query = sql("SELECT COUNT(*) FROM users WHERE role = $1 AND disabled = 0");
+        Ok(query.bind(Role::Admin.as_str()).count(&mut self.read().await?).await? > 0)
     }
 
     /// The account of an address in its canonical form.
     pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
-        sqlx::query_as::<_, UserRow>("SELECT id, email, role, disabled, password_hash FROM users WHERE email = $1")
-            .bind(email)
-            .fetch_optional(self.read().await?)
-            .await?
-            .map(from_row)
-            .transpose()
+        let query = sql("SELECT id, email, role, disabled, password_hash FROM users WHERE email = $1");
+        query.bind(email).optional(&mut self.read().await?).await?.map(from_row).transpose()
     }
 }
