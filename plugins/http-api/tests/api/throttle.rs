@@ -310,15 +310,15 @@ async fn registrations_and_changes_of_a_password_tell_their_limits_too() {
     let refused = post(&api, HOME, "/register", &registration("c@example.com", USER_PASSWORD)).await;
     assert_eq!((refused.status, told(&refused)), (429, (REGISTRATION, r#""registration";r=0;t=3600"#)));
 
-    let token = api.token(USER, USER_PASSWORD).await;
+    let session = api.token(USER, USER_PASSWORD).await;
     let change = async |current: &str| {
         let body = json!({ "currentPassword": current, "newPassword": "another good one" }).to_string();
-        let answer = api.authed(&token, "POST", "/v1/me/password", Some(&body)).await;
+        let answer = api.authed(&session, "POST", "/v1/me/password", Some(&body)).await;
         (answer.status, told(&answer).1.to_owned())
     };
     assert_eq!(change(WRONG).await, (422, r#""login";r=4;t=86400"#.to_owned()));
     assert_eq!(change(USER_PASSWORD).await, (204, r#""login";r=5"#.to_owned()));
-    assert_eq!(told(&api.authed(&token, "GET", "/v1/me", None).await), ("", ""));
+    assert_eq!(told(&api.authed(&session, "GET", "/v1/me", None).await), ("", ""));
 }
 
 #[tokio::test]
