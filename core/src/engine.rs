@@ -9,7 +9,7 @@ use std::{
 use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig};
 use ratebus_model::{SourceName, Subject};
-use ratebus_sdk::{Context, Error, ErrorKind, Health, Sink, Source};
+use ratebus_sdk::{Context, Error, ErrorKind, Health, Retry, Sink, Source};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -190,7 +190,11 @@ async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), 
             let inbox = inbox(&bus, ctx.name(), sink.interests());
             Sink::run(sink, inbox, ctx).await
         }
-        Err(error) => Err(Error::new(ErrorKind::Config, "its config is no longer accepted").because(error)),
+        // It was accepted at the start: a file that it names has changed, and may be mended.
+        Err(error) => {
+            let refused = Error::new(ErrorKind::Config, "its config is no longer accepted").because(error);
+            Err(refused.with_retry(Retry::Backoff))
+        }
     }
 }
 

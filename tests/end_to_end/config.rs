@@ -39,6 +39,18 @@ async fn every_config_problem_is_named_and_nothing_is_started() {
 }
 
 #[tokio::test]
+async fn a_weak_signing_key_is_a_wrong_config() {
+    let launch = Launch::new();
+    let key = launch.folder().join("jwt.key");
+    std::fs::write(&key, "secret").unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (code, message) = fails(&launch).await;
+    assert_eq!(code, Some(78), "{message}");
+    let expected = "plugin.api.config.signing_key_file: ";
+    assert!(message.contains(expected) && message.contains("no usable key"), "{message}");
+}
+
+#[tokio::test]
 async fn all_problems_come_at_once() {
     let launch =
         Launch::new().set("plugin.kraken.config.pairs=[\"BTCUSD\"]").set("plugin.spread.config.default.buy=ten");

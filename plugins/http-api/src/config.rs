@@ -4,7 +4,7 @@ use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
 use crate::{
-    accounts::{HashCost, Limits, MOST_FAILURES, PasswordPolicy, SHORTEST_PASSWORD},
+    accounts::{HashCost, Limits, MOST_FAILURES, PasswordPolicy, SHORTEST_PASSWORD, signing_key_problem},
     store::DatabaseUrl,
 };
 
@@ -174,6 +174,10 @@ impl Settings {
             max_markup_percent: config.max_markup_percent,
             database,
         });
+        let key = backend.as_ref().and_then(|backend| signing_key_problem(&backend.signing_key_file));
+        if let Some(problem) = key {
+            errors.add("signing_key_file", problem);
+        }
         errors.or(Self { listener: config.listener, routes: config.routes, backend })
     }
 }

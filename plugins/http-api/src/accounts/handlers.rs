@@ -162,6 +162,6 @@ pub(crate) async fn logout(State(app): State<Shared>, caller: Caller) -> Result<
 
 /// One line for each event, with who, what and from where.
 pub(super) fn log(caller: &Caller, email: &str, result: &str, event: &str) {
-    let (account, peer) = (masked(email), caller.peer.map(display));
-    tracing::info!(account, result, peer, request_id = caller.request_id, "{event}");
+    let (account, peer, words) = (masked(email), caller.peer.map(display), event.replace('_', " "));
+    tracing::info!(event, account, result, peer, request_id = caller.request_id, "{words}");
 }

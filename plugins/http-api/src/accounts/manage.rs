@@ -104,17 +104,38 @@ async fn apply(
     change: AccountChange,
 ) -> Result<Account, Problem> {
     let changed = app.backend()?.store.change_account(&id, change).await.map_err(failed(&app))?;
-    let (actor, peer, request_id) = (masked(&actor.email), caller.peer.map(display), caller.request_id);
+    let (actor_id, actor) = (actor.id, masked(&actor.email));
+    let (peer, request_id) = (caller.peer.map(display), caller.request_id);
     match changed {
         Changed::Done(account) => {
             metrics::counter!("ratebus_account_changes_total").increment(1);
-            let (role, disabled, email) = (account.role.as_str(), account.disabled, masked(&account.email));
-            tracing::info!(actor, account = email, role, disabled, peer, request_id, "account changed");
+            let (event, account_id, email) = ("account_changed", &account.id, masked(&account.email));
+            let (role, disabled) = (account.role.as_str(), account.disabled);
+            tracing::info!(
+                event,
+                actor,
+                actor_id,
+                account = email,
+                account_id,
+                role,
+                disabled,
+                peer,
+                request_id,
+                "account changed"
+            );
             Ok(account)
         }
         Changed::Missing => Err(unknown()),
         Changed::LastAdmin => {
-            tracing::warn!(actor, peer, request_id, "the last administrator was to be demoted or disabled: refused");
+            let event = "last_admin_kept";
+            tracing::warn!(
+                event,
+                actor,
+                actor_id,
+                peer,
+                request_id,
+                "the last administrator was to be demoted or disabled: refused"
+            );
             let detail = "the last enabled administrator can be neither demoted nor disabled";
             Err(Problem::new(StatusCode::CONFLICT, detail))
         }

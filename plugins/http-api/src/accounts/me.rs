@@ -79,7 +79,7 @@ async fn replace(app: Shared, caller: Caller, session: Session, hash: String) ->
 /// Counts and logs how a change of a password ended.
 fn told(caller: &Caller, session: &Session, result: &'static str) {
     metrics::counter!("ratebus_password_changes_total", "result" => result).increment(1);
-    log(caller, &session.user.email, result, "change of a password");
+    log(caller, &session.user.email, result, "password_change");
 }
 
 async fn session(app: &App, caller: &Caller) -> Result<Session, Problem> {

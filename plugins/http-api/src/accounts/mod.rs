@@ -25,6 +25,7 @@ pub(crate) use policy::FLOOR as SHORTEST_PASSWORD;
 pub use policy::{HashCost, PasswordPolicy};
 pub(crate) use quota::{QuotaSlot, limited};
 pub(crate) use session::{AuthError, Session, authenticate};
+pub(crate) use signing_key::problem as signing_key_problem;
 pub(crate) use throttle::{Limits, MOST_FAILURES};
 pub(crate) use token::Tokens;
 pub(crate) use validate::{canonical_email, is_email};
@@ -54,8 +55,9 @@ pub(crate) async fn admin(app: &App, caller: &Caller) -> Result<User, NotAdmin> 
     if user.role == Role::Admin {
         return Ok(user);
     }
-    let (account, peer) = (masked(&user.email), caller.peer.map(display));
-    tracing::warn!(account, peer, request_id = caller.request_id, "an account that is no administrator's was refused");
+    let (event, account, peer) = ("admin_refused", masked(&user.email), caller.peer.map(display));
+    let request_id = caller.request_id.as_deref();
+    tracing::warn!(event, account, peer, request_id, "an account that is no administrator's was refused");
     Err(NotAdmin::NotAllowed)
 }
 

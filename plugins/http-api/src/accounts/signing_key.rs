@@ -45,6 +45,13 @@ pub(super) fn read_or_make(path: &Path) -> Result<Vec<SecretSlice<u8>>, Error> {
     Ok(keys.into_iter().map(|key| SecretBox::new(key.into())).collect())
 }
 
+/// What is wrong with the keys in `path`, where that can be told before they are needed: a file that is there, and that
+/// nobody can sign with.
+pub(crate) fn problem(path: &Path) -> Option<String> {
+    let error = path.exists().then(|| read_or_make(path).err())??;
+    (error.kind() == ErrorKind::Config).then(|| error.to_string())
+}
+
 fn split(content: &[u8]) -> Vec<&[u8]> {
     match str::from_utf8(content) {
         Ok(text) => text.lines().map(str::trim_ascii_end).filter(|l| !l.is_empty()).map(str::as_bytes).collect(),

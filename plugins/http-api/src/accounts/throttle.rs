@@ -310,15 +310,9 @@ impl Attempt {
     /// meanwhile could fill the log.
     pub(super) fn log(&self, caller: &Caller, account: &str) {
         let Some(Wait { time, by }) = self.next else { return };
-        let (account, peer, seconds) = (masked(account), caller.peer.map(display), time.as_secs());
-        tracing::warn!(
-            account,
-            by,
-            seconds,
-            peer,
-            request_id = caller.request_id,
-            "too many attempts: the next must wait"
-        );
+        let (event, account, peer) = ("throttled", masked(account), caller.peer.map(display));
+        let (seconds, request_id) = (time.as_secs(), caller.request_id.as_deref());
+        tracing::warn!(event, account, by, seconds, peer, request_id, "too many attempts: the next must wait");
     }
 }
 

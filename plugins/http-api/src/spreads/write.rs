@@ -97,8 +97,8 @@ fn tell(app: &App, changed: Vec<Spread>, actor: Actor<'_>) -> impl FnOnce() + Se
         for spread in changed {
             metrics::counter!("ratebus_spread_changes_total").increment(1);
             let (scope, revision, removed) = (spread.scope, spread.revision, spread.rule.is_none());
-            let peer = peer.map(display);
-            tracing::info!(%scope, revision, removed, account, peer, request_id, "spread changed");
+            let (event, peer) = ("spread_changed", peer.map(display));
+            tracing::info!(event, %scope, revision, removed, account, peer, request_id, "spread changed");
             publish(&ctx, spread);
         }
     }

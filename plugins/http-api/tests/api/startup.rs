@@ -96,17 +96,41 @@ async fn files_are_for_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn open_files_are_refused() {
-    for name in ["ratebus.db", "jwt.key"] {
-        let folder = folder();
-        let first = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
-        first.stop().await.unwrap();
-        let path = folder.path().join("data").join(name);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Api::launch(GROUPS, &json!({}), &plain(), &folder).ended().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains(name) && error.to_string().contains("chmod 600"), "{error}");
+async fn an_open_database_is_refused() {
+    let folder = folder();
+    let first = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
+    first.stop().await.unwrap();
+    let path = folder.path().join("data/ratebus.db");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let error = Api::launch(GROUPS, &json!({}), &plain(), &folder).ended().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("ratebus.db") && error.to_string().contains("chmod 600"), "{error}");
+}
+
+#[test]
+fn a_key_that_nobody_can_sign_with_is_a_wrong_config() {
+    let folder = folder();
+    let path = folder.path().join("jwt.key");
+    let config =
+        json!({ "listener": "http", "routes": GROUPS, "database": database(&folder), "signing_key_file": path });
+    let refusal = |key: &str, mode: u32| {
+        fs::write(&path, key).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let config: Config = serde_json::from_value(config.clone()).unwrap();
+        HttpApi::build(config, &plain()).err().map(|error| error.to_string())
+    };
+    let good = "0123456789abcdef0123456789abcdef";
+    for (key, mode, words) in
+        [("secret", 0o600, "no usable key"), (&*"x".repeat(40), 0o600, "no usable key"), (good, 0o644, "chmod 600")]
+    {
+        let message = refusal(key, mode).unwrap();
+        assert!(message.starts_with("signing_key_file: ") && message.contains(words), "{message}");
+        assert!(!message.contains(key), "{message}");
     }
+    assert_eq!(refusal(good, 0o600), None);
+    // One is made at the first start, and not by looking at the config.
+    fs::remove_file(&path).unwrap();
+    assert!(HttpApi::build(serde_json::from_value(config).unwrap(), &plain()).is_ok() && !path.exists());
 }
 
 #[tokio::test]
