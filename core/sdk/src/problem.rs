@@ -11,7 +11,8 @@ use serde::Serialize;
 /// An RFC 9457 problem document: the body of a refused request under `/v1`, and what an `error` frame of a live stream
 /// carries.
 ///
-/// As a response it is `application/problem+json`; 503 asks to come again in a second, 401 asks for a bearer token.
+/// As a response it is `application/problem+json`; 503 asks to come again in a second, 401 asks for a bearer token. A
+/// document without a request's id stays in the response's extensions, so that the listener can write it with one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemDocument {
@@ -69,13 +70,16 @@ impl ProblemDocument {
 impl IntoResponse for ProblemDocument {
     fn into_response(self) -> Response {
         let status = self.status();
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match status {
             StatusCode::SERVICE_UNAVAILABLE => _ = headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
             StatusCode::UNAUTHORIZED => _ = headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             _ => {}
+        }
+        if self.request_id.is_none() {
+            response.extensions_mut().insert(self);
         }
         response
     }
