@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    config::{Blueprint, RolePlan},
+    config::{self, Blueprint, RolePlan},
     health::Readiness,
     host::{PluginHost, Shared, inbox},
     listener::Listener,
@@ -217,16 +217,17 @@ fn bind(plan: &RolePlan, readiness: &Readiness) -> Result<Listeners, StartError>
         let claims = |plugin: &&Blueprint| plugin.env.claimed_listeners().contains(name);
         let awaited: BTreeSet<SourceName> = plan.plugins.iter().filter(claims).map(|plugin| plugin.env.name).collect();
         let mounts = Mounts::new(name, awaited, readiness.clone());
-        let listener = bind_one(name, settings.listen, settings.max_connections, mounts.clone())?;
+        let listener = bind_one(name, settings.clone(), mounts.clone())?;
         all.insert(name.clone(), Bound { mounts, address: listener.address() });
         listeners.push(listener);
     }
     Ok((all, listeners))
 }
 
-fn bind_one(name: &str, address: SocketAddr, max: usize, mounts: Arc<Mounts>) -> Result<Listener, StartError> {
+fn bind_one(name: &str, settings: config::Listener, mounts: Arc<Mounts>) -> Result<Listener, StartError> {
+    let address = settings.listen;
     let fault = |error| StartError::Bind { listener: name.to_owned(), address, error };
-    let listener = Listener::bind(name, address, max, mounts).map_err(fault)?;
+    let listener = Listener::bind(name, settings, mounts).map_err(fault)?;
     let bound = listener.address();
     tracing::info!(listener = name, address = %bound, "listening on http://{bound}");
     Ok(listener)
@@ -241,5 +242,5 @@ fn bind_operators(plan: &RolePlan, readiness: &Readiness, telemetry: &Telemetry)
         .route("/metrics", get(move || async move { metrics.render() }))
         .route("/health", get(move || async move { health.detail() }));
     let mounts = Mounts::fixed("metrics", router, readiness.clone());
-    bind_one("metrics", plan.metrics.listen, CONNECTIONS, mounts)
+    bind_one("metrics", config::Listener::plain(plan.metrics.listen, CONNECTIONS), mounts)
 }

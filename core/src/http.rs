@@ -1,11 +1,18 @@
-//! What every listener does for every request: an id, a count, and an answer even when a handler panics.
+//! What every listener does for every request: an id, a count, the headers that every answer has, and an answer even
+//! when a handler panics.
 
 use std::{any::Any, time::Instant};
 
 use axum::{
-    Router,
+    Json, Router,
     extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{
+            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY,
+            X_CONTENT_TYPE_OPTIONS,
+        },
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -14,10 +21,19 @@ use ratebus_sdk::ProblemDocument;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 
-use crate::panics;
+use crate::{cors::cors, head, panics};
 
 /// Carries the request's id: set by us on every request and answer; what a client sends is replaced.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What an HTML page may do that says nothing about it: nothing, and in nobody's frame.
+const STRICTEST_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// For a year, browsers do not ask without TLS (RFC 6797).
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Marks a request whose client came over TLS.
+#[derive(Clone, Copy)]
+pub(crate) struct OverTls;
 
 /// The answer while routes are still missing.
 pub(crate) fn starting() -> ProblemDocument {
@@ -29,31 +45,69 @@ pub(crate) fn nothing_here() -> ProblemDocument {
     ProblemDocument::new(StatusCode::NOT_FOUND, "There is nothing here.")
 }
 
+/// The answer to who has too many connections.
+pub(crate) fn too_many_connections() -> ProblemDocument {
+    ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, "There are too many connections from this address.")
+}
+
 /// Wraps a listener's whole router.
 pub(crate) fn wrap(router: Router, listener: &str) -> Router {
     let listener = listener.to_owned();
     // Registered once: looking it up by its labels would be work for each request.
     let seconds = metrics::histogram!("ratebus_http_request_seconds", "listener" => listener.clone());
-    router
+    // A router within a router: what wraps a router's routes does not see which methods a path has.
+    Router::new()
+        .fallback_service(router)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(cors))
         .layer(middleware::from_fn(move |request, next| observe(listener.clone(), seconds.clone(), request, next)))
 }
 
 async fn observe(listener: String, seconds: Histogram, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let mut buffer = Uuid::encode_buffer();
-    let id = HeaderValue::from_str(Uuid::now_v7().simple().encode_lower(&mut buffer)).ok();
-    if let Some(id) = &id {
-        request.headers_mut().insert(REQUEST_ID, id.clone());
-    }
-    let mut response = next.run(request).await;
-    if let Some(id) = id {
+    let id = Uuid::now_v7().simple().to_string();
+    let header = HeaderValue::from_str(&id).ok();
+    let over_tls = request.extensions().get::<OverTls>().is_some();
+    let response = match head::refusal(&request) {
+        Some(problem) => problem.into_response(),
+        None => {
+            if let Some(id) = header.clone() {
+                request.headers_mut().insert(REQUEST_ID, id);
+            }
+            next.run(request).await
+        }
+    };
+    let mut response = with_request_id(response, &id);
+    protect(&mut response, over_tls);
+    if let Some(id) = header {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let status = response.status().as_str().to_owned();
     metrics::counter!("ratebus_http_requests_total", "listener" => listener, "status" => status).increment(1);
     seconds.record(started.elapsed().as_secs_f64());
     response
+}
+
+/// Writes the request's id into a problem document that has none.
+fn with_request_id(mut response: Response, id: &str) -> Response {
+    let Some(document) = response.extensions_mut().remove::<ProblemDocument>() else { return response };
+    let body = Json(document.with_request_id(Some(id))).into_response().into_body();
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.map(|_| body)
+}
+
+/// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise. Nobody
+/// takes it for another type than it says, and a page that forgot to say what it may do may do nothing.
+fn protect(response: &mut Response, over_tls: bool) {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        headers.entry(CONTENT_SECURITY_POLICY).or_insert(STRICTEST_POLICY);
+    }
+    if over_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
@@ -65,13 +119,14 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::to_bytes, routing::get};
+    use axum::{body::to_bytes, http::header::HOST, routing::get};
     use tower::ServiceExt;
 
     use super::*;
 
     async fn ask(router: Router, request_id: Option<&str>) -> (StatusCode, String, String) {
         let mut request = Request::new(axum::body::Body::empty());
+        request.headers_mut().insert(HOST, HeaderValue::from_static("x"));
         if let Some(id) = request_id {
             request.headers_mut().insert(REQUEST_ID, id.parse().unwrap());
         }

@@ -3,8 +3,11 @@
 //! A process plays one role, which is a list of plugins. [`config::Config`] reads and checks everything first;
 //! [`run`] binds the ports, starts each plugin under a supervisor, and stops them in order.
 
+mod body;
 pub mod config;
+mod cors;
 mod engine;
+mod head;
 mod health;
 mod host;
 mod http;
@@ -12,6 +15,8 @@ mod listener;
 mod mounts;
 mod open_files;
 mod panics;
+mod places;
+mod proxies;
 mod registry;
 mod shutdown;
 mod supervisor;

@@ -1,22 +1,33 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::extract::ConnectInfo;
+use axum::{Router, extract::ConnectInfo};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use ratebus_sdk::{Clock, LogLimit};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use ratebus_sdk::{Clock, LogLimit, Origins};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::mounts::Mounts;
+use crate::{
+    body::TimedBody,
+    config, http,
+    http::OverTls,
+    mounts::Mounts,
+    places::{Places, Seated},
+    proxies::TrustedProxies,
+};
 
 /// How many connections the kernel holds for us before we accept them: a storm of reconnects must fit.
 const BACKLOG: i32 = 4096;
-/// How long a client may take to send a request's headers.
+/// How long a client may take to send a request's headers, and so how long a connection may be idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most that is read ahead, so also the largest block of headers; and the most that is buffered for a client that does
 /// not read.
@@ -29,18 +40,48 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a refused connection may take to hear why, and how many may hear it at once; more are closed without a word.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+const REFUSALS: usize = 64;
+
 /// One bound port.
 pub(crate) struct Listener {
     name: String,
     socket: TcpListener,
     address: SocketAddr,
-    mounts: Arc<Mounts>,
     connections: Arc<Semaphore>,
+    places: Arc<Places>,
+    refusals: Arc<Semaphore>,
+    gate: Arc<Gate>,
+}
+
+/// What each request of a listener goes through.
+struct Gate {
+    mounts: Arc<Mounts>,
+    proxies: TrustedProxies,
+    origins: Origins,
+}
+
+impl Gate {
+    /// The request with what the connection tells about it: who sent it, and whose pages may.
+    fn admit(&self, peer: SocketAddr, request: Request<Incoming>) -> Request<TimedBody> {
+        let mut request = request.map(TimedBody::new);
+        let client = self.proxies.client(peer, request.headers());
+        let over_tls = self.proxies.says_https(peer, request.headers());
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(client));
+        extensions.insert(self.origins.clone());
+        if over_tls {
+            extensions.insert(OverTls);
+        }
+        request
+    }
 }
 
 impl Listener {
-    /// Binds `address`. Nothing is accepted until [`Listener::serve`].
-    pub(crate) fn bind(name: &str, address: SocketAddr, max: usize, mounts: Arc<Mounts>) -> io::Result<Self> {
+    /// Binds the address of `settings`. Nothing is accepted until [`Listener::serve`].
+    pub(crate) fn bind(name: &str, settings: config::Listener, mounts: Arc<Mounts>) -> io::Result<Self> {
+        let address = settings.listen;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // Lets a restart bind while connections of the last run linger; it does not share a port that is in use.
         socket.set_reuse_address(true)?;
@@ -48,8 +89,15 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
-        let address = socket.local_addr()?;
-        Ok(Self { name: name.to_owned(), socket, address, mounts, connections: Arc::new(Semaphore::new(max)) })
+        Ok(Self {
+            name: name.to_owned(),
+            address: socket.local_addr()?,
+            socket,
+            connections: Arc::new(Semaphore::new(settings.max_connections)),
+            places: Places::new(name, settings.max_connections_per_address),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            gate: Arc::new(Gate { mounts, proxies: settings.trusted_proxies, origins: settings.origins }),
+        })
     }
 
     /// The address it is bound to.
@@ -59,19 +107,30 @@ impl Listener {
 
     /// Accepts connections until `cancel`, then lets the requests in flight finish: `tracker` knows when they have.
     pub(crate) async fn serve(self, cancel: CancellationToken, tracker: TaskTracker) {
-        let mut log = LogLimit::default();
+        let (mut failures, mut refusals) = (LogLimit::default(), LogLimit::default());
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => return,
                 accepted = self.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer, permit)) => {
+                Ok((Ok(stream), peer)) => {
                     metrics::counter!("ratebus_connections_total", "listener" => self.name.clone()).increment(1);
-                    tracker.spawn(connection(stream, peer, permit, self.mounts.clone(), cancel.clone()));
+                    tracker.spawn(connection(stream, peer, self.gate.clone(), cancel.clone()));
+                }
+                Ok((Err(stream), peer)) => {
+                    metrics::counter!("ratebus_connections_refused_total", "listener" => self.name.clone())
+                        .increment(1);
+                    if refusals.allows(Clock.now()) {
+                        let (listener, address) = (&self.name, peer.ip());
+                        tracing::warn!(listener, %address, "an address has all of its max_connections_per_address");
+                    }
+                    if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+                        tracker.spawn(refuse(stream, self.name.clone(), permit));
+                    }
                 }
                 Err(error) => {
-                    if log.allows(Clock.now()) {
+                    if failures.allows(Clock.now()) {
                         tracing::warn!(listener = self.name, %error, "a connection could not be accepted");
                     }
                     metrics::counter!("ratebus_accept_errors_total", "listener" => self.name.clone()).increment(1);
@@ -81,29 +140,23 @@ impl Listener {
         }
     }
 
-    /// The next connection, once there is room for it.
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    /// The next connection, once there is room for it among all; with a place, unless its address has too many.
+    async fn accept(&self) -> io::Result<(Result<Seated, TcpStream>, SocketAddr)> {
         let permit = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
         let (stream, peer) = self.socket.accept().await?;
-        Ok((stream, peer, permit))
+        if let Err(error) = tune(&stream) {
+            tracing::debug!(%peer, %error, "socket options not set");
+        }
+        let limited = (!self.gate.proxies.trusts(peer.ip())).then_some(peer.ip());
+        Ok((self.places.seat(stream, limited, permit), peer))
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-    mounts: Arc<Mounts>,
-    cancel: CancellationToken,
-) {
-    if let Err(error) = tune(&stream) {
-        tracing::debug!(%peer, %error, "socket options not set");
-    }
+async fn connection(stream: Seated, peer: SocketAddr, gate: Arc<Gate>, cancel: CancellationToken) {
     let handlers = TaskTracker::new();
     handlers.close();
-    let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        handlers.track_future(mounts.current().oneshot(request))
+    let service = service_fn(|request: Request<Incoming>| {
+        handlers.track_future(gate.mounts.current().oneshot(gate.admit(peer, request)))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,6 +178,15 @@ async fn connection(
     if let Err(error) = result {
         tracing::trace!(%peer, %error, "connection ended");
     }
+}
+
+/// Tells a client whose address has too many connections so, in answer to its request, and closes.
+async fn refuse(stream: TcpStream, listener: String, permit: OwnedSemaphorePermit) {
+    let router = http::wrap(Router::new().fallback(async || http::too_many_connections()), &listener);
+    let service = TowerToHyperService::new(router);
+    let told = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    // Who does not ask in time is not told.
+    let _ = timeout(REFUSAL_TIMEOUT, told).await;
     drop(permit);
 }
 
@@ -145,56 +207,4 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::{Router, routing::get};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        time::{Instant, sleep},
-    };
-
-    use super::*;
-    use crate::health::Readiness;
-
-    /// Sends `request`, then stops the listener: what came back, and how long the stop took.
-    async fn stopped_after(request: &str, read: bool) -> (String, Duration) {
-        let slow = async || {
-            sleep(Duration::from_secs(8)).await;
-            "done"
-        };
-        let large = async || "x".repeat(32 << 20);
-        let router = Router::new().route("/slow", get(slow)).route("/large", get(large));
-        let mounts = Mounts::fixed("test", router, Readiness::default());
-        let listener = Listener::bind("test", SocketAddr::from(([127, 0, 0, 1], 0)), 8, mounts).unwrap();
-        let mut client = TcpStream::connect(listener.address()).await.unwrap();
-        let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
-        tracker.spawn(listener.serve(cancel.clone(), tracker.clone()));
-        client.write_all(request.as_bytes()).await.unwrap();
-        while tracker.len() < 2 {
-            tokio::task::yield_now().await;
-        }
-        // Time is paused: it passes once everybody waits, so once the request has been read.
-        sleep(Duration::from_secs(1)).await;
-        let started = Instant::now();
-        cancel.cancel();
-        tracker.close();
-        tracker.wait().await;
-        let took = started.elapsed();
-        let mut answer = String::new();
-        if read {
-            client.read_to_string(&mut answer).await.unwrap();
-        }
-        (answer, took)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stop_waits_for_handlers_and_not_for_clients() {
-        let (answer, took) = stopped_after("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n", true).await;
-        assert!(answer.ends_with("done"), "{answer}");
-        assert!(took >= Duration::from_secs(7), "{took:?}");
-        for (request, read) in [("GET / HTTP/1.1\r\nhos", true), ("GET /large HTTP/1.1\r\nhost: x\r\n\r\n", false)] {
-            let (answer, took) = stopped_after(request, read).await;
-            assert_eq!(answer, "");
-            assert!(took <= LEAVE_TIMEOUT + Duration::from_millis(10), "{request}: {took:?}");
-        }
-    }
-}
+mod tests;

@@ -188,6 +188,27 @@ fn what_only_a_start_would_show_is_told_before() {
 }
 
 #[test]
+fn who_may_reach_a_listener_is_checked() {
+    for (set, expected) in [
+        (
+            "max_connections_per_address=0",
+            "max_connections_per_address: found unsigned int `0`, expected a nonzero u32",
+        ),
+        ("trusted_proxies=[\"10.0.0.0/33\"]", "trusted_proxies: \"10.0.0.0/33\" is neither an address nor a network"),
+        ("trusted_proxies=10.0.0.1", "trusted_proxies: found string \"10.0.0.1\", expected a list"),
+        ("origins=[\"https://app.example.com/\"]", "origins: \"https://app.example.com/\" is not an origin"),
+        ("origins=[\"*\", \"https://app.example.com\"]", "origins: \"*\" is every origin, so it stands alone"),
+    ] {
+        let found = report(GOOD, &[], &[&format!("listener.web.{set}")]);
+        assert!(found.contains(&format!("listener.web.{expected}")), "{found}");
+    }
+    for set in ["trusted_proxies=[\"10.0.0.0/8\", \"::1\"]", "origins=[\"https://app.example.com\"]", "origins=[\"*\"]"]
+    {
+        assert_eq!(report(GOOD, &[], &[&format!("listener.web.{set}")]), "");
+    }
+}
+
+#[test]
 fn what_was_expected_is_said_in_the_words_of_toml() {
     assert_eq!(report("runtime = 3", &[], &[]), "test.toml:1: runtime: found signed int `3`, expected a table");
     assert_eq!(report("role = 3", &[], &[]), "test.toml:1: role: found signed int `3`, expected a table");

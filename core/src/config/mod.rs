@@ -20,6 +20,7 @@ pub use layers::{ConfigFile, Override};
 pub use problem::{ConfigProblem, ConfigReport};
 pub use settings::{Backend, Bus, Listener, Log, LogFormat, Metrics, Plugin, Role, Runtime, Settings};
 
+pub use crate::proxies::TrustedProxies;
 use crate::registry::{Entry, Registry};
 use layers::Layers;
 

@@ -2,9 +2,11 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duratio
 
 use figment::value::Value;
 use ratebus_model::{Pair, SourceName};
-use ratebus_sdk::{Compat, PairSettings};
+use ratebus_sdk::{Compat, Origins, PairSettings};
 use serde::{Deserialize, Deserializer, de::Error};
 use tracing_subscriber::EnvFilter;
+
+use crate::proxies::TrustedProxies;
 
 /// The whole config file. Unknown keys are refused everywhere.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -144,14 +146,40 @@ fn empty() -> Value {
 pub struct Listener {
     /// Where it listens: `0.0.0.0:3334`, `[::]:3334`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// How many HTTP connections it holds at once; more wait in the kernel's backlog. One that becomes a WebSocket no
-    /// longer counts here.
+    /// How many connections it holds at once, also those that became a `WebSocket`; more wait in the kernel's backlog.
     #[serde(default = "default_max_connections", deserialize_with = "at_least_one")]
     pub max_connections: usize,
+    /// How many of them one address may have (of IPv6 one /64); more are refused. A trusted proxy may have all.
+    #[serde(default = "default_max_connections_per_address", deserialize_with = "at_least_one")]
+    pub max_connections_per_address: usize,
+    /// The reverse proxies in front of it, as addresses and networks: only theirs is `X-Forwarded-For` believed.
+    #[serde(default)]
+    pub trusted_proxies: TrustedProxies,
+    /// The origins whose pages may use it from a browser, beside its own: `https://app.example.com`, or `*` for all.
+    #[serde(default)]
+    pub origins: Origins,
+}
+
+impl Listener {
+    /// One without anything in front of it, that holds at most `max_connections`, whosever they are.
+    pub(crate) fn plain(listen: SocketAddr, max_connections: usize) -> Self {
+        Self {
+            listen,
+            max_connections,
+            max_connections_per_address: max_connections,
+            trusted_proxies: TrustedProxies::default(),
+            origins: Origins::default(),
+        }
+    }
 }
 
 fn default_max_connections() -> usize {
     16_384
+}
+
+/// Many people may share an address, and each of them needs a few.
+fn default_max_connections_per_address() -> usize {
+    1024
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {

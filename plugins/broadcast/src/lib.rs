@@ -22,7 +22,6 @@ mod ws;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::http::Method;
 use futures_util::FutureExt;
 use ratebus_model::{Message, Pattern, Payload};
 use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Inbox, Interest, Routes, Sink};
@@ -30,7 +29,6 @@ use tokio::{
     task::yield_now,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tower_http::cors::{Any, CorsLayer};
 
 pub use crate::config::Config;
 use crate::hub::Hub;
@@ -122,13 +120,12 @@ fn apply(hub: &Hub, message: &Message, ctx: &Context) {
     }
 }
 
-/// The rates are public: any page may read them, without credentials. A WebSocket knows no such rule.
 fn routes(hub: &Arc<Hub>, socketio: bool) -> Routes {
-    let mut routes = Routes::new().route("/v1/rates/stream", sse::route(Arc::clone(hub)));
-    if socketio {
-        let live = socketio::route(Arc::clone(hub));
-        routes = routes.route(socketio::PATH, live.clone()).route(&format!("{}/", socketio::PATH), live);
+    let stream = sse::route(Arc::clone(hub));
+    let routes = Routes::new().route("/v1/rates/stream", stream).route("/v1/ws", ws::route(Arc::clone(hub)));
+    if !socketio {
+        return routes;
     }
-    let public = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET, Method::POST]).allow_headers(Any);
-    routes.layer(public).route("/v1/ws", ws::route(Arc::clone(hub)))
+    let live = socketio::route(Arc::clone(hub));
+    routes.route(socketio::PATH, live.clone()).route(&format!("{}/", socketio::PATH), live)
 }
