@@ -68,14 +68,13 @@ async fn observe(listener: String, seconds: Histogram, mut request: Request, nex
     let id = Uuid::now_v7().simple().to_string();
     let header = HeaderValue::from_str(&id).ok();
     let over_tls = request.extensions().get::<OverTls>().is_some();
-    let response = match head::refusal(&request) {
+    let refusal = head::refusal(&request);
+    if let Some(id) = header.clone() {
+        request.headers_mut().insert(REQUEST_ID, id);
+    }
+    let response = match refusal {
         Some(problem) => problem.into_response(),
-        None => {
-            if let Some(id) = header.clone() {
-                request.headers_mut().insert(REQUEST_ID, id);
-            }
-            next.run(request).await
-        }
+        None => next.run(request).await,
     };
     let mut response = with_request_id(response, &id);
     protect(&mut response, over_tls);

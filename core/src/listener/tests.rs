@@ -129,7 +129,7 @@ async fn dribble(address: SocketAddr, start: &'static str) -> Duration {
         while to.write_all(b"x").await.is_ok() {
             sleep(Duration::from_secs(3)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let mut answer = Vec::new();
     tokio::select! {
@@ -189,7 +189,7 @@ async fn a_body_that_nobody_reads_holds_nothing_up() {
 async fn malformed_and_outsized_requests() {
     let served = plain(echo().route("/long", get(async || "got")));
     let fields = |number: usize| {
-        let more: String = (0..number).map(|index| format!("x-{index}: 1\r\n")).collect();
+        let more = "x: 1\r\n".repeat(number);
         format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n")
     };
     let target = |length: usize| {
