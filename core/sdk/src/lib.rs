@@ -5,6 +5,7 @@
 //! link neither the bus nor the engine, and none needs another.
 
 mod backoff;
+mod bearer;
 mod clock;
 mod component;
 mod config;
@@ -24,6 +25,7 @@ mod sessions;
 pub mod testkit;
 
 pub use backoff::{AttemptBudget, Backoff};
+pub use bearer::bearer;
 pub use clock::Clock;
 pub use component::{Factory, Sink, Source};
 pub use config::{Compat, CompatReference, ConfigError, Env, PairSettings, Problem};

@@ -3,6 +3,8 @@ use std::time::Duration;
 use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
+use crate::door::Access;
+
 /// The plugin's settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +17,12 @@ pub struct Config {
     /// How many clients may be connected at once, over all transports; more are refused with 503.
     #[serde(default = "default_max_clients")]
     pub(crate) max_clients: u32,
+    /// How many of them one address may have; of IPv6 its /64. As many may come from it within ten seconds.
+    #[serde(default = "default_max_clients_per_address")]
+    pub(crate) max_clients_per_address: u32,
+    /// Whom the streams are for: `"public"`, or `"accounts"`: people who are logged in.
+    #[serde(default)]
+    pub(crate) access: Access,
     /// Whether the original project's Socket.IO clients are served.
     #[serde(default = "default_socketio")]
     pub(crate) socketio: bool,
@@ -26,6 +34,10 @@ const fn default_stall_timeout() -> Duration {
 
 const fn default_max_clients() -> u32 {
     10_000
+}
+
+const fn default_max_clients_per_address() -> u32 {
+    1000
 }
 
 const fn default_socketio() -> bool {
@@ -42,6 +54,12 @@ impl Config {
         }
         if self.max_clients == 0 {
             problems.add("max_clients", "must be at least 1");
+        }
+        if self.max_clients_per_address == 0 {
+            problems.add("max_clients_per_address", "must be at least 1");
+        }
+        if self.access == Access::Accounts {
+            env.needs_sessions("access");
         }
         problems.or(self)
     }

@@ -7,9 +7,12 @@
 mod board;
 mod config;
 mod cursor;
+mod door;
 mod frame;
 mod hub;
 mod metrics;
+mod packet;
+mod places;
 #[cfg(test)]
 #[path = "../tests/broadcast/quotes.rs"]
 #[allow(dead_code, reason = "the tests on a listener use all of it")]
@@ -31,7 +34,7 @@ use tokio::{
 };
 
 pub use crate::config::Config;
-use crate::hub::Hub;
+use crate::{board::Board, door::Door, hub::Hub, places::Places};
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -69,7 +72,9 @@ impl Sink for Broadcast {
         let stop = ctx.cancel_token().child_token();
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
-        let hub = Arc::new(Hub::new(self.config.max_clients, self.config.stall_timeout, stop.clone()));
+        let Config { max_clients, max_clients_per_address, access, stall_timeout, .. } = self.config;
+        let door = Door::new(ctx.clone(), access, Places::new(max_clients, max_clients_per_address), stop.clone());
+        let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout, stop: stop.clone() });
         // Nobody is to be told that a pair does not exist because we have just started.
         for message in [Pattern::pairs(), Pattern::quotes()].iter().flat_map(|pattern| ctx.last_values(pattern)) {
             apply(&hub, &message, &ctx);
@@ -81,7 +86,7 @@ impl Sink for Broadcast {
         publish(&hub, &mut inbox, &ctx).await;
 
         stop.cancel();
-        if timeout(LEAVE_TIMEOUT, hub.empty()).await.is_err() {
+        if timeout(LEAVE_TIMEOUT, hub.door.empty()).await.is_err() {
             tracing::debug!("some clients did not leave in time");
         }
         Ok(())

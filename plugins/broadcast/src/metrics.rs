@@ -51,9 +51,9 @@ impl Meter {
         tracing::debug!(transport = self.transport, reason, "client gone");
     }
 
-    /// Nobody was let in: there is no room, or we are stopping.
-    pub(crate) fn refused(&self) {
-        counter!("ratebus_clients_refused_total", "transport" => self.transport).increment(1);
+    /// Somebody was not let in.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        counter!("ratebus_clients_refused_total", "transport" => self.transport, "reason" => reason).increment(1);
     }
 
     /// So many quotes (or maps) went out in so many bytes; so many others gave way to newer ones before they could.

@@ -4,7 +4,7 @@ use axum::{
     extract::{FromRequestParts, Query},
     http::{StatusCode, request::Parts},
 };
-use ratebus_model::Pair;
+use ratebus_model::{Pair, Timestamp};
 use ratebus_sdk::ProblemDocument;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,9 +22,10 @@ pub(crate) fn unknown_pairs(pairs: &[String]) -> ProblemDocument {
     ProblemDocument::new(StatusCode::NOT_FOUND, format!("Nobody serves {}.", pairs.join(", ")))
 }
 
-/// What a WebSocket client asked for.
-#[derive(Debug)]
+/// What a WebSocket client asked for. No `Debug`: a token is a secret.
 pub(crate) enum Op {
+    /// Shows a token.
+    Auth(String),
     Subscribe(Vec<String>),
     Unsubscribe(Vec<String>),
     Ping,
@@ -38,6 +39,7 @@ pub(crate) type Id<'a> = Option<&'a RawValue>;
 struct Wire<'a> {
     op: String,
     pairs: Option<Vec<String>>,
+    token: Option<String>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
 }
@@ -53,7 +55,7 @@ struct Marked<'a> {
 pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, ProblemDocument>) {
     let bad = |detail: String| Err(ProblemDocument::new(StatusCode::BAD_REQUEST, detail));
     let (id, wire) = match serde_json::from_str::<Wire>(text) {
-        Ok(wire) => (wire.id, Ok((wire.op, wire.pairs))),
+        Ok(wire) => (wire.id, Ok((wire.op, wire.pairs, wire.token))),
         Err(error) => (serde_json::from_str::<Marked>(text).ok().and_then(|marked| marked.id), Err(error)),
     };
     if id.is_some_and(|id| !is_id(id)) {
@@ -61,13 +63,15 @@ pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, ProblemDocument>) {
     }
     let op = match wire {
         Err(error) => bad(error.to_string()),
-        Ok((op, pairs)) => match (op.as_str(), pairs) {
-            ("subscribe", Some(pairs)) => Ok(Op::Subscribe(pairs)),
-            ("unsubscribe", Some(pairs)) => Ok(Op::Unsubscribe(pairs)),
-            ("ping", None) => Ok(Op::Ping),
-            ("subscribe" | "unsubscribe", None) => bad(format!("{op} needs pairs")),
-            ("ping", Some(_)) => bad("ping takes no pairs".to_owned()),
-            _ => bad("op: subscribe, unsubscribe or ping was expected".to_owned()),
+        Ok((op, pairs, token)) => match (op.as_str(), pairs, token) {
+            ("auth", None, Some(token)) => Ok(Op::Auth(token)),
+            ("subscribe", Some(pairs), None) => Ok(Op::Subscribe(pairs)),
+            ("unsubscribe", Some(pairs), None) => Ok(Op::Unsubscribe(pairs)),
+            ("ping", None, None) => Ok(Op::Ping),
+            ("auth", ..) => bad("auth needs a token and nothing else".to_owned()),
+            ("subscribe" | "unsubscribe", ..) => bad(format!("{op} needs pairs and nothing else")),
+            ("ping", ..) => bad("ping takes nothing".to_owned()),
+            _ => bad("op: auth, subscribe, unsubscribe or ping was expected".to_owned()),
         },
     };
     (id, op)
@@ -137,6 +141,12 @@ impl Selection {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum Reply<'a> {
+    #[serde(rename_all = "camelCase")]
+    Authenticated {
+        expires_at: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Id<'a>,
+    },
     Subscribed {
         pairs: Vec<Pair>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,7 +169,8 @@ mod tests {
 
     fn refusal(text: &str) -> (Option<String>, String) {
         let (id, op) = parse(text);
-        let reply = Reply::Error { error: op.unwrap_err(), id };
+        let Err(error) = op else { panic!("{text} was taken") };
+        let reply = Reply::Error { error, id };
         (id.map(ToString::to_string), serde_json::to_string(&reply).unwrap())
     }
 
@@ -182,6 +193,9 @@ mod tests {
             r#"{"op":"subscribe","pairs":"BTC_USD","id":7}"#,
             r#"{"op":"subscribe","pairs":[1],"id":7}"#,
             r#"{"op":"ping","pairs":[],"id":7}"#,
+            r#"{"op":"auth","id":7}"#,
+            r#"{"op":"auth","token":"x","pairs":[],"id":7}"#,
+            r#"{"op":"ping","token":"x","id":7}"#,
             r#"{"op":"publish","id":7}"#,
             r#"{"op":"ping","extra":1,"id":7}"#,
             r#"{"id":7}"#,

@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    future::pending,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,21 +17,23 @@ use std::{
 use axum::{
     extract::Request,
     response::IntoResponse,
-    routing::{MethodRouter, any},
+    routing::{MethodRouter, get},
 };
 use engineioxide::{
     DisconnectReason, Socket, Str, config::EngineIoConfig, handler::EngineIoHandler, service::EngineIoService,
     socket::Permit,
 };
-use ratebus_sdk::{AttemptBudget, Clock};
+use ratebus_sdk::{AttemptBudget, Clock, NoSession, SessionPass};
 use tokio::{
-    sync::Notify,
+    sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    hub::{Hub, Ticket},
+    door::{self, AUTH_TIMEOUT, Guest, Refusal, View, Visitor},
+    hub::Hub,
     metrics::Meter,
+    packet::{self, Packet},
 };
 
 /// The path that clients use unless told otherwise.
@@ -49,6 +52,10 @@ const MESSAGES_PER_SECOND: usize = 10;
 /// How many packets wait for a client at most: two maps, and room for the engine's own packets. A ping that finds no
 /// room would end the connection.
 const QUEUE: usize = 4;
+/// How many packets of a client wait for an answer at most; more than it may send in a second do not.
+const ASKS: usize = MESSAGES_PER_SECOND;
+/// How long a client has to leave that was told to.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
 /// How often a client without room for the newest map is looked at again.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -66,12 +73,13 @@ pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
         .ws_max_frame_size(MAX_MESSAGE)
         .build();
     let engine = EngineIoService::with_config(Arc::clone(&live), config);
-    any(move |mut request: Request| async move {
+    let handler = async move |mut request: Request| {
         if opens_session(&request) {
-            match live.hub.admit(&live.meter) {
+            let visitor = Visitor::of(request.headers(), request.extensions());
+            match live.hub.door.enter(visitor, &live.meter).await {
                 // The engine keeps the request for as long as the session lives, and so the place is taken.
-                Ok(ticket) => request.extensions_mut().insert::<Arc<Ticket>>(Arc::new(ticket)),
-                Err(problem) => return problem.into_response(),
+                Ok(guest) => request.extensions_mut().insert::<Arc<Guest>>(Arc::new(guest)),
+                Err(refusal) => return Refusal::into_response(refusal),
             };
         }
         let mut engine = engine;
@@ -79,7 +87,8 @@ pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
             Ok(response) => response.into_response(),
             Err(never) => match never {},
         }
-    })
+    };
+    get(handler.clone()).post(handler)
 }
 
 fn opens_session(request: &Request) -> bool {
@@ -97,9 +106,12 @@ struct Live {
 
 /// What belongs to one connection.
 struct Session {
-    /// Whether the client has joined the default namespace.
+    /// Whether the client has asked to join the default namespace.
     joined: AtomicBool,
-    on_join: Notify,
+    /// What the client's task has to answer, in order.
+    asks: mpsc::Sender<Ask>,
+    /// The other end, until the task takes it.
+    asked: Mutex<Option<mpsc::Receiver<Ask>>>,
     budget: Mutex<AttemptBudget>,
     /// Why we closed it.
     ending: OnceLock<&'static str>,
@@ -108,8 +120,17 @@ struct Session {
 impl Default for Session {
     fn default() -> Self {
         let budget = Mutex::new(AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)));
-        Self { joined: AtomicBool::new(false), on_join: Notify::new(), budget, ending: OnceLock::new() }
+        let (asks, asked) = mpsc::channel(ASKS);
+        Self { joined: AtomicBool::new(false), asks, asked: Mutex::new(Some(asked)), budget, ending: OnceLock::new() }
     }
+}
+
+/// What the rates are waited for with. No `Debug`: a token is a secret.
+enum Ask {
+    /// To join, with the token that came along.
+    Join(Option<String>),
+    /// To go on with a newer token, and to be told under this number.
+    Renew { token: String, ack: Option<u64> },
 }
 
 impl EngineIoHandler for Live {
@@ -135,13 +156,19 @@ impl EngineIoHandler for Live {
             let mut budget = socket.data.budget.lock().unwrap_or_else(PoisonError::into_inner);
             budget.take(Clock.now()).is_ok()
         };
-        match message.as_bytes().first() {
-            _ if !within_budget => end(&socket, "too_many"),
-            Some(b'0') => connect(&socket, &message[1..]),
-            Some(b'1') => end(&socket, "left"),
-            // An event or an acknowledgement: nobody here listens to any.
-            Some(b'2' | b'3') if socket.data.joined.load(Ordering::Relaxed) => {}
-            _ => end(&socket, "malformed"),
+        if !within_budget {
+            return end(&socket, "too_many");
+        }
+        let joined = &socket.data.joined;
+        match packet::parse(&message) {
+            Packet::Connect { token } if !joined.swap(true, Ordering::Relaxed) => ask(&socket, Ask::Join(token)),
+            Packet::Connect { .. } => {}
+            Packet::ConnectElsewhere { namespace } => answer(&socket, packet::invalid_namespace(namespace)),
+            Packet::Disconnect => end(&socket, "left"),
+            Packet::Auth { token, ack } if joined.load(Ordering::Relaxed) => ask(&socket, Ask::Renew { token, ack }),
+            // Nobody here listens to anything else.
+            Packet::Event if joined.load(Ordering::Relaxed) => {}
+            Packet::Auth { .. } | Packet::Event | Packet::Malformed => end(&socket, "malformed"),
         }
     }
 
@@ -157,21 +184,16 @@ fn end(socket: &Socket<Session>, reason: &'static str) {
     socket.close(DisconnectReason::ClosingServer);
 }
 
-/// Answers a CONNECT packet: `[/namespace,][auth]`.
-fn connect(socket: &Socket<Session>, packet: &str) {
-    let namespace = packet.split(',').next().filter(|text| text.starts_with('/')).unwrap_or("/");
-    let answer = if namespace != "/" {
-        format!("4{namespace},{{\"message\":\"Invalid namespace\"}}")
-    } else if socket.data.joined.swap(true, Ordering::Relaxed) {
-        return;
-    } else {
-        format!("0{{\"sid\":\"{}\"}}", socket.id)
-    };
-    if socket.emit(answer).is_err() {
-        end(socket, "stalled");
+fn ask(socket: &Socket<Session>, ask: Ask) {
+    // It has room for all that a client may send in a second; who is still waiting for answers then asks too much.
+    if socket.data.asks.try_send(ask).is_err() {
+        end(socket, "too_many");
     }
-    if namespace == "/" {
-        socket.data.on_join.notify_one();
+}
+
+fn answer(socket: &Socket<Session>, packet: String) {
+    if socket.emit(packet).is_err() {
+        end(socket, "stalled");
     }
 }
 
@@ -181,15 +203,85 @@ impl Live {
         tokio::select! {
             () = self.hub.stop.cancelled() => end(socket, "stopping"),
             () = socket.closed() => {}
-            reason = self.follow(socket) => end(socket, reason),
+            reason = self.attend(socket) => end(socket, reason),
+        }
+    }
+
+    /// Lets the client join and sends it the rates. Returns why it must go.
+    async fn attend(&self, socket: &Socket<Session>) -> &'static str {
+        let asked = socket.data.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let guest = socket.req_parts.extensions.get::<Arc<Guest>>();
+        let (Some(mut asked), Some(guest)) = (asked, guest) else { return "malformed" };
+        let view = match self.join(socket, &guest.view, &mut asked).await {
+            Ok(view) => view,
+            Err(reason) => return reason,
+        };
+        tokio::select! {
+            reason = self.follow(socket) => reason,
+            () = self.hold(socket, view, &mut asked) => {
+                answer(socket, packet::DISCONNECT.to_owned());
+                leave(socket).await;
+                "session_over"
+            }
+        }
+    }
+
+    /// Waits for the client to join, and to say who it is where that is asked.
+    async fn join(
+        &self,
+        socket: &Socket<Session>,
+        view: &View,
+        asked: &mut mpsc::Receiver<Ask>,
+    ) -> Result<View, &'static str> {
+        let is_awaited = matches!(view, View::Awaited);
+        let joining = async {
+            match (asked.recv().await, view) {
+                (Some(Ask::Join(token)), View::Awaited) => {
+                    let pass = self.hub.door.check(token.as_deref().unwrap_or_default()).await?;
+                    Ok(View::Session(pass))
+                }
+                _ => Ok(view.clone()),
+            }
+        };
+        let limit = if is_awaited { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
+        let error = match timeout(limit, joining).await {
+            Ok(Ok(view)) => {
+                answer(socket, packet::joined(socket.id));
+                return Ok(view);
+            }
+            Err(_) if !is_awaited => return Err("silent"),
+            Ok(Err(error)) => error,
+            Err(_) => NoSession::Refused,
+        };
+        answer(socket, packet::refused(&door::problem(error)));
+        leave(socket).await;
+        Err(if error == NoSession::Refused { "unauthenticated" } else { "unavailable" })
+    }
+
+    /// Takes newer tokens, until nothing may be seen any more.
+    async fn hold(&self, socket: &Socket<Session>, mut view: View, asked: &mut mpsc::Receiver<Ask>) {
+        loop {
+            let renewing = async {
+                match asked.recv().await {
+                    Some(Ask::Renew { token, ack }) => (self.hub.door.renew(&view, &token).await, ack),
+                    Some(Ask::Join(_)) | None => pending().await,
+                }
+            };
+            let (renewed, ack) = tokio::select! {
+                () = view.over() => return,
+                renewed = renewing => renewed,
+            };
+            if let Some(ack) = ack {
+                answer(socket, packet::acknowledge(ack, renewed.as_ref().map(SessionPass::expires_at)));
+            }
+            if let Ok(pass) = renewed {
+                view = View::Session(pass);
+            }
         }
     }
 
     /// Sends every new map that there is room for, the newest when there was none. Returns why the client must go.
     async fn follow(&self, socket: &Socket<Session>) -> &'static str {
-        if timeout(CONNECT_TIMEOUT, socket.data.on_join.notified()).await.is_err() {
-            return "silent";
-        }
         let mut changes = self.hub.board.live_changes();
         let mut sent = None;
         loop {
@@ -220,6 +312,11 @@ impl Live {
         }
         packet.1.clone()
     }
+}
+
+/// Gives the client time to take what it was told last, and to go.
+async fn leave(socket: &Socket<Session>) {
+    let _ = timeout(LEAVE_TIMEOUT, socket.closed()).await;
 }
 
 /// A place in the client's queue, if it has taken all but one packet of what it was sent.

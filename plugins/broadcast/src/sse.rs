@@ -9,15 +9,15 @@ use axum::{
     routing::{MethodRouter, get},
 };
 use bytes::Bytes;
-use futures_util::stream;
-use ratebus_sdk::ProblemDocument;
+use futures_util::{FutureExt, stream};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
     board::Slot,
     cursor::{AT_ONCE, Cursor, Owed},
+    door::{Guest, Refusal, Visitor},
     frame,
-    hub::{Hub, Ticket},
+    hub::Hub,
     metrics::Meter,
     request::{Selection, Start, unknown_pairs},
 };
@@ -28,7 +28,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The route's handler.
 pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
     let meter = Meter::new("sse");
-    get(move |selection: Selection| async move { Stream::open(hub, meter, &selection) })
+    get(move |visitor: Visitor, selection: Selection| Stream::open(hub, meter, visitor, selection))
 }
 
 /// One client's stream. It is asked for the next part only when the connection has room for it, which is what conflates
@@ -40,26 +40,29 @@ struct Stream {
     /// Snapshots not sent yet.
     first: VecDeque<Bytes>,
     changes: watch::Receiver<()>,
-    _ticket: Ticket,
+    guest: Guest,
+    ending: &'static str,
 }
 
 impl Stream {
-    fn open(hub: Arc<Hub>, meter: Meter, selection: &Selection) -> Result<Self, ProblemDocument> {
+    async fn open(hub: Arc<Hub>, meter: Meter, visitor: Visitor, selection: Selection) -> Result<Self, Response> {
+        let guest = hub.door.enter(visitor.at_once(), &meter).await.map_err(Refusal::into_response)?;
         let changes = hub.board.changes();
         let Start { cursor, slots, unknown } = selection.start(&hub.board);
         if !unknown.is_empty() {
-            return Err(unknown_pairs(&unknown));
+            return Err(unknown_pairs(&unknown).into_response());
         }
-        let ticket = hub.admit(&meter)?;
         let event = |slots: &[Arc<Slot>]| frame::snapshot_event(slots.iter().map(|slot| &slot.frame));
         let first = if slots.is_empty() { [event(&[])].into() } else { slots.chunks(AT_ONCE).map(event).collect() };
         meter.sent(slots.len(), 0, 0);
-        Ok(Self { hub, meter, cursor, first, changes, _ticket: ticket })
+        Ok(Self { hub, meter, cursor, first, changes, guest, ending: "left" })
     }
 
     /// The next bytes to send, once there are any; `None` when the server stops.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(snapshot) = self.first.pop_front() {
+        if let Some(snapshot) = self.first.pop_front()
+            && self.guest.view.over().now_or_never().is_none()
+        {
             self.meter.sent(0, snapshot.len(), 0);
             return Some(snapshot);
         }
@@ -68,6 +71,10 @@ impl Stream {
             tokio::select! {
                 biased;
                 () = self.hub.stop.cancelled() => return None,
+                () = self.guest.view.over() => {
+                    self.ending = "session_over";
+                    return None;
+                }
                 () = &mut idle => return Some(Bytes::from_static(b": keep-alive\n\n")),
                 // The sender lives in the hub.
                 _ = self.changes.changed() => {}
@@ -89,7 +96,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.meter.closed(if self.hub.stop.is_cancelled() { "stopping" } else { "left" });
+        self.meter.closed(if self.hub.stop.is_cancelled() { "stopping" } else { self.ending });
     }
 }
 

@@ -7,12 +7,12 @@ use axum::{
         WebSocketUpgrade,
         ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
-    response::Response,
-    routing::{MethodRouter, any},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
 };
 use bytes::Bytes;
 use futures_util::SinkExt;
-use ratebus_sdk::{AttemptBudget, Clock, ProblemDocument};
+use ratebus_sdk::{AttemptBudget, Clock, NoSession, ProblemDocument};
 use tokio::{
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
@@ -21,10 +21,11 @@ use tokio::{
 use crate::{
     board::Slot,
     cursor::{AT_ONCE, Cursor, Owed},
+    door::{AUTH_TIMEOUT, Guest, Refusal, View, Visitor},
     frame,
     hub::Hub,
     metrics::Meter,
-    request::{self, Id, Op, Reply, Selection, unknown_pairs},
+    request::{self, Id, Op, Reply, Selection, Start, unknown_pairs},
 };
 
 /// The longest message taken from a client.
@@ -42,23 +43,21 @@ const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long the closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
 /// The route's handler.
 pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
     let meter = Meter::new("websocket");
-    any(move |selection: Selection, upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| async move {
-        let upgrade = upgrade.map_err(|error| ProblemDocument::new(error.status(), error.body_text()))?;
-        open(hub, meter, upgrade, selection)
+    get(move |visitor: Visitor, selection: Selection, upgrade: Upgrade| async move {
+        let upgrade =
+            upgrade.map_err(|error| ProblemDocument::new(error.status(), error.body_text()).into_response())?;
+        let guest = hub.door.enter(visitor, &meter).await.map_err(Refusal::into_response)?;
+        Ok::<_, Response>(open(hub, meter, guest, upgrade, selection))
     })
 }
 
-fn open(
-    hub: Arc<Hub>,
-    meter: Meter,
-    upgrade: WebSocketUpgrade,
-    selection: Selection,
-) -> Result<Response, ProblemDocument> {
-    let ticket = hub.admit(&meter)?;
-    let upgraded = upgrade
+fn open(hub: Arc<Hub>, meter: Meter, guest: Guest, upgrade: WebSocketUpgrade, selection: Selection) -> Response {
+    upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(MAX_WRITE_BUFFER)
@@ -66,18 +65,14 @@ fn open(
         .max_frame_size(MAX_MESSAGE)
         .on_upgrade(move |socket| async move {
             let stop = hub.stop.clone().cancelled_owned();
-            let changes = hub.board.changes();
-            let start = selection.start(&hub.board);
-            let mut client = Client::new(socket, hub, meter.clone(), changes, start.cursor);
+            let mut client = Client::new(socket, hub, meter.clone(), guest);
             let ending = tokio::select! {
-                ending = client.serve(start.slots, start.unknown) => ending,
+                ending = client.serve(&selection) => ending,
                 // Somebody who takes nothing cannot be told that we stop.
                 () = async move { stop.await; sleep(CLOSE_TIMEOUT * 2).await } => Ending::Stopping,
             };
             meter.closed(ending.as_str());
-            drop(ticket);
-        });
-    Ok(upgraded)
+        })
 }
 
 /// Why a connection ended.
@@ -101,6 +96,14 @@ enum Ending {
     Binary,
     /// Not a WebSocket frame, or not in its place.
     Malformed,
+    /// Text that is no UTF-8.
+    NotUtf8,
+    /// The client did not say in time who it is, or not truly.
+    Unauthenticated,
+    /// Who the client is cannot be checked.
+    Unavailable,
+    /// The client's session has ended, or its token has run out.
+    SessionOver,
 }
 
 impl Ending {
@@ -115,6 +118,10 @@ impl Ending {
             Self::TooMany => "too_many",
             Self::Binary => "binary",
             Self::Malformed => "malformed",
+            Self::NotUtf8 => "not_utf8",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unavailable => "unavailable",
+            Self::SessionOver => "session_over",
         }
     }
 
@@ -127,6 +134,10 @@ impl Ending {
             Self::TooMany => Some((close_code::POLICY, "10 messages a second are allowed")),
             Self::Binary => Some((close_code::UNSUPPORTED, "only text is understood")),
             Self::Malformed => Some((close_code::PROTOCOL, "")),
+            Self::NotUtf8 => Some((close_code::INVALID, "")),
+            Self::Unauthenticated => Some((close_code::POLICY, "a valid token is required, within 5 seconds")),
+            Self::Unavailable => Some((close_code::AGAIN, "tokens cannot be checked at the moment")),
+            Self::SessionOver => Some((close_code::POLICY, "the session has ended")),
         }
     }
 }
@@ -135,6 +146,7 @@ struct Client {
     socket: WebSocket,
     hub: Arc<Hub>,
     meter: Meter,
+    guest: Guest,
     cursor: Cursor,
     changes: watch::Receiver<()>,
     budget: AttemptBudget,
@@ -144,16 +156,17 @@ struct Client {
 }
 
 impl Client {
-    fn new(socket: WebSocket, hub: Arc<Hub>, meter: Meter, changes: watch::Receiver<()>, cursor: Cursor) -> Self {
+    fn new(socket: WebSocket, hub: Arc<Hub>, meter: Meter, guest: Guest) -> Self {
+        let (changes, (cursor, _)) = (hub.board.changes(), Cursor::only(&hub.board, &[]));
         let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let budget = AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1));
-        Self { socket, hub, meter, cursor, changes, budget, ping, heard: true }
+        Self { socket, hub, meter, guest, cursor, changes, budget, ping, heard: true }
     }
 
     /// Serves the client to its end, the closing handshake included.
-    async fn serve(&mut self, first: Vec<Arc<Slot>>, unknown: Vec<String>) -> Ending {
-        let ending = match self.greet(&first, &unknown).await {
+    async fn serve(&mut self, selection: &Selection) -> Ending {
+        let ending = match self.begin(selection).await {
             Ok(()) => self.stream().await,
             Err(ending) => ending,
         };
@@ -178,13 +191,38 @@ impl Client {
         while let Some(Ok(_)) = self.socket.recv().await {}
     }
 
-    /// The first snapshot, and what could not be subscribed.
-    async fn greet(&mut self, first: &[Arc<Slot>], unknown: &[String]) -> Result<(), Ending> {
-        self.snapshot(first).await?;
+    /// Up to the first snapshot, and what could not be subscribed. Nobody sees a rate before they may.
+    async fn begin(&mut self, selection: &Selection) -> Result<(), Ending> {
+        if let View::Awaited = self.guest.view {
+            let stop = self.hub.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => return Err(Ending::Stopping),
+                shown = timeout(AUTH_TIMEOUT, self.authenticate()) => shown.unwrap_or(Err(Ending::Unauthenticated))?,
+            }
+        }
+        let Start { cursor, slots, unknown } = selection.start(&self.hub.board);
+        self.cursor = cursor;
+        self.snapshot(&slots).await?;
         if unknown.is_empty() {
             return Ok(());
         }
-        self.reply(&Reply::Error { error: unknown_pairs(unknown), id: None }).await
+        self.reply(&Reply::Error { error: unknown_pairs(&unknown), id: None }).await
+    }
+
+    /// Takes the first message, which has to show a token.
+    async fn authenticate(&mut self) -> Result<(), Ending> {
+        loop {
+            let message = self.socket.recv().await;
+            let Some(text) = self.taken(message).await? else { continue };
+            let (id, Ok(Op::Auth(token))) = request::parse(&text) else { return Err(Ending::Unauthenticated) };
+            let pass = self.hub.door.check(&token).await.map_err(|error| match error {
+                NoSession::Refused => Ending::Unauthenticated,
+                NoSession::Unavailable => Ending::Unavailable,
+            })?;
+            let expires_at = pass.expires_at();
+            self.guest.view = View::Session(pass);
+            return self.reply(&Reply::Authenticated { expires_at, id }).await;
+        }
     }
 
     /// Forwards what changes and answers what is asked, until the end.
@@ -194,6 +232,7 @@ impl Client {
             let step = tokio::select! {
                 biased;
                 () = hub.stop.cancelled() => Err(Ending::Stopping),
+                () = self.guest.view.over() => Err(Ending::SessionOver),
                 message = self.socket.recv() => self.on_message(message).await,
                 _ = self.ping.tick() => self.check().await,
                 // The sender lives in the hub.
@@ -220,24 +259,33 @@ impl Client {
     }
 
     async fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
+        match self.taken(message).await? {
+            Some(text) => self.on_request(&text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The text that came in, if it is one.
+    async fn taken(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<Option<Utf8Bytes>, Ending> {
         self.heard = true;
         let message = message.ok_or(Ending::Lost)?.map_err(read_error)?;
         if self.budget.take(Clock.now()).is_err() {
             return Err(Ending::TooMany);
         }
         match message {
-            Message::Text(text) => self.on_request(&text).await,
+            Message::Text(text) => Ok(Some(text)),
             Message::Binary(_) => Err(Ending::Binary),
             Message::Close(_) => Err(Ending::Left),
             // The library has answered a ping; the answer goes out with the next flush.
-            Message::Ping(_) => self.write(Vec::new()).await,
-            Message::Pong(_) => Ok(()),
+            Message::Ping(_) => self.write(Vec::new()).await.map(|()| None),
+            Message::Pong(_) => Ok(None),
         }
     }
 
     async fn on_request(&mut self, text: &str) -> Result<(), Ending> {
         let (id, op) = request::parse(text);
         match op {
+            Ok(Op::Auth(token)) => self.renew(&token, id).await,
             Ok(Op::Ping) => self.reply(&Reply::Pong { id }).await,
             Ok(Op::Subscribe(pairs)) => self.subscribe(&pairs, id).await,
             Ok(Op::Unsubscribe(pairs)) => {
@@ -248,6 +296,25 @@ impl Client {
             }
             Err(error) => self.reply(&Reply::Error { error, id }).await,
         }
+    }
+
+    /// Takes a newer token of the same session.
+    async fn renew(&mut self, token: &str, id: Id<'_>) -> Result<(), Ending> {
+        let hub = Arc::clone(&self.hub);
+        let renewed = tokio::select! {
+            biased;
+            () = self.guest.view.over() => return Err(Ending::SessionOver),
+            renewed = hub.door.renew(&self.guest.view, token) => renewed,
+        };
+        let reply = match renewed {
+            Ok(pass) => {
+                let expires_at = pass.expires_at();
+                self.guest.view = View::Session(pass);
+                Reply::Authenticated { expires_at, id }
+            }
+            Err(error) => Reply::Error { error, id },
+        };
+        self.reply(&reply).await
     }
 
     async fn subscribe(&mut self, pairs: &[String], id: Id<'_>) -> Result<(), Ending> {
@@ -314,7 +381,8 @@ fn read_error(error: axum::Error) -> Ending {
     match error.into_inner().downcast_ref::<Error>() {
         Some(Error::Capacity(_)) => Ending::TooLong,
         Some(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => Ending::Lost,
-        Some(Error::Protocol(_) | Error::Utf8(_)) => Ending::Malformed,
+        Some(Error::Protocol(_)) => Ending::Malformed,
+        Some(Error::Utf8(_)) => Ending::NotUtf8,
         _ => Ending::Lost,
     }
 }

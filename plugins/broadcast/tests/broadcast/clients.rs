@@ -11,14 +11,20 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{self, Message},
+    tungstenite::{self, Message, client::IntoClientRequest},
 };
 
 use crate::server::{DEADLINE, SOCKET_BUFFER, Server};
 
 /// A connection whose receive buffer is small, so that not reading is felt soon.
 pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
+    connect_from([127, 0, 0, 1], address).await
+}
+
+/// As [`connect`], from an address of the loopback network.
+pub(crate) async fn connect_from(from: [u8; 4], address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
     socket.set_recv_buffer_size(u32::try_from(SOCKET_BUFFER).unwrap()).unwrap();
     socket.connect(address).await.unwrap()
 }
@@ -40,8 +46,21 @@ impl Ws {
     }
 
     pub(crate) async fn try_to(server: &Server, path: &str) -> Result<Self, tungstenite::Error> {
-        let stream = connect(server.address).await;
-        let (socket, _) = client_async(format!("ws://{}{path}", server.address), stream).await?;
+        Self::try_with(server, path, &[], connect(server.address).await).await
+    }
+
+    /// With headers of its own, over this connection.
+    pub(crate) async fn try_with(
+        server: &Server,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        stream: TcpStream,
+    ) -> Result<Self, tungstenite::Error> {
+        let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, _) = client_async(request, stream).await?;
         Ok(Self(socket))
     }
 
@@ -81,11 +100,18 @@ impl Ws {
 
     /// Reads to the end and returns the close frame's code; 0 when there was none.
     pub(crate) async fn close_code(&mut self) -> u16 {
+        self.rest().await.0
+    }
+
+    /// Reads to the end: the close frame's code, and the texts before.
+    pub(crate) async fn rest(&mut self) -> (u16, Vec<String>) {
+        let mut texts = Vec::new();
         loop {
             match timeout(DEADLINE, self.0.next()).await.expect("the end in time") {
-                Some(Ok(Message::Close(frame))) => return frame.map_or(0, |frame| frame.code.into()),
+                Some(Ok(Message::Close(frame))) => return (frame.map_or(0, |frame| frame.code.into()), texts),
+                Some(Ok(Message::Text(text))) => texts.push(text.as_str().to_owned()),
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return 0,
+                Some(Err(_)) | None => return (0, texts),
             }
         }
     }
@@ -142,10 +168,16 @@ pub(crate) struct Answer {
 
 /// One request on a connection of its own.
 pub(crate) async fn http(server: &Server, request: &str, body: &str) -> Answer {
+    http_with(server, request, "", body).await
+}
+
+/// With more headers, each with its line's end.
+pub(crate) async fn http_with(server: &Server, request: &str, headers: &str, body: &str) -> Answer {
     let mut stream = connect(server.address).await;
     let length = body.len();
-    let head =
-        format!("{request} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -174,8 +206,13 @@ impl Sse {
     }
 
     pub(crate) async fn to(server: &Server, path: &str) -> Self {
+        Self::with(server, path, "").await
+    }
+
+    /// With more headers, each with its line's end.
+    pub(crate) async fn with(server: &Server, path: &str, headers: &str) -> Self {
         let mut stream = BufReader::new(connect(server.address).await);
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

@@ -1,8 +1,12 @@
 //! The plugin on a real listener, with real clients of every transport.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "the helpers of tests fail the test")]
 
+mod access;
+mod caps;
 mod clients;
 mod fanout;
+mod limits;
+mod logins;
 mod quotes;
 mod server;
 mod slow;

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use socket2::SockRef;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use crate::logins::Logins;
+
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// Small, so that a client that reads nothing is felt after a few messages.
 pub(crate) const SOCKET_BUFFER: usize = 8 * 1024;
@@ -24,6 +26,8 @@ pub(crate) struct Server {
     context: Context,
     running: JoinHandle<Result<(), Error>>,
     metrics: PrometheusHandle,
+    /// Who is logged in.
+    pub(crate) logins: Arc<Logins>,
     _recorder: metrics::LocalRecorderGuard<'static>,
 }
 
@@ -58,11 +62,13 @@ impl Server {
         for quote in before {
             context.try_publish(&Subject::quote(quote.pair), quote).unwrap();
         }
+        let logins = Arc::new(Logins::default());
+        context.offer_sessions(logins.clone());
         let inbox = host.inbox(&plugin.interests());
         let running = tokio::spawn(Box::new(plugin).run(inbox, context.clone()));
         testkit::eventually("the plugin is ready", DEADLINE, || context.health().state() == HealthState::Ready).await;
         let address = serve(&host, user_timeout).await;
-        Self { address, context, running, metrics: recorder.handle(), _recorder: guard }
+        Self { address, context, running, metrics: recorder.handle(), logins, _recorder: guard }
     }
 
     pub(crate) fn publish(&self, quote: Quote) {
@@ -109,7 +115,7 @@ async fn serve(host: &Arc<RecordingHost>, user_timeout: Duration) -> SocketAddr 
         socket.set_send_buffer_size(SOCKET_BUFFER).unwrap();
         socket.set_tcp_user_timeout(Some(user_timeout)).unwrap();
     });
-    let router = host.router("web").unwrap();
+    let router = host.router("web").unwrap().into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }

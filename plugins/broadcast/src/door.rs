@@ -1,0 +1,248 @@
+//! Who may connect: what is asked of every client before it is served, whatever its transport.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts},
+    http::{
+        Extensions, HeaderMap, StatusCode,
+        header::{AUTHORIZATION, RETRY_AFTER},
+        request::Parts,
+    },
+    response::{IntoResponse, Response},
+};
+use ratebus_sdk::{Clock, Context, NoSession, ProblemDocument, SessionPass, bearer};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::Meter,
+    places::{Full, Place, Places},
+};
+
+/// How long a client may take to say who it is.
+pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time that who is refused is asked to wait, in seconds. Each is told another, so that they do not return
+/// together.
+const LONGEST_WAIT: u32 = 5;
+
+/// Whom the streams are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Access {
+    /// Everybody.
+    #[default]
+    Public,
+    /// People who are logged in.
+    Accounts,
+}
+
+/// What everybody passes who connects.
+pub(crate) struct Door {
+    ctx: Context,
+    access: Access,
+    places: Arc<Places>,
+    /// The end of the run that this is the door of.
+    stop: CancellationToken,
+}
+
+/// What a request says of who sends it. No `Debug`: a token is a secret.
+pub(crate) struct Visitor {
+    address: Option<IpAddr>,
+    shown: Shown,
+}
+
+/// The `Authorization` header. Tokens in URLs are not looked at: URLs are logged.
+enum Shown {
+    Nothing,
+    /// No bearer token, and none may follow.
+    Other,
+    Token(String),
+}
+
+/// Who was let in, for as long as this is kept.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(crate) view: View,
+    meter: Meter,
+    _place: Place,
+}
+
+/// What somebody may see.
+#[derive(Debug, Clone)]
+pub(crate) enum View {
+    /// The rates: they are for everybody.
+    Open,
+    /// Nothing yet: a token has to be shown.
+    Awaited,
+    /// The rates, until this is over.
+    Session(SessionPass),
+}
+
+/// Why somebody was not let in.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    reason: &'static str,
+    problem: ProblemDocument,
+}
+
+impl Door {
+    pub(crate) fn new(ctx: Context, access: Access, places: Arc<Places>, stop: CancellationToken) -> Self {
+        Self { ctx, access, places, stop }
+    }
+
+    /// Lets a visitor in, or says why not. Who shows no token at a door that asks for one may do so later.
+    pub(crate) async fn enter(&self, visitor: Visitor, meter: &Meter) -> Result<Guest, Refusal> {
+        let guest = self.try_enter(visitor, meter).await;
+        if let Err(refusal) = &guest {
+            meter.refused(refusal.reason);
+        }
+        guest
+    }
+
+    async fn try_enter(&self, Visitor { address, shown }: Visitor, meter: &Meter) -> Result<Guest, Refusal> {
+        if self.stop.is_cancelled() {
+            return Err(Refusal::busy("stopping", "The service is stopping."));
+        }
+        // First: checking a token costs more, and so is limited to those who have a place.
+        let place = self.places.take(address, Clock.now())?;
+        let view = match (self.access, shown) {
+            (Access::Public, _) => View::Open,
+            (Access::Accounts, Shown::Nothing) => View::Awaited,
+            (Access::Accounts, Shown::Other) => return Err(NoSession::Refused.into()),
+            (Access::Accounts, Shown::Token(token)) => View::Session(self.check(&token).await?),
+        };
+        meter.joined();
+        Ok(Guest { view, meter: meter.clone(), _place: place })
+    }
+
+    /// The session of a token. Nobody is let in while nobody can tell.
+    pub(crate) async fn check(&self, token: &str) -> Result<SessionPass, NoSession> {
+        let sessions = self.ctx.sessions().ok_or(NoSession::Unavailable)?;
+        sessions.check(token).await
+    }
+
+    /// A newer token of somebody who was let in: what they may see from now on. The better of both counts.
+    pub(crate) async fn renew(&self, held: &View, token: &str) -> Result<SessionPass, ProblemDocument> {
+        let View::Session(held) = held else {
+            return Err(ProblemDocument::new(
+                StatusCode::BAD_REQUEST,
+                "The rates are public here: no token is needed.",
+            ));
+        };
+        let shown = self.check(token).await.map_err(problem)?;
+        if !shown.is_same_session(held) {
+            let detail = "The token is of another session: connect with it.";
+            return Err(ProblemDocument::new(StatusCode::FORBIDDEN, detail));
+        }
+        Ok(if shown.expires_at() > held.expires_at() { shown } else { held.clone() })
+    }
+
+    /// Resolves when the last guest is gone.
+    pub(crate) async fn empty(&self) {
+        self.places.empty().await;
+    }
+}
+
+/// What somebody is told who has no good token, or whose token cannot be checked.
+pub(crate) fn problem(error: NoSession) -> ProblemDocument {
+    let status = match error {
+        NoSession::Refused => StatusCode::UNAUTHORIZED,
+        NoSession::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    ProblemDocument::new(status, error.to_string())
+}
+
+impl Visitor {
+    /// Reads a request.
+    pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        let shown = match bearer(headers) {
+            Some(token) => Shown::Token(token.to_owned()),
+            None if headers.contains_key(AUTHORIZATION) => Shown::Other,
+            None => Shown::Nothing,
+        };
+        Self { address: peer.map(|peer| network(peer.0.ip())), shown }
+    }
+
+    /// For transports in which a token can be shown with the request only.
+    pub(crate) fn at_once(self) -> Self {
+        let shown = if let Shown::Nothing = self.shown { Shown::Other } else { self.shown };
+        Self { shown, ..self }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers, &parts.extensions))
+    }
+}
+
+impl View {
+    /// Resolves when nothing may be seen any more. Cancel-safe.
+    pub(crate) async fn over(&self) {
+        match self {
+            Self::Open | Self::Awaited => pending().await,
+            Self::Session(pass) => pass.over().await,
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.meter.gone();
+    }
+}
+
+impl Refusal {
+    fn busy(reason: &'static str, detail: &str) -> Self {
+        Self { reason, problem: ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Total => Self::busy("full", "As many clients as are allowed are connected."),
+            Full::Address => Self::busy("address_full", "As many clients as one address may have are connected."),
+            Full::TooOften => Self::busy("address_too_often", "Too many clients came from this address."),
+        }
+    }
+}
+
+impl From<NoSession> for Refusal {
+    fn from(error: NoSession) -> Self {
+        let reason = match error {
+            NoSession::Refused => "unauthenticated",
+            NoSession::Unavailable => "unavailable",
+        };
+        Self { reason, problem: problem(error) }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.problem.into_response();
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = 1 + getrandom::u32().unwrap_or_default() % LONGEST_WAIT;
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// Of IPv6 the network, which one subscriber has to himself.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
