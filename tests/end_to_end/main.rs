@@ -14,5 +14,6 @@ mod examples;
 mod faults;
 mod harness;
 mod live;
+mod logins;
 mod page;
 mod spread;

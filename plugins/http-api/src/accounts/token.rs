@@ -85,6 +85,8 @@ impl Tokens {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // None of ours has it; one that has must be right.
+        validation.validate_nbf = true;
         validation.leeway = LEEWAY.unsigned_abs();
         Self { keys: keys.iter().map(Key::new).collect(), validation }
     }

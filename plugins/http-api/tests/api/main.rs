@@ -6,6 +6,7 @@ mod harness;
 mod history;
 mod numbers;
 mod page;
+mod privileges;
 mod quotes;
 mod rates;
 mod refresh;

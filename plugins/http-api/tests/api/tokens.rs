@@ -100,6 +100,8 @@ async fn forged_tokens_are_nobodys() {
         token(&header, &claims_with("exp", json!("never")), key),
         token(&header, &claims_with("exp", json!(now().to_string())), key),
         token(&header, &claims_with("iat", json!(now() + 3600)), key),
+        token(&header, &claims_with("nbf", json!(now() + 3600)), key),
+        token(&header, &claims_with("nbf", json!("never")), key),
         token(&header, &claims_with("iss", json!("somebody")), key),
         token(&header, &claims_with("aud", json!("another-service")), key),
     ];
@@ -116,11 +118,14 @@ async fn forged_tokens_are_nobodys() {
         assert_eq!(answer.header("www-authenticate"), "Bearer");
     }
     // Key tricks in the header lead nowhere: only our key counts.
-    for (name, value) in [("jku", json!("http://127.0.0.1/keys")), ("x5u", json!("http://127.0.0.1/x"))] {
-        assert_eq!(
-            status(&token(&header_with(name, value.clone()), &claims, b"another key of more than 32 bytes")).await,
-            401
-        );
+    let theirs = b"another key of more than 32 bytes";
+    for (name, value) in [
+        ("jku", json!("http://127.0.0.1/keys")),
+        ("x5u", json!("http://127.0.0.1/x")),
+        ("x5c", json!([base64url(theirs)])),
+        ("jwk", json!({ "kty": "oct", "alg": "HS256", "k": base64url(theirs) })),
+    ] {
+        assert_eq!(status(&token(&header_with(name, value.clone()), &claims, theirs)).await, 401, "{name}");
     }
     assert_eq!(status(&good).await, 200);
     assert_eq!(api.get(&format!("/v1/spreads?token={good}")).await.status, 401);
