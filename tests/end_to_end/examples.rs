@@ -1,6 +1,9 @@
 //! The programs of `examples/` do what they say.
 
-use std::process::{Output, Stdio};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,20 +13,26 @@ use crate::harness::{Admin, EMAIL, Launch, PASSWORD, in_project, within};
 
 #[tokio::test]
 async fn curl() {
-    works("bash", "examples/curl.sh").await;
+    works("bash", &in_project("examples/curl.sh")).await;
 }
 
 #[tokio::test]
 async fn python() {
-    works("python3", "examples/client.py").await;
+    works("python3", &in_project("examples/client.py")).await;
 }
 
+/// Its types are checked, and Node gets what is left of it without them: Node 22.18 and later do that themselves.
 #[tokio::test]
-async fn node() {
-    works("node", "examples/client.mjs").await;
+async fn typescript() {
+    let folder = in_project("tests/clients");
+    let mut compiler = Command::new("node");
+    compiler.arg(folder.join("node_modules/typescript/bin/tsc")).arg("-p").arg(&folder);
+    let output = within("the compiler", compiler.output()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    works("node", &folder.join("built/client.js")).await;
 }
 
-async fn works(interpreter: &str, file: &str) {
+async fn works(interpreter: &str, file: &Path) {
     let launch = Launch::new().set("runtime.role=demo").set("plugin.replay.config.speed_percent=400");
     Admin::create(&launch).await;
     let ratebus = launch.start().await;
@@ -31,9 +40,9 @@ async fn works(interpreter: &str, file: &str) {
     let url = ratebus.url("user-api");
     let run = async |url: &str, email: &str, password: &str| {
         let mut command = Command::new(interpreter);
-        command.arg(in_project(file)).args([url, email, password]).kill_on_drop(true);
+        command.arg(file).args([url, email, password]).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        within(file, command.output()).await.unwrap()
+        within("the example", command.output()).await.unwrap()
     };
     let admin = Admin::login(&ratebus).await;
     let spread = async || admin.send(Method::GET, "/v1/spreads/BTC_USD", Value::Null).await;
