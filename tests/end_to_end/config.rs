@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Output};
 
-use crate::harness::{Launch, in_project, started, within};
+use crate::harness::{Admin, Launch, in_project, started, within};
 
 async fn fails(launch: &Launch) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = within("the process to end", launch.command().output()).await.unwrap();
@@ -48,6 +48,19 @@ async fn a_weak_signing_key_is_a_wrong_config() {
     assert_eq!(code, Some(78), "{message}");
     let expected = "plugin.api.config.signing_key_file: ";
     assert!(message.contains(expected) && message.contains("no usable key"), "{message}");
+}
+
+#[tokio::test]
+async fn a_database_that_others_may_read_is_a_wrong_config() {
+    let launch = Launch::new();
+    Admin::create(&launch).await;
+    let database = launch.folder().join("ratebus.db");
+    for mode in [0o644, 0o640, 0o604] {
+        std::fs::set_permissions(&database, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let (code, message) = fails(&launch).await;
+        assert_eq!(code, Some(78), "{message}");
+        assert!(message.contains("plugin.api.config.database: ") && message.contains("ratebus.db"), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -180,13 +180,17 @@ async fn a_database_that_is_mended_is_used_again_without_a_restart() {
     let exchange = started().await;
     let launch = Launch::new().exchange(&exchange.url());
     Admin::create(&launch).await;
-    let database = launch.folder().join("ratebus.db");
-    let mode = |mode| std::fs::set_permissions(&database, std::fs::Permissions::from_mode(mode)).unwrap();
-    mode(0o644);
     let ratebus = launch.start().await;
-    let refused = ratebus.logged("ratebus.db").await;
-    assert!(refused.contains("api") && refused.contains("WARN"), "{refused}");
-    mode(0o600);
+    ratebus.ready("user-api").await;
+    // Somebody puts a copy in its place that everybody may read.
+    let (database, copy) = (launch.folder().join("ratebus.db"), launch.folder().join("copy.db"));
+    let mode = |mode| PermissionsExt::from_mode(mode);
+    std::fs::copy(&database, &copy).unwrap();
+    std::fs::set_permissions(&copy, mode(0o644)).unwrap();
+    std::fs::rename(&copy, &database).unwrap();
+    let refused = ratebus.logged("open to others than its owner").await;
+    assert!(refused.contains("ratebus.db") && refused.contains("WARN"), "{refused}");
+    std::fs::set_permissions(&database, mode(0o600)).unwrap();
     ratebus.ready("user-api").await;
     Admin::login(&ratebus).await;
 }

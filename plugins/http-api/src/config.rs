@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     accounts::{HashCost, Limits, MOST_FAILURES, PasswordPolicy, SHORTEST_PASSWORD, signing_key_problem},
+    private,
     store::DatabaseUrl,
 };
 
@@ -174,11 +175,20 @@ impl Settings {
             max_markup_percent: config.max_markup_percent,
             database,
         });
-        let key = backend.as_ref().and_then(|backend| signing_key_problem(&backend.signing_key_file));
-        if let Some(problem) = key {
-            errors.add("signing_key_file", problem);
+        if let Some(backend) = &backend {
+            check_files(backend, &mut errors);
         }
         errors.or(Self { listener: config.listener, routes: config.routes, backend })
+    }
+}
+
+/// Files that are there already and cannot be used as they are.
+fn check_files(backend: &BackendSettings, errors: &mut ConfigError) {
+    if let Some(problem) = private::problem(backend.database.path()) {
+        errors.add("database", problem);
+    }
+    if let Some(problem) = signing_key_problem(&backend.signing_key_file) {
+        errors.add("signing_key_file", problem);
     }
 }
 

@@ -20,6 +20,11 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// As [`exposure`], for a file that may not be there yet.
+pub(crate) fn problem(path: &Path) -> Option<String> {
+    exposure(&path.metadata().ok()?, path)
+}
+
 /// What is wrong with the permissions of the file at `path`, if others than its owner may use it.
 pub(crate) fn exposure(metadata: &Metadata, path: &Path) -> Option<String> {
     let mode = metadata.mode() & 0o7777;

@@ -2,14 +2,16 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
-    ErrorKind, Factory,
+    ErrorKind, Factory, Inbox, Sink,
     model::{Adjustment, Rule, Scope, Sides, Spread, Subject},
-    testkit::eventually,
+    testkit::{RecordingHost, eventually},
 };
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, database, folder, parse, plain, policy};
+use crate::harness::{
+    ADMIN, ADMIN_PASSWORD, Api, DEADLINE, USER_PASSWORD, build, database, folder, parse, plain, policy,
+};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -96,13 +98,21 @@ async fn files_are_for_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn an_open_database_is_refused() {
+async fn an_open_database_is_a_wrong_config_and_refused_later_too() {
     let folder = folder();
     let first = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
     first.stop().await.unwrap();
     let path = folder.path().join("data/ratebus.db");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Api::launch(GROUPS, &json!({}), &plain(), &folder).ended().await.unwrap_err();
+    let set_mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o640);
+    let config = json!({ "listener": "http", "routes": GROUPS, "database": database(&folder) });
+    let error = HttpApi::build(serde_json::from_value(config.clone()).unwrap(), &plain()).err().unwrap().to_string();
+    assert!(error.starts_with("database: ") && error.contains("ratebus.db") && error.contains("chmod 600"), "{error}");
+    // Opened after it was built.
+    set_mode(0o600);
+    let plugin = Box::new(build(config, &plain()));
+    set_mode(0o640);
+    let error = plugin.run(Inbox::new(Vec::new()), RecordingHost::new().context("api")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("ratebus.db") && error.to_string().contains("chmod 600"), "{error}");
 }
