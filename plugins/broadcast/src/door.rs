@@ -17,7 +17,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use ratebus_sdk::{Clock, Context, NoSession, ProblemDocument, SessionPass, bearer};
+use ratebus_sdk::{Clock, Context, NoSession, Origins, ProblemDocument, SessionPass, bearer, network};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,17 @@ pub(crate) struct Door {
 /// What a request says of who sends it. No `Debug`: a token is a secret.
 pub(crate) struct Visitor {
     address: Option<IpAddr>,
+    page: Page,
     shown: Shown,
+}
+
+/// The page that a request comes from.
+enum Page {
+    /// None, one of ours, or of an origin that the listener names.
+    Known,
+    /// Any other, where the listener allows every one.
+    Any,
+    Foreign,
 }
 
 /// The `Authorization` header. Tokens in URLs are not looked at: URLs are logged.
@@ -86,10 +96,16 @@ pub(crate) enum View {
 }
 
 /// Why somebody was not let in.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    reason: &'static str,
-    problem: ProblemDocument,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The server stops.
+    Stopping,
+    /// A page of this origin may not.
+    Origin,
+    /// There is no place.
+    Full(Full),
+    /// The token that was shown, or none.
+    Session(NoSession),
 }
 
 impl Door {
@@ -101,22 +117,35 @@ impl Door {
     pub(crate) async fn enter(&self, visitor: Visitor, meter: &Meter) -> Result<Guest, Refusal> {
         let guest = self.try_enter(visitor, meter).await;
         if let Err(refusal) = &guest {
-            meter.refused(refusal.reason);
+            meter.refused(refusal.as_str());
         }
         guest
     }
 
-    async fn try_enter(&self, Visitor { address, shown }: Visitor, meter: &Meter) -> Result<Guest, Refusal> {
+    /// Whether the page that a request comes from may use the streams: browsers let any page try. Where every page may, it
+    /// may read what is public, and nothing that is somebody's own.
+    pub(crate) fn knows(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        match (&visitor.page, self.access) {
+            (Page::Known, _) | (Page::Any, Access::Public) => Ok(()),
+            (Page::Any, Access::Accounts) | (Page::Foreign, _) => Err(Refusal::Origin),
+        }
+    }
+
+    async fn try_enter(&self, visitor: Visitor, meter: &Meter) -> Result<Guest, Refusal> {
+        self.knows(&visitor)?;
+        let Visitor { address, shown, .. } = visitor;
         if self.stop.is_cancelled() {
-            return Err(Refusal::busy("stopping", "The service is stopping."));
+            return Err(Refusal::Stopping);
         }
         // First: checking a token costs more, and so is limited to those who have a place.
-        let place = self.places.take(address, Clock.now())?;
+        let place = self.places.take(address, Clock.now()).map_err(Refusal::Full)?;
         let view = match (self.access, shown) {
             (Access::Public, _) => View::Open,
             (Access::Accounts, Shown::Nothing) => View::Awaited,
-            (Access::Accounts, Shown::Other) => return Err(NoSession::Refused.into()),
-            (Access::Accounts, Shown::Token(token)) => View::Session(self.check(&token).await?),
+            (Access::Accounts, Shown::Other) => return Err(Refusal::Session(NoSession::Refused)),
+            (Access::Accounts, Shown::Token(token)) => {
+                View::Session(self.check(&token).await.map_err(Refusal::Session)?)
+            }
         };
         meter.joined();
         Ok(Guest { view, meter: meter.clone(), _place: place })
@@ -163,12 +192,18 @@ impl Visitor {
     /// Reads a request.
     pub(crate) fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
         let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        let origins = extensions.get::<Origins>().cloned().unwrap_or_default();
+        let page = match origins.allows(headers) {
+            false => Page::Foreign,
+            true if origins.is_any() && !Origins::default().allows(headers) => Page::Any,
+            true => Page::Known,
+        };
         let shown = match bearer(headers) {
             Some(token) => Shown::Token(token.to_owned()),
             None if headers.contains_key(AUTHORIZATION) => Shown::Other,
             None => Shown::Nothing,
         };
-        Self { address: peer.map(|peer| network(peer.0.ip())), shown }
+        Self { address: peer.map(|peer| network(peer.0.ip())), page, shown }
     }
 
     /// For transports in which a token can be shown with the request only.
@@ -203,46 +238,36 @@ impl Drop for Guest {
 }
 
 impl Refusal {
-    fn busy(reason: &'static str, detail: &str) -> Self {
-        Self { reason, problem: ProblemDocument::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
-    }
-}
-
-impl From<Full> for Refusal {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::Total => Self::busy("full", "As many clients as are allowed are connected."),
-            Full::Address => Self::busy("address_full", "As many clients as one address may have are connected."),
-            Full::TooOften => Self::busy("address_too_often", "Too many clients came from this address."),
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopping => "stopping",
+            Self::Origin => "origin",
+            Self::Full(Full::Total) => "full",
+            Self::Full(Full::Address) => "address_full",
+            Self::Full(Full::TooOften) => "address_too_often",
+            Self::Session(NoSession::Refused) => "unauthenticated",
+            Self::Session(NoSession::Unavailable) => "unavailable",
         }
     }
-}
 
-impl From<NoSession> for Refusal {
-    fn from(error: NoSession) -> Self {
-        let reason = match error {
-            NoSession::Refused => "unauthenticated",
-            NoSession::Unavailable => "unavailable",
+    fn problem(self) -> ProblemDocument {
+        let (status, detail) = match self {
+            Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "The service is stopping."),
+            Self::Origin => (StatusCode::FORBIDDEN, "Pages of this origin may not use the streams."),
+            Self::Full(full) => (StatusCode::SERVICE_UNAVAILABLE, full.as_str()),
+            Self::Session(error) => return problem(error),
         };
-        Self { reason, problem: problem(error) }
+        ProblemDocument::new(status, detail)
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = self.problem.into_response();
+        let mut response = self.problem().into_response();
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = 1 + getrandom::u32().unwrap_or_default() % LONGEST_WAIT;
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response
-    }
-}
-
-/// Of IPv6 the network, which one subscriber has to himself.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => std::net::Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        ip @ IpAddr::V4(_) => ip,
     }
 }

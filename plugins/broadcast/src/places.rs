@@ -48,6 +48,17 @@ pub(crate) enum Full {
     TooOften,
 }
 
+impl Full {
+    /// In a sentence.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Total => "As many clients as are allowed are connected.",
+            Self::Address => "As many clients as one address may have are connected.",
+            Self::TooOften => "Too many clients came from this address.",
+        }
+    }
+}
+
 /// A place, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {

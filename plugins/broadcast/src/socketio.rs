@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::{
-    door::{self, AUTH_TIMEOUT, Guest, Refusal, View, Visitor},
+    door::{self, AUTH_TIMEOUT, Guest, View, Visitor},
     hub::Hub,
     metrics::Meter,
     packet::{self, Packet},
@@ -74,13 +74,16 @@ pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
         .build();
     let engine = EngineIoService::with_config(Arc::clone(&live), config);
     let handler = async move |mut request: Request| {
-        if opens_session(&request) {
-            let visitor = Visitor::of(request.headers(), request.extensions());
-            match live.hub.door.enter(visitor, &live.meter).await {
-                // The engine keeps the request for as long as the session lives, and so the place is taken.
-                Ok(guest) => request.extensions_mut().insert::<Arc<Guest>>(Arc::new(guest)),
-                Err(refusal) => return Refusal::into_response(refusal),
-            };
+        let visitor = Visitor::of(request.headers(), request.extensions());
+        let known = if opens_session(&request) {
+            // The engine keeps the request for as long as the session lives, and so the place is taken.
+            let guest = live.hub.door.enter(visitor, &live.meter).await;
+            guest.map(|guest| drop(request.extensions_mut().insert::<Arc<Guest>>(Arc::new(guest))))
+        } else {
+            live.hub.door.knows(&visitor)
+        };
+        if let Err(refusal) = known {
+            return refusal.into_response();
         }
         let mut engine = engine;
         match tower_service::Service::call(&mut engine, request).await {

@@ -7,6 +7,7 @@ mod clients;
 mod fanout;
 mod limits;
 mod logins;
+mod origin;
 mod quotes;
 mod server;
 mod slow;

@@ -1,11 +1,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt;
+use axum::{Extension, serve::ListenerExt};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ratebus_broadcast::Broadcast;
 use ratebus_model::{PairList, Quote, Subject};
 use ratebus_sdk::{
-    Context, Error, Factory, HealthState, Sink,
+    Context, Error, Factory, HealthState, Origins, Sink,
     testkit::{self, RecordingHost},
 };
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The plugin on a listener of its own.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    host: Arc<RecordingHost>,
     context: Context,
     running: JoinHandle<Result<(), Error>>,
     metrics: PrometheusHandle,
@@ -40,6 +41,14 @@ impl Server {
     /// With settings of its own, and with what was published before it started.
     pub(crate) async fn start_with(settings: Value, before: impl IntoIterator<Item = Quote>) -> Self {
         Self::start_on(USER_TIMEOUT, settings, before).await
+    }
+
+    /// On a listener with these `origins`.
+    pub(crate) async fn start_for(origins: &Value, settings: Value) -> Self {
+        let mut server = Self::start_with(settings, []).await;
+        let origins: Origins = serde_json::from_value(origins.clone()).unwrap();
+        server.address = serve(&server.host, USER_TIMEOUT, origins).await;
+        server
     }
 
     /// On a listener with another TCP user timeout.
@@ -67,8 +76,8 @@ impl Server {
         let inbox = host.inbox(&plugin.interests());
         let running = tokio::spawn(Box::new(plugin).run(inbox, context.clone()));
         testkit::eventually("the plugin is ready", DEADLINE, || context.health().state() == HealthState::Ready).await;
-        let address = serve(&host, user_timeout).await;
-        Self { address, context, running, metrics: recorder.handle(), logins, _recorder: guard }
+        let address = serve(&host, user_timeout, Origins::default()).await;
+        Self { address, host, context, running, metrics: recorder.handle(), logins, _recorder: guard }
     }
 
     pub(crate) fn publish(&self, quote: Quote) {
@@ -106,7 +115,7 @@ impl Server {
     }
 }
 
-async fn serve(host: &Arc<RecordingHost>, user_timeout: Duration) -> SocketAddr {
+async fn serve(host: &Arc<RecordingHost>, user_timeout: Duration, origins: Origins) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let listener = listener.tap_io(move |stream| {
@@ -115,7 +124,8 @@ async fn serve(host: &Arc<RecordingHost>, user_timeout: Duration) -> SocketAddr 
         socket.set_send_buffer_size(SOCKET_BUFFER).unwrap();
         socket.set_tcp_user_timeout(Some(user_timeout)).unwrap();
     });
-    let router = host.router("web").unwrap().into_make_service_with_connect_info::<SocketAddr>();
+    let router =
+        host.router("web").unwrap().layer(Extension(origins)).into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }

@@ -188,17 +188,6 @@ async fn what_is_no_handshake_gets_a_problem_document() {
 }
 
 #[tokio::test]
-async fn a_frame_that_is_no_websocket_frame_closes_the_connection() {
-    let server = Server::start().await;
-    for bytes in [&b"\x81\x01x"[..], b"\xf1\x80\x00\x00\x00\x00"] {
-        // Not masked, and with reserved bits set.
-        let (mut client, _) = Ws::open(&server).await;
-        tokio::io::AsyncWriteExt::write_all(client.0.get_mut(), bytes).await.unwrap();
-        assert_eq!(client.close_code().await, 1002);
-    }
-}
-
-#[tokio::test]
 async fn there_is_room_for_so_many_and_no_more() {
     let server = Server::start_with(json!({ "max_clients": 1 }), []).await;
     let (client, _) = Ws::open(&server).await;
