@@ -1,21 +1,61 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Json,
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use ratebus_sdk::{Health, HealthReport};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// Whether the process can do its work, from the health of its plugins.
 #[derive(Clone, Default)]
-pub(crate) struct Readiness(Arc<Mutex<State>>);
+pub(crate) struct Readiness(Arc<Mutex<Components>>);
 
 #[derive(Default)]
-struct State {
+struct Components {
     plugins: Vec<Health>,
     stopping: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Live {
+    /// `live`.
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ready {
+    /// `ready`, `not_ready` or `stopping`.
+    status: &'static str,
+    /// Each plugin's state in a word; why is in the log.
+    plugins: BTreeMap<String, &'static str>,
+}
+
+/// The process answers
+///
+/// 200 for as long as it runs, whatever else is wrong.
+#[utoipa::path(get, path = "/livez", operation_id = "live", tag = "service",
+    responses((status = 200, description = "It runs.", body = Live, example = json!({ "status": "live" }))))]
+pub(crate) async fn live() -> Response {
+    Json(Live { status: "live" }).into_response()
+}
+
+/// The process can do its work
+#[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "service", responses(
+    (status = 200, description = "Every plugin can.", body = Ready,
+        example = json!({ "status": "ready", "plugins": { "api": "ready", "kraken": "ready" } })),
+    (status = 503, description = "Not all of them now, or it is stopping.", body = Ready,
+        example = json!({ "status": "not_ready", "plugins": { "api": "ready", "kraken": "not_ready" } })),
+))]
+pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
+    readiness.response()
 }
 
 impl Readiness {
@@ -36,21 +76,20 @@ impl Readiness {
     }
 
     /// The answer of `/readyz`: 200 or 503, and each plugin's state in one word.
-    pub(crate) fn response(&self) -> Response {
+    fn response(&self) -> Response {
         let report = self.report();
         let stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping;
         let ready = !stopping && report.iter().all(|one| one.state.is_ready());
-        let plugins: Map<String, Value> =
-            report.into_iter().map(|one| (one.plugin, one.state.as_str().into())).collect();
-        let word = if stopping {
+        let plugins = report.into_iter().map(|one| (one.plugin, one.state.as_str())).collect();
+        let status = if stopping {
             "stopping"
         } else if ready {
             "ready"
         } else {
             "not_ready"
         };
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, Json(json!({ "status": word, "plugins": plugins }))).into_response()
+        let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (code, Json(Ready { status, plugins })).into_response()
     }
 
     /// The operator's answer: states with their reasons.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use axum::body::Bytes;
 use ratebus_bus::{Bus, Publisher, Subscribe, Subscription};
 use ratebus_model::{Epoch, Message, Pattern, SourceName, Subject};
 use ratebus_sdk::{
@@ -80,6 +81,10 @@ impl Host for PluginHost {
 
     fn sessions(&self) -> Option<Arc<dyn Sessions>> {
         self.shared.sessions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn api(&self, listener: &str) -> Bytes {
+        self.shared.listeners.get(listener).map(|bound| bound.mounts.api()).unwrap_or_default()
     }
 
     fn health_report(&self) -> Vec<HealthReport> {

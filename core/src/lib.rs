@@ -3,6 +3,7 @@
 //! A process plays one role, which is a list of plugins. [`config::Config`] reads and checks everything first;
 //! [`run`] binds the ports, starts each plugin under a supervisor, and stops them in order.
 
+mod api;
 mod body;
 pub mod config;
 mod cors;

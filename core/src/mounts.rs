@@ -4,12 +4,18 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{Json, Router, routing::get};
+use axum::{Router, body::Bytes};
 use ratebus_model::SourceName;
 use ratebus_sdk::{Error, ErrorKind, Routes};
-use serde_json::json;
 
-use crate::{health::Readiness, http};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
+
+use crate::{
+    api,
+    health::{self, Readiness},
+    http,
+};
 
 /// The routes of one listener: what each plugin mounted, merged into the router that answers now.
 ///
@@ -21,6 +27,8 @@ pub(crate) struct Mounts {
     /// Taken only to change routes; requests read `current`.
     mounted: Mutex<Mounted>,
     current: ArcSwap<Router>,
+    /// The OpenAPI document of the same routes.
+    api: ArcSwap<Bytes>,
 }
 
 struct Mounted {
@@ -31,6 +39,7 @@ struct Mounted {
 struct Mount {
     router: Router,
     paths: BTreeSet<String>,
+    api: OpenApi,
     has_fallback: bool,
 }
 
@@ -42,6 +51,7 @@ impl Mounts {
             listener: listener.to_owned(),
             readiness,
             current: ArcSwap::from_pointee(Router::new()),
+            api: ArcSwap::default(),
             mounted: Mutex::new(mounted),
         };
         mounts.rebuild(&mounts.mounted.lock().unwrap_or_else(PoisonError::into_inner));
@@ -59,7 +69,8 @@ impl Mounts {
     pub(crate) fn mount(&self, plugin: SourceName, routes: Routes) -> Result<(), Error> {
         let mut mounted = self.mounted.lock().unwrap_or_else(PoisonError::into_inner);
         let paths = routes.paths().iter().map(|path| without_names(path)).collect();
-        let mount = Mount { paths, has_fallback: routes.has_fallback(), router: routes.into_router() };
+        let (api, has_fallback) = (routes.api().clone(), routes.has_fallback());
+        let mount = Mount { paths, api, has_fallback, router: routes.into_router() };
         for (other, theirs) in mounted.plugins.iter().filter(|(name, _)| **name != plugin) {
             let shared = mount.paths.intersection(&theirs.paths).next().map(String::as_str);
             let shared = shared.or((mount.has_fallback && theirs.has_fallback).then_some("every other path"));
@@ -80,10 +91,17 @@ impl Mounts {
         Router::clone(&self.current.load())
     }
 
+    /// The OpenAPI document of what is mounted now, as JSON.
+    pub(crate) fn api(&self) -> Bytes {
+        Bytes::clone(&self.api.load())
+    }
+
     fn rebuild(&self, mounted: &Mounted) {
-        let (live, ready) = (get(|| async { Json(json!({ "status": "live" })) }), self.readiness.clone());
-        let ready = get(move || async move { ready.response() });
-        let mut router = Router::new().route("/livez", live).route("/readyz", ready);
+        let ready = routes!(health::ready).with_state(self.readiness.clone());
+        let own = Routes::new().documented(routes!(health::live)).documented(ready);
+        let apis = mounted.plugins.values().map(|mount| &mount.api).chain([own.api()]);
+        self.api.store(Arc::new(api::document(&self.listener, apis)));
+        let mut router = own.into_router();
         for mount in mounted.plugins.values() {
             router = router.merge(mount.router.clone());
         }
@@ -108,6 +126,8 @@ fn without_names(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+
     use super::*;
 
     #[test]

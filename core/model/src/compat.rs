@@ -3,6 +3,10 @@
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use crate::{Quote, Sides, Status, Timestamp, decimal};
 
@@ -21,11 +25,15 @@ pub fn live_entry(quote: &Quote, status: Status) -> Option<LiveEntry> {
 
 /// `{"original":{"buy":20249,"sell":20249},"withSpread":{…},"currentSpread":{…},"status":"fresh","updatedAt":"…"}`: prices
 /// are JSON numbers that carry every digit. The last two keys are additions that old clients ignore.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(description = "One pair as the original project shows it; prices are numbers that carry every digit.")]
 pub struct LiveEntry {
+    /// The market's ask and bid.
     original: Sides<Number>,
+    /// What the customer pays and gets.
     with_spread: Sides<Number>,
+    /// The difference, added on both sides.
     current_spread: Sides<Number>,
     status: Status,
     updated_at: Timestamp,
@@ -34,6 +42,15 @@ pub struct LiveEntry {
 /// A decimal as a JSON number, digit for digit; serde's own numbers would go through a binary float.
 #[derive(Debug, Clone, Copy)]
 struct Number(Decimal);
+
+impl PartialSchema for Number {
+    fn schema() -> RefOr<Schema> {
+        let description = "A decimal as a JSON number with every digit: to be read as text, not as a binary float.";
+        ObjectBuilder::new().schema_type(Type::Number).description(Some(description)).examples([20249]).into()
+    }
+}
+
+impl ToSchema for Number {}
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

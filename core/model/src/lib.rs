@@ -19,6 +19,7 @@ mod price;
 pub mod pricing;
 mod quote;
 mod rate;
+mod schema;
 mod source;
 mod spread;
 mod subject;

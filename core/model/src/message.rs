@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Pair, Quote, Rate, SourceName, Spread, Subject, Timestamp, Version};
 
@@ -50,7 +51,7 @@ pub struct PairList {
 }
 
 /// How a pair's subscription at its source stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
 pub enum PairState {
     /// Asked for, not yet acknowledged.

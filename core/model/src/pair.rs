@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-use crate::{Asset, Invalid, serde_as_text};
+use crate::{Asset, Invalid, schema::text_schema, serde_as_text};
 
 /// What is priced (base) and what it is priced in (quote).
 ///
@@ -56,6 +56,7 @@ impl fmt::Debug for Pair {
 }
 
 serde_as_text!(Pair);
+text_schema!(Pair, "What is priced, and what it is priced in.", "^[A-Z0-9]{1,15}_[A-Z0-9]{1,15}$", "BTC_USD");
 
 #[cfg(test)]
 mod tests {

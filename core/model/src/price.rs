@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 
-use crate::{Invalid, decimal, serde_as_text};
+use crate::{Invalid, decimal, schema::text_schema, serde_as_text};
 
 /// A price: an exact decimal above zero, in units of the pair's quote asset.
 ///
@@ -54,3 +54,9 @@ impl fmt::Debug for Price {
 }
 
 serde_as_text!(Price);
+text_schema!(
+    Price,
+    "A decimal above zero, digit for digit, in the pair's quote asset.",
+    r"^[0-9]+(\.[0-9]+)?$",
+    "81413.30"
+);

@@ -2,9 +2,11 @@ use std::time::{Duration, Instant};
 
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::{
     Epoch, Limits, Market, Pair, Price, Rate, RateKind, Scope, Sides, SourceName, Status, Timestamp, Version, decimal,
+    schema::text_schema,
 };
 
 /// What customers see of one pair: the market's price, theirs, and everything needed to judge it.
@@ -56,7 +58,7 @@ pub struct Customer {
 }
 
 /// Why a quote carries no customer price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// No spread is set and the config has no default. Not the same as a spread of zero.
@@ -79,9 +81,10 @@ impl Withheld {
 }
 
 /// Which rule made a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RuleRef {
     /// The scope it was set for; `null` for the config's default.
+    #[schema(required)]
     pub scope: Option<Scope>,
     /// The scope's revision; 0 for the config's default.
     pub revision: u64,
@@ -148,27 +151,49 @@ impl Rate {
 }
 
 /// The JSON of a [`Quote`]; see [`Quote::view`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Quote, description = "A price with the spread, and everything needed to judge it.")]
 pub struct QuoteView<'a> {
+    /// Of what.
     pair: Pair,
+    /// Whose rate it is made from.
     source: SourceName,
     kind: RateKind,
     status: Status,
     market: Market,
+    /// The market's ask (`buy`) and bid (`sell`); `null` when the rate is dead.
+    #[schema(required)]
     original: Option<Sides<Price>>,
+    /// What the customer pays (`buy`) and gets (`sell`); `null` when there is no such price.
+    #[schema(required)]
     customer: Option<Sides<Price>>,
+    /// `customer - original`, exactly, after rounding.
+    #[schema(required)]
     spread: Option<Sides<DecimalText>>,
+    /// The spread that was applied.
+    #[schema(required)]
     rule: Option<&'a RuleRef>,
+    /// Why there is no customer price.
+    #[schema(required)]
     withheld: Option<Withheld>,
     epoch: Epoch,
+    /// Grows within an epoch whenever a client would see a difference.
     sequence: u64,
+    /// The exchange's own time of the price.
+    #[schema(required)]
     event_time: Option<Timestamp>,
+    /// When the price arrived from the exchange.
     received_time: Timestamp,
+    /// When this version was made.
     published_time: Timestamp,
+    /// Since the price arrived, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     age_ms: Option<u64>,
+    /// Since the feed last vouched for the price, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     feed_age_ms: Option<u64>,
 }
 
@@ -182,22 +207,35 @@ impl QuoteView<'_> {
 }
 
 /// The JSON of a [`Rate`]; see [`Rate::view`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Rate, description = "The market's price, without a spread.")]
 pub struct RateView {
+    /// Of what.
     pair: Pair,
+    /// Whose rate it is made from.
     source: SourceName,
     kind: RateKind,
     status: Status,
     market: Market,
+    /// The market's ask (`buy`) and bid (`sell`); `null` when the rate is dead.
+    #[schema(required)]
     original: Option<Sides<Price>>,
     epoch: Epoch,
+    /// Grows within an epoch whenever a client would see a difference.
     sequence: u64,
+    /// The exchange's own time of the price.
+    #[schema(required)]
     event_time: Option<Timestamp>,
+    /// When the price arrived from the exchange.
     received_time: Timestamp,
+    /// Since the price arrived, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     age_ms: Option<u64>,
+    /// Since the feed last vouched for the price, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     feed_age_ms: Option<u64>,
 }
 
@@ -227,6 +265,8 @@ impl AgeView {
 /// A signed decimal as a JSON string.
 #[derive(Debug, Clone, Copy)]
 struct DecimalText(Decimal);
+
+text_schema!(DecimalText, "A decimal, digit for digit.", r"^-?[0-9]+(\.[0-9]+)?$", "-433.00");
 
 impl Serialize for DecimalText {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

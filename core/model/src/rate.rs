@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Limits, Pair, Price, SourceName, Status, Timestamp, Version};
 
@@ -84,7 +85,7 @@ impl RateValue {
 }
 
 /// Whether a price has two sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RateKind {
     /// Bid and ask.
@@ -94,7 +95,7 @@ pub enum RateKind {
 }
 
 /// What an exchange says about its own market.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Market {
     /// Orders are matched, or the exchange says nothing to the contrary.

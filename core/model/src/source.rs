@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 
-use crate::{Invalid, serde_as_text};
+use crate::{Invalid, schema::text_schema, serde_as_text};
 
 /// The name of a source as the config gives it (`[plugin.kraken]`): 1 to 32 lower-case letters, digits, `-` and `_`,
 /// so that it is one token of a subject. Copies freely; it never allocates.
@@ -41,3 +41,4 @@ impl fmt::Debug for SourceName {
 }
 
 serde_as_text!(SourceName);
+text_schema!(SourceName, "A name in the config.", "^[a-z0-9_-]{1,32}$", "kraken");

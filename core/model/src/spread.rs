@@ -2,11 +2,12 @@ use std::{collections::HashMap, fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{Invalid, Pair, Timestamp, decimal, serde_as_text};
+use crate::{Invalid, Pair, Timestamp, decimal, schema::text_schema, serde_as_text};
 
 /// One thing for each action of the customer: `buy` at the ask, `sell` at the bid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sides<T> {
     /// The customer buys the base asset and pays this.
@@ -23,7 +24,7 @@ impl<T> Sides<T> {
 }
 
 /// What an adjustment's number counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Units of the pair's quote asset.
@@ -36,13 +37,16 @@ pub enum Unit {
 }
 
 /// How much one side of a price is moved. Serialised as `{"unit": "bps", "value": "25"}`, the value as text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(description = "How much one side of a price is moved.")]
 pub struct Adjustment {
     /// What `value` counts.
     #[serde(default)]
+    #[schema(default = "absolute", example = "absolute")]
     pub unit: Unit,
-    /// The amount; its sign is given meaning by who holds it ([`Rule`]).
+    /// The amount, a decimal. In a spread a positive one is what the house earns.
+    #[schema(value_type = String, pattern = r"^-?[0-9]+(\.[0-9]+)?$", max_length = 30, example = "450")]
     #[serde(with = "decimal::text")]
     pub value: Decimal,
 }
@@ -117,6 +121,12 @@ impl fmt::Display for Scope {
 }
 
 serde_as_text!(Scope);
+text_schema!(
+    Scope,
+    "A pair, or `*` for every pair without a spread of its own.",
+    r"^(\*|[A-Z0-9]{1,15}_[A-Z0-9]{1,15})$",
+    "BTC_USD"
+);
 
 /// The state of one scope's spread, as the database committed it.
 #[derive(Debug, Clone, PartialEq, Eq)]

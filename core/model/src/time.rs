@@ -6,7 +6,7 @@ use std::{
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{Invalid, serde_as_text};
+use crate::{Invalid, schema::text_schema, serde_as_text};
 
 /// A moment of wall-clock time in UTC, in microseconds since 1970. Text form: RFC 3339, `2026-09-19T18:57:42.603536Z`.
 ///
@@ -104,6 +104,12 @@ impl fmt::Debug for Timestamp {
 }
 
 serde_as_text!(Timestamp);
+text_schema!(
+    Timestamp,
+    "A moment in UTC, RFC 3339 with microseconds.",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
+    "2026-09-19T18:57:46.901377Z"
+);
 
 #[cfg(test)]
 mod tests {

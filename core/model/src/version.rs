@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-use crate::{Invalid, serde_as_text};
+use crate::{Invalid, schema::text_schema, serde_as_text};
 
 /// One run of one publisher: a random number, new at each start and never ordered. Text form: 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +38,12 @@ impl fmt::Debug for Epoch {
 }
 
 serde_as_text!(Epoch);
+text_schema!(
+    Epoch,
+    "A run of what publishes a pair: within it the sequence only grows. No order between epochs.",
+    "^[0-9a-f]{16}$",
+    "5f0c1d2e3b4a5968"
+);
 
 /// Where a value stands in its publisher's run: within one epoch a higher sequence is newer, across epochs nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

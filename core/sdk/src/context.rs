@@ -1,6 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use axum::body::Bytes;
 use ratebus_model::{Epoch, Message, Outgoing, Pattern, Payload, PublishError, RequestError, SourceName, Subject};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ pub trait Host: Send + Sync {
     fn offer_sessions(&self, sessions: Arc<dyn Sessions>);
     /// The service that was offered last.
     fn sessions(&self) -> Option<Arc<dyn Sessions>>;
+    /// The OpenAPI document (3.1) of what a listener serves now, as JSON; empty for a listener that is not there.
+    fn api(&self, listener: &str) -> Bytes;
     /// The health of every component of this process.
     fn health_report(&self) -> Vec<HealthReport>;
 }
@@ -134,6 +137,12 @@ impl Context {
     /// Who can tell who is logged in, once such a plugin has started.
     pub fn sessions(&self) -> Option<Arc<dyn Sessions>> {
         self.host.sessions()
+    }
+
+    /// The OpenAPI document (3.1) of everything that a listener serves now, whoever mounted it, as JSON; empty for a
+    /// listener that is not there.
+    pub fn api(&self, listener: &str) -> Bytes {
+        self.host.api(listener)
     }
 
     /// The health of every component of this process.

@@ -7,29 +7,44 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An RFC 9457 problem document: the body of a refused request under `/v1`, and what an `error` frame of a live stream
 /// carries.
 ///
 /// As a response it is `application/problem+json`; 503 asks to come again in a second, 401 asks for a bearer token. A
 /// document without a request's id stays in the response's extensions, so that the listener can write it with one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(description = "What was refused, and why (RFC 9457).")]
 #[serde(rename_all = "camelCase")]
 pub struct ProblemDocument {
+    /// Always `about:blank`: the status says what kind of problem it is.
+    #[schema(example = "about:blank")]
     r#type: &'static str,
+    /// The status in words.
+    #[schema(example = "Unprocessable Content")]
     title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599, example = 422)]
     status: u16,
+    /// What is wrong, for people.
+    #[schema(example = "buy.value: \"1,5\" is not a decimal number of at most 28 digits")]
     detail: String,
+    /// The fields at fault, where fields are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     errors: Vec<FieldProblem>,
+    /// As in `X-Request-Id`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     request_id: Option<String>,
 }
 
 /// A member of the request's body that is at fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldProblem {
     /// Its path: `buy.value`.
+    #[schema(example = "buy.value")]
     pub field: String,
     /// What is wrong with it.
     pub message: String,

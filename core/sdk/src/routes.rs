@@ -7,13 +7,20 @@ use axum::{
     response::IntoResponse,
     routing::{MethodRouter, Route},
 };
+use utoipa::{
+    ToSchema,
+    openapi::{Components, OpenApi},
+};
+use utoipa_axum::router::UtoipaMethodRouter;
 
 /// HTTP routes that a plugin mounts on a listener: an [`axum::Router`] that remembers its paths, so that two plugins
-/// asking for one path is an error with both their names instead of a panic.
-#[derive(Debug, Default)]
+/// asking for one path is an error with both their names instead of a panic, and what they do, for the listener's
+/// OpenAPI document.
+#[derive(Default)]
 pub struct Routes {
     router: Router,
     paths: Vec<String>,
+    api: OpenApi,
     has_fallback: bool,
 }
 
@@ -23,7 +30,30 @@ impl Routes {
         Self::default()
     }
 
-    /// Adds a path in axum's notation, `/v1/rates/{pair}`.
+    /// Adds a path with what its handlers say of themselves: `utoipa_axum::routes!` of handlers with
+    /// `#[utoipa::path]`.
+    #[must_use]
+    pub fn documented(mut self, (schemas, described, methods): UtoipaMethodRouter) -> Self {
+        self.api.components.get_or_insert_with(Components::new).schemas.extend(schemas);
+        let path = described.paths.keys().next().cloned();
+        self.api.paths.merge(described);
+        match path {
+            Some(path) => self.route(&path, methods),
+            None => self,
+        }
+    }
+
+    /// Adds a schema to the document that is referred to and not the body of a documented handler.
+    #[must_use]
+    pub fn schema<T: ToSchema>(mut self) -> Self {
+        let mut schemas = Vec::new();
+        T::schemas(&mut schemas);
+        schemas.push((T::name().into_owned(), T::schema()));
+        self.api.components.get_or_insert_with(Components::new).schemas.extend(schemas);
+        self
+    }
+
+    /// Adds a path in axum's notation, `/v1/rates/{pair}`, that the OpenAPI document does not have.
     #[must_use]
     pub fn route(mut self, path: &str, methods: MethodRouter) -> Self {
         self.paths.push(path.to_owned());
@@ -69,6 +99,11 @@ impl Routes {
     /// The paths added, as they were written.
     pub fn paths(&self) -> &[String] {
         &self.paths
+    }
+
+    /// What the documented paths do: an OpenAPI document without an introduction.
+    pub fn api(&self) -> &OpenApi {
+        &self.api
     }
 
     /// Whether a fallback was set.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::Router;
+use axum::{Router, body::Bytes};
 use ratebus_model::{Epoch, Message, Pair, Pattern, Payload, Quote, Rate, Subject, Timestamp, Version};
 use tokio::{
     sync::{mpsc, watch},
@@ -41,9 +41,15 @@ struct State {
     log: Vec<Arc<Message>>,
     last: HashMap<Subject, Arc<Message>>,
     inboxes: Vec<(Pattern, mpsc::UnboundedSender<Arc<Message>>)>,
-    routers: BTreeMap<String, (Vec<String>, Router)>,
+    mounted: BTreeMap<String, Mounted>,
     health: Vec<Health>,
     sessions: Option<Arc<dyn Sessions>>,
+}
+
+struct Mounted {
+    paths: Vec<String>,
+    api: Bytes,
+    router: Router,
 }
 
 impl RecordingHost {
@@ -113,12 +119,12 @@ impl RecordingHost {
 
     /// What was mounted on a listener.
     pub fn router(&self, listener: &str) -> Option<Router> {
-        self.state().routers.get(listener).map(|(_, router)| router.clone())
+        self.state().mounted.get(listener).map(|mounted| mounted.router.clone())
     }
 
     /// The paths mounted on a listener, as they were written.
     pub fn paths(&self, listener: &str) -> Vec<String> {
-        self.state().routers.get(listener).map(|(paths, _)| paths.clone()).unwrap_or_default()
+        self.state().mounted.get(listener).map(|mounted| mounted.paths.clone()).unwrap_or_default()
     }
 
     /// The first message, of those already published and those to come, that `wanted` accepts.
@@ -197,8 +203,12 @@ impl Host for RecordingHost {
 
     /// Routes are called, not connected to: the address is nobody's.
     fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
-        let mounted = (routes.paths().to_vec(), routes.into_router());
-        self.state().routers.insert(listener.to_owned(), mounted);
+        let mounted = Mounted {
+            paths: routes.paths().to_vec(),
+            api: routes.api().to_json().unwrap_or_default().into(),
+            router: routes.into_router(),
+        };
+        self.state().mounted.insert(listener.to_owned(), mounted);
         Ok((Ipv4Addr::LOCALHOST, 0).into())
     }
 
@@ -208,6 +218,11 @@ impl Host for RecordingHost {
 
     fn sessions(&self) -> Option<Arc<dyn Sessions>> {
         self.state().sessions.clone()
+    }
+
+    /// What was mounted, without what the engine adds.
+    fn api(&self, listener: &str) -> Bytes {
+        self.state().mounted.get(listener).map(|mounted| mounted.api.clone()).unwrap_or_default()
     }
 
     fn health_report(&self) -> Vec<HealthReport> {

@@ -14,6 +14,7 @@ use axum::{
     routing::MethodRouter,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     body::BodyError,
@@ -21,24 +22,54 @@ use crate::{
     state::Unavailable,
 };
 
-#[derive(Serialize)]
+/// What was asked for.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a, T> {
+pub(crate) struct Success<'a, T> {
+    #[schema(pattern = "^success$")]
     state: &'static str,
+    #[schema(minimum = 200, maximum = 200)]
     status_code: u16,
     message: &'a str,
+    data: T,
+}
+
+/// It is done, and there is nothing more to say.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Done<'a> {
+    #[schema(pattern = "^success$")]
+    state: &'static str,
+    #[schema(minimum = 200, maximum = 200)]
+    status_code: u16,
+    message: &'a str,
+}
+
+/// It was refused.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Failed {
+    #[schema(pattern = "^failed$")]
+    state: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    status_code: u16,
+    /// Why, for people.
+    message: String,
+    /// The fields at fault, where fields are.
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<T>,
+    #[schema(nullable = false)]
+    data: Option<Errors>,
 }
 
 /// 200 with `data`.
 pub(crate) fn success(message: &str, data: impl Serialize) -> Response {
-    Json(Envelope { state: "success", status_code: 200, message, data: Some(data) }).into_response()
+    Json(Success { state: "success", status_code: 200, message, data }).into_response()
 }
 
 /// 200 with a message alone.
 pub(crate) fn done(message: &str) -> Response {
-    Json(Envelope::<()> { state: "success", status_code: 200, message, data: None }).into_response()
+    Json(Done { state: "success", status_code: 200, message }).into_response()
 }
 
 /// A request that was refused.
@@ -52,7 +83,7 @@ pub(crate) struct Failure {
 }
 
 /// One thing wrong with a request's body, as `AdonisJS` reports it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Fault {
     /// The rule that was broken: `required`, `email`, `minLength`, …
     pub(crate) rule: &'static str,
@@ -68,7 +99,7 @@ impl Fault {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Errors {
     errors: Vec<Fault>,
 }
@@ -116,8 +147,8 @@ impl From<Unavailable> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let data = (!self.faults.is_empty()).then_some(Errors { errors: self.faults });
-        let envelope = Envelope { state: "failed", status_code: self.status.as_u16(), message: &self.message, data };
-        let mut response = (self.status, Json(envelope)).into_response();
+        let body = Failed { state: "failed", status_code: self.status.as_u16(), message: self.message, data };
+        let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }

@@ -7,32 +7,39 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::state::Shared;
 
-/// The answer of `AdonisJS`'s health check.
-#[derive(Serialize)]
+/// The original's health report.
+#[derive(Serialize, ToSchema)]
 struct Health {
     healthy: bool,
     report: BTreeMap<String, Check>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Check {
     display_name: String,
     health: Verdict,
+    #[schema(value_type = Vec<String>, max_items = 0)]
     meta: [(); 0],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Verdict {
     healthy: bool,
     message: &'static str,
 }
 
-/// `GET /health`: 200 or 400. One word for each component; reasons may name hosts and files, and stay in the log and
-/// on the listener for metrics.
+/// The health of each component
+///
+/// One word for each; why is in the log, and on the listener for metrics.
+#[utoipa::path(get, path = "/health", operation_id = "health", tag = "service", responses(
+    (status = 200, description = "All are healthy.", body = Health),
+    (status = 400, description = "One is not.", body = Health),
+))]
 pub(crate) async fn health(State(app): State<Shared>) -> Response {
     let check = |component: ratebus_sdk::HealthReport| {
         let (healthy, message) = (component.state.is_ready(), component.state.as_str());

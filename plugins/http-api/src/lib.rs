@@ -13,6 +13,7 @@ mod envelope;
 mod headers;
 mod health;
 mod json;
+mod openapi;
 mod page;
 mod pair;
 mod plugin;

@@ -14,6 +14,7 @@ use axum::{
 use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, SourceName, Status};
 use ratebus_sdk::Context;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{envelope::Failure, problem::Problem, quotes, rates};
 
@@ -80,24 +81,32 @@ fn lists(ctx: &Context) -> Vec<Arc<PairList>> {
     lists
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = PairInfo)]
 struct PairView {
     pair: Pair,
+    /// Prices are multiples of it.
+    #[schema(required)]
     price_step: Option<Price>,
     sources: Vec<SourceView>,
+    /// `null` before the first rate.
+    #[schema(required)]
     status: Option<Status>,
 }
 
-#[derive(Clone, Serialize)]
+/// How a pair's subscription at a source stands.
+#[derive(Clone, Serialize, ToSchema)]
+#[schema(as = PairSource)]
 struct SourceView {
     source: SourceName,
     #[serde(flatten)]
     state: PairState,
 }
 
-#[derive(Serialize)]
-struct PairsView {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Pairs)]
+pub(crate) struct PairsView {
     pairs: Vec<PairView>,
 }
 

@@ -1,16 +1,21 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::routing::{MethodRouter, delete, get, post};
 use ratebus_sdk::{
     Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, Inbox, Interest, Retry, Routes, Sink,
 };
 use tokio::time::sleep;
+use utoipa_axum::{
+    router::{UtoipaMethodRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use crate::{
-    accounts::{self, auth, manage, me},
+    accounts::{self, auth, handlers, limited, manage, me},
     config::{BackendSettings, Config, Group, Settings},
-    envelope, health, page, problem, quotes, rates, root, spreads,
+    envelope::{self, Failed},
+    health, page, problem, quotes, rates, root,
+    spreads::{self, history, original as settings, preview, rollback},
     state::{App, Backend, Shared},
     store::StoreError,
 };
@@ -138,13 +143,13 @@ fn page_path(routes: &[Group]) -> Option<&'static str> {
 }
 
 fn routes(settings: &Settings, app: &Shared) -> Routes {
-    settings.routes.iter().fold(Routes::new(), |routes, group| match group {
+    settings.routes.iter().fold(Routes::new().schema::<Failed>(), |routes, group| match group {
         Group::Rates => rate_routes(routes, app),
         Group::Quotes if settings.routes.contains(&Group::Page) => {
-            quote_routes(routes, app, get(root::service_or_page))
+            quote_routes(routes.documented(original(app, routes!(root::service_or_page))), app)
         }
-        Group::Quotes => quote_routes(routes, app, get(root::service)),
-        Group::Health => routes.route("/health", original(app, get(health::health))),
+        Group::Quotes => quote_routes(routes.documented(original(app, routes!(root::service))), app),
+        Group::Health => routes.documented(original(app, routes!(health::health))),
         Group::Accounts => account_routes(routes, app),
         Group::Spreads => spread_routes(routes, app),
         Group::Page => page::mount(routes),
@@ -153,58 +158,56 @@ fn routes(settings: &Settings, app: &Shared) -> Routes {
 
 fn rate_routes(routes: Routes, app: &Shared) -> Routes {
     routes
-        .route("/", envelope::family(get(root::hello)))
-        .route("/rates/{pair}", original(app, get(rates::original_one)))
-        .route("/v1/pairs", v1(app, get(rates::pairs)))
-        .route("/v1/rates", v1(app, get(rates::list)))
-        .route("/v1/rates/{pair}", v1(app, get(rates::one)))
+        .documented(original(app, routes!(root::hello)))
+        .documented(original(app, routes!(rates::original_one)))
+        .documented(v1(app, routes!(rates::pairs)))
+        .documented(v1(app, routes!(rates::list)))
+        .documented(v1(app, routes!(rates::one)))
         .fallback(root::fallback)
 }
 
-fn quote_routes(routes: Routes, app: &Shared, root: MethodRouter) -> Routes {
+fn quote_routes(routes: Routes, app: &Shared) -> Routes {
     routes
-        .route("/", envelope::family(root))
-        .route("/rates", original(app, get(quotes::original_list)))
-        .route("/rates/{pair}", original(app, get(quotes::original_one)))
-        .route("/v1/pairs", v1(app, get(quotes::pairs)))
-        .route("/v1/rates", v1(app, get(quotes::list)))
-        .route("/v1/rates/{pair}", v1(app, get(quotes::one)))
+        .documented(original(app, routes!(quotes::original_list)))
+        .documented(original(app, routes!(quotes::original_one)))
+        .documented(v1(app, routes!(quotes::pairs)))
+        .documented(v1(app, routes!(quotes::list)))
+        .documented(v1(app, routes!(quotes::one)))
         .fallback(root::fallback)
 }
 
 fn account_routes(routes: Routes, app: &Shared) -> Routes {
     routes
-        .route("/register", accounts::limited(original(app, post(accounts::register))))
-        .route("/login", accounts::limited(original(app, post(accounts::login))))
-        .route("/logout", original(app, delete(accounts::logout)))
-        .route("/v1/auth/login", accounts::limited(v1(app, post(auth::login))))
-        .route("/v1/auth/refresh", v1(app, post(auth::refresh)))
-        .route("/v1/auth/logout", v1(app, post(auth::logout)))
-        .route("/v1/me", v1(app, get(me::get).patch(me::patch)))
-        .route("/v1/me/password", accounts::limited(v1(app, post(me::password))))
-        .route("/v1/users", v1(app, get(manage::list)))
-        .route("/v1/users/{id}", v1(app, get(manage::one).patch(manage::patch)))
+        .documented(original(app, routes!(handlers::register)).map(limited))
+        .documented(original(app, routes!(handlers::login)).map(limited))
+        .documented(original(app, routes!(handlers::logout)))
+        .documented(v1(app, routes!(auth::login)).map(limited))
+        .documented(v1(app, routes!(auth::refresh)))
+        .documented(v1(app, routes!(auth::logout)))
+        .documented(v1(app, routes!(me::get, me::patch)))
+        .documented(v1(app, routes!(me::password)).map(limited))
+        .documented(v1(app, routes!(manage::list)))
+        .documented(v1(app, routes!(manage::one, manage::patch)))
 }
 
 fn spread_routes(routes: Routes, app: &Shared) -> Routes {
-    let one = get(spreads::get).put(spreads::put).delete(spreads::delete);
     routes
-        .route("/settings/update-rates", original(app, post(spreads::update_rates)))
-        .route("/v1/spreads", v1(app, get(spreads::list)))
-        .route("/v1/spreads/{scope}", v1(app, one))
-        .route("/v1/spreads/{scope}/preview", v1(app, post(spreads::preview)))
-        .route("/v1/spreads/{scope}/history", v1(app, get(spreads::history)))
-        .route("/v1/spreads/{scope}/rollback", v1(app, post(spreads::rollback)))
+        .documented(original(app, routes!(settings::update_rates)))
+        .documented(v1(app, routes!(spreads::handlers::list)))
+        .documented(v1(app, routes!(spreads::handlers::get, spreads::handlers::put, spreads::handlers::delete)))
+        .documented(v1(app, routes!(preview::preview)))
+        .documented(v1(app, routes!(history::history)))
+        .documented(v1(app, routes!(rollback::rollback)))
 }
 
 /// A path of the original project.
-fn original(app: &Shared, methods: MethodRouter<Shared>) -> MethodRouter {
-    envelope::family(methods.with_state(app.clone()))
+fn original(app: &Shared, methods: UtoipaMethodRouter<Shared>) -> UtoipaMethodRouter {
+    methods.with_state(app.clone()).map(envelope::family)
 }
 
 /// A path under `/v1`.
-fn v1(app: &Shared, methods: MethodRouter<Shared>) -> MethodRouter {
-    problem::family(methods.with_state(app.clone()))
+fn v1(app: &Shared, methods: UtoipaMethodRouter<Shared>) -> UtoipaMethodRouter {
+    methods.with_state(app.clone()).map(problem::family)
 }
 
 #[cfg(test)]

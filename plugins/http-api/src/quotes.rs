@@ -7,13 +7,15 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use ratebus_model::{AgeView, Message, Pair, Payload, Quote, QuoteView, Status, Subject, compat};
+use ratebus_model::{AgeView, Message, Pair, Payload, Quote, QuoteView, Status, Subject, compat, compat::LiveEntry};
 use ratebus_sdk::Context;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
-    envelope::{Failure, success},
-    pair::{self, PairPath},
+    envelope::{Failed, Failure, Success, success},
+    openapi::{original, v1},
+    pair::{self, PairPath, PairsView},
     problem::Problem,
     state::{App, Shared},
 };
@@ -38,14 +40,29 @@ fn quote(payload: &Payload) -> Option<Arc<Quote>> {
     }
 }
 
-/// `GET /rates`: the map of `rates:live`.
+/// The map of `rates:live`.
+#[derive(Serialize, ToSchema)]
+struct LiveMap(BTreeMap<Pair, LiveEntry>);
+
+/// All rates, as `rates:live` sends them
+///
+/// Pairs that are dead or have no customer price are left out.
+#[utoipa::path(get, path = "/rates", operation_id = "listOriginalRates", tag = "rates",
+    responses((status = 200, description = "By pair.", body = Success<LiveMap>)))]
 pub(crate) async fn original_list(State(app): State<Shared>) -> Response {
     let (now, quotes) = (app.ctx.clock().now(), all(&app.ctx));
     let entry = |quote: &Arc<Quote>| Some((quote.pair, compat::live_entry(quote, quote.status(now))?));
-    success("Current rates", quotes.iter().filter_map(entry).collect::<BTreeMap<_, _>>())
+    success("Current rates", LiveMap(quotes.iter().filter_map(entry).collect()))
 }
 
-/// `GET /rates/{pair}`: one entry of that map.
+/// The rate of a pair, as `rates:live` sends it
+#[utoipa::path(get, path = "/rates/{pair}", operation_id = "getOriginalRate", tag = "rates",
+    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    responses(
+        (status = 200, description = "One entry of the map.", body = Success<LiveEntry>),
+        (status = 406, description = "Nobody serves the pair.", body = Failed),
+        original::NoRate,
+    ))]
 pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> Result<Response, Failure> {
     let pair = pair::original(&app.ctx, path)?;
     let now = app.ctx.clock().now();
@@ -53,7 +70,9 @@ pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> R
     Ok(success(&format!("Current rate for {pair}"), entry.ok_or_else(|| pair::original_unavailable(pair))?))
 }
 
-#[derive(Serialize)]
+/// Sorted by pair; dead ones are listed with `null` prices.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Quotes)]
 struct QuotesView<'a> {
     rates: Vec<QuoteView<'a>>,
 }
@@ -63,13 +82,22 @@ fn view<'a>(app: &App, quote: &'a Quote, now: Instant) -> QuoteView<'a> {
     quote.view(quote.status(now)).with_age(age)
 }
 
-/// `GET /v1/rates`.
+/// The quote of every pair
+#[utoipa::path(get, path = "/v1/rates", operation_id = "listQuotes", tag = "rates",
+    responses((status = 200, description = "The market's price, the customer's, and what lies between.", body = QuotesView)))]
 pub(crate) async fn list(State(app): State<Shared>) -> Response {
     let (now, quotes) = (app.ctx.clock().now(), all(&app.ctx));
     Json(QuotesView { rates: quotes.iter().map(|quote| view(&app, quote, now)).collect() }).into_response()
 }
 
-/// `GET /v1/rates/{pair}`.
+/// The quote of a pair
+#[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getQuote", tag = "rates",
+    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    responses(
+        (status = 200, description = "The market's price, the customer's, and what lies between.", body = QuoteView),
+        v1::UnknownPair,
+        v1::NoRate,
+    ))]
 pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
     let pair = pair::v1(&app.ctx, path)?;
     let now = app.ctx.clock().now();
@@ -79,7 +107,9 @@ pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Res
     }
 }
 
-/// `GET /v1/pairs`.
+/// The pairs that are served
+#[utoipa::path(get, path = "/v1/pairs", operation_id = "listPairs", tag = "rates",
+    responses((status = 200, description = "Every pair, with its sources.", body = PairsView)))]
 pub(crate) async fn pairs(State(app): State<Shared>) -> Response {
     let now = app.ctx.clock().now();
     pair::list(&app.ctx, |pair| {

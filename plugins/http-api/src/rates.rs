@@ -10,10 +10,12 @@ use axum::{
 use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, SourceName, Status};
 use ratebus_sdk::Context;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
-    envelope::{Failure, success},
-    pair::{self, PairPath},
+    envelope::{Failed, Failure, Success, success},
+    openapi::{original, v1},
+    pair::{self, PairPath, PairsView},
     problem::Problem,
     state::{App, Shared},
 };
@@ -66,14 +68,23 @@ fn rank(app: &App, rate: &Rate, now: Instant) -> Option<(Status, usize, SourceNa
     Some((rate.status(now), place, rate.source))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct CurrentRate {
     pair: Pair,
     /// The ask, with the decimals it was received with.
     rate: Price,
 }
 
-/// `GET /rates/{pair}`.
+/// The ask of a pair
+#[utoipa::path(get, path = "/rates/{pair}", operation_id = "getOriginalRate", tag = "rates",
+    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    responses(
+        (status = 200, description = "The ask, with the decimals it was received with.", body = Success<CurrentRate>,
+            example = json!({ "state": "success", "statusCode": 200, "message": "Current rate for BTC_USD",
+                "data": { "pair": "BTC_USD", "rate": "20249.00000" } })),
+        (status = 406, description = "Nobody serves the pair.", body = Failed),
+        original::NoRate,
+    ))]
 pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> Result<Response, Failure> {
     let pair = pair::original(&app.ctx, path)?;
     let now = app.ctx.clock().now();
@@ -85,7 +96,9 @@ pub(crate) async fn original_one(State(app): State<Shared>, path: PairPath) -> R
     }
 }
 
-#[derive(Serialize)]
+/// Sorted by pair; dead ones are listed with `null` prices.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rates)]
 struct RatesView {
     rates: Vec<RateView>,
 }
@@ -95,14 +108,23 @@ fn view(app: &App, rate: &Rate, now: Instant) -> RateView {
     rate.view(rate.status(now)).with_age(age)
 }
 
-/// `GET /v1/rates`.
+/// The market's price of every pair
+#[utoipa::path(get, path = "/v1/rates", operation_id = "listRates", tag = "rates",
+    responses((status = 200, description = "Where several sources have a rate of a pair, the freshest one's.", body = RatesView)))]
 pub(crate) async fn list(State(app): State<Shared>) -> Response {
     let now = app.ctx.clock().now();
     Json(RatesView { rates: best_of_each(&app, now).values().map(|rate| view(&app, rate, now)).collect() })
         .into_response()
 }
 
-/// `GET /v1/rates/{pair}`.
+/// The market's price of a pair
+#[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getRate", tag = "rates",
+    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    responses(
+        (status = 200, description = "The freshest rate.", body = RateView),
+        v1::UnknownPair,
+        v1::NoRate,
+    ))]
 pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
     let pair = pair::v1(&app.ctx, path)?;
     let now = app.ctx.clock().now();
@@ -112,7 +134,11 @@ pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Res
     }
 }
 
-/// `GET /v1/pairs`. Prices have a step only where the config sets one: raw rates are not rounded.
+/// The pairs that are served
+///
+/// `priceStep` is the configured one or `null`: raw rates are not rounded.
+#[utoipa::path(get, path = "/v1/pairs", operation_id = "listPairs", tag = "rates",
+    responses((status = 200, description = "Every pair, with its sources.", body = PairsView)))]
 pub(crate) async fn pairs(State(app): State<Shared>) -> Response {
     let now = app.ctx.clock().now();
     let best = best_of_each(&app, now);

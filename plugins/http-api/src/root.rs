@@ -1,12 +1,14 @@
 use axum::{
-    body::Body,
+    Json,
     extract::Request,
     http::{
         HeaderMap, HeaderValue,
-        header::{ACCEPT, CONTENT_TYPE, VARY},
+        header::{ACCEPT, VARY},
     },
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     envelope,
@@ -14,17 +16,42 @@ use crate::{
     page, problem,
 };
 
-/// `GET /` of the `exchange-rate` role.
+#[derive(Serialize, ToSchema)]
+struct Hello {
+    #[schema(example = "world")]
+    hello: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Service {
+    #[schema(example = "User Api")]
+    service: &'static str,
+}
+
+/// The service's greeting
+#[utoipa::path(get, path = "/", operation_id = "hello", tag = "service",
+    responses((status = 200, description = "As the original's.", body = Hello)))]
 pub(crate) async fn hello() -> Response {
-    json(r#"{"hello":"world"}"#)
+    Json(Hello { hello: "world" }).into_response()
 }
 
-/// `GET /` of the `user-api` role.
+/// The service's name
+#[utoipa::path(get, path = "/", operation_id = "service", tag = "service",
+    responses((status = 200, description = "As the original's.", body = Service)))]
 pub(crate) async fn service() -> Response {
-    json(r#"{"service":"User Api"}"#)
+    Json(Service { service: "User Api" }).into_response()
 }
 
-/// `GET /` of the `user-api` role where it has the page: a browser gets that.
+/// The service's name, or the page for a browser
+///
+/// The page is for who asks for `text/html` first.
+#[utoipa::path(get, path = "/", operation_id = "serviceOrPage", tag = "service", responses(
+    (status = 200, description = "As the original's, or the page.", content(
+        (Service = "application/json"),
+        (String = "text/html; charset=utf-8"),
+    )),
+    (status = 304, description = "The page is the one of `If-None-Match`."),
+))]
 pub(crate) async fn service_or_page(headers: HeaderMap) -> Response {
     let mut response = if prefers_html(&headers) { page::index(&headers) } else { service().await };
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
@@ -42,10 +69,6 @@ pub(crate) async fn fallback(request: Request) -> Response {
     };
     protect(&mut response);
     response
-}
-
-fn json(text: &'static str) -> Response {
-    ([(CONTENT_TYPE, "application/json")], Body::from(text)).into_response()
 }
 
 /// Whether `text/html` is named, and before any JSON. Browsers name it first; programs send `*/*` or nothing.

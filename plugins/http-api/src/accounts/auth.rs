@@ -12,13 +12,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ratebus_model::Timestamp;
-use serde::Serialize;
+use ratebus_sdk::ProblemDocument;
+use serde::{Deserialize, Serialize};
 use tracing::field::display;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     NotAdmin, authenticate, form,
-    handlers::{log, log_in},
+    handlers::{Login, log, log_in},
     manage::{complete, failed},
     masked,
     refresh::RefreshToken,
@@ -26,6 +28,7 @@ use super::{
 use crate::{
     body,
     caller::Caller,
+    openapi::v1,
     problem::Problem,
     state::{App, Shared},
     store::{Renewal, Spent, User},
@@ -36,16 +39,36 @@ const IDLE: Duration = Duration::from_hours(7 * 24);
 /// How long a session lasts however often it is renewed.
 const LONGEST: Duration = Duration::from_hours(30 * 24);
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Tokens {
+    /// For `Authorization: Bearer …`.
     access_token: String,
+    /// Of the access token.
     expires_at: Timestamp,
+    /// Good once.
     refresh_token: String,
     refresh_expires_at: Timestamp,
 }
 
-/// `POST /v1/auth/login`.
+/// Which session.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "`form::refresh_token` reads it")]
+struct Refresh {
+    /// The newest one of the session.
+    refresh_token: String,
+}
+
+/// Log in, for a short token and one to refresh it
+#[utoipa::path(post, path = "/v1/auth/login", operation_id = "logIn", tag = "accounts", request_body = Login, responses(
+    (status = 200, description = "Logged in.", body = Tokens),
+    (status = 401, description = "No account has this address and this password.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    v1::Body,
+    v1::Throttled,
+    v1::Stored,
+))]
 pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let shown = form::credentials(&body::read(request).await?)?;
     let Some((user, attempt)) = log_in::<Problem>(&app, &caller, shown).await? else {
@@ -56,15 +79,33 @@ pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Re
     Ok(Json(tokens).into_response())
 }
 
-/// `POST /v1/auth/refresh`.
+/// New tokens for a refresh token
+///
+/// A refresh token is good once: sending one that was used ends its session for everybody.
+#[utoipa::path(post, path = "/v1/auth/refresh", operation_id = "refresh", tag = "accounts", request_body = Refresh,
+    responses(
+        (status = 200, description = "The session goes on.", body = Tokens),
+        (status = 401, description = "The refresh token is not good.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Body,
+        v1::Stored,
+    ))]
 pub(crate) async fn refresh(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let shown = form::refresh_token(&body::read(request).await?)?;
     let shown = RefreshToken::parse(&shown).ok_or_else(invalid)?;
     Ok(Json(complete(renew(app, caller, shown)).await?).into_response())
 }
 
-/// `POST /v1/auth/logout`: of the session whose refresh token is in the body, or without a body that of the bearer
-/// token.
+/// Log out
+///
+/// Ends the session whose refresh token is in the body, or without a body that of the bearer token.
+#[utoipa::path(post, path = "/v1/auth/logout", operation_id = "logOut", tag = "accounts",
+    security((), ("bearer" = [])), request_body = Option<Refresh>,
+    responses(
+        (status = 204, description = "The session has ended, and both its tokens with it."),
+        v1::Session,
+        v1::Body,
+    ))]
 pub(crate) async fn logout(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
     if request.body().is_end_stream() {
         let session = authenticate(&app, &caller).await.map_err(NotAdmin::NotLoggedIn)?;

@@ -5,8 +5,9 @@ use axum::{
 };
 use ratebus_model::Timestamp;
 use secrecy::SecretString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::field::display;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
@@ -17,13 +18,44 @@ use super::{
 use crate::{
     body,
     caller::Caller,
-    envelope::{Failure, Fault, done, success},
+    envelope::{Done, Failed, Failure, Fault, Success, done, success},
     json::Fields,
+    openapi::original,
     state::{App, Shared, Unavailable},
     store::{NewUser, Role, User},
 };
 
-#[derive(Serialize)]
+/// What a registration takes. Other members are ignored, save for those that would give rights or a state: they are
+/// refused.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "`validate::registration` reads it, so that each fault has the original's words")]
+struct Registration {
+    #[schema(min_length = 1, max_length = 100, example = "Ann")]
+    first_name: String,
+    #[schema(min_length = 1, max_length = 100, example = "Other")]
+    last_name: String,
+    #[schema(format = Email, max_length = 254, example = "ann@example.com")]
+    email: String,
+    /// Not a common one, nor little more than the name or the address.
+    #[schema(format = Password, min_length = 8, max_length = 256, example = "correct horse")]
+    password: String,
+    /// The password again.
+    #[schema(format = Password, example = "correct horse")]
+    confirm_password: String,
+}
+
+/// What a login takes.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "`validate::credentials` reads it")]
+pub(super) struct Login {
+    #[schema(format = Email, max_length = 254, example = "ann@example.com")]
+    email: String,
+    #[schema(format = Password, min_length = 8, max_length = 256, example = "correct horse")]
+    password: String,
+}
+
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Registered<'a> {
     first_name: &'a str,
@@ -32,16 +64,18 @@ struct Registered<'a> {
     created_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LoggedIn<'a> {
     email: &'a str,
     token: Bearer,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Bearer {
+    #[schema(pattern = "^bearer$")]
     r#type: &'static str,
+    /// For `Authorization: Bearer …`.
     token: String,
     expires_at: Timestamp,
 }
@@ -52,7 +86,14 @@ impl From<Busy> for Failure {
     }
 }
 
-/// `POST /register`.
+/// Make an account
+#[utoipa::path(post, path = "/register", operation_id = "register", tag = "accounts", request_body = Registration,
+    responses(
+        (status = 200, description = "It is made; now log in.", body = Success<Registered>),
+        original::Body,
+        original::Throttled,
+        original::Stored,
+    ))]
 pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Failure> {
     let backend = app.backend()?;
     let body = body::read(request).await?;
@@ -83,7 +124,17 @@ pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request:
     Ok(success("Registered successfully", Registered { first_name, last_name, email, created_at }))
 }
 
-/// `POST /login`. An unknown address, a wrong password and a disabled account get one answer, after one time.
+/// Log in, for a long token
+///
+/// The token lasts for 5 hours (`token_ttl`); `/v1/auth/login` gives short ones. An unknown address, a wrong password and
+/// a disabled account get one answer, after one time.
+#[utoipa::path(post, path = "/login", operation_id = "login", tag = "accounts", request_body = Login, responses(
+    (status = 200, description = "Logged in.", body = Success<LoggedIn>),
+    (status = 401, description = "No account has this address and this password.", body = Failed),
+    original::Body,
+    original::Throttled,
+    original::Stored,
+))]
 pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Failure> {
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
@@ -149,7 +200,14 @@ async fn start_session(app: &App, user: &User) -> Result<Bearer, Failure> {
     Ok(Bearer { r#type: "bearer", token, expires_at })
 }
 
-/// `DELETE /logout`: ends the token's session, at once and for every instance.
+/// Log out
+///
+/// Ends the token's session, at once and for every instance.
+#[utoipa::path(delete, path = "/logout", operation_id = "logout", tag = "accounts", security(("bearer" = [])), responses(
+    (status = 200, description = "Logged out.", body = Done),
+    (status = 400, description = "There is no valid bearer token.", body = Failed),
+    original::Stored,
+))]
 pub(crate) async fn logout(State(app): State<Shared>, caller: Caller) -> Result<Response, Failure> {
     let session = authenticate(&app, &caller).await.map_err(|error| match error {
         AuthError::NotLoggedIn => Failure::new(StatusCode::BAD_REQUEST, "You're not loggedin"),

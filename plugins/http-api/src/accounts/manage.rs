@@ -9,28 +9,35 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use ratebus_sdk::ProblemDocument;
 use serde::{Deserialize, Serialize};
 use tracing::field::display;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{admin, form, masked};
 use crate::{
     body,
     caller::Caller,
+    openapi::v1,
     problem::Problem,
     state::{App, Shared, Unavailable},
-    store::{Account, AccountChange, Changed, StoreError, User},
+    store::{Account, AccountChange, Changed, Role, StoreError, User},
 };
 
 /// The most accounts in one answer.
 const MOST: u32 = 200;
 
 /// Which accounts are asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// How many accounts.
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: u32,
-    /// Only those that follow this one.
+    /// Only those that follow this one: the `next` of the page before.
+    #[param(format = "uuid", nullable = false)]
     after: Option<String>,
 }
 
@@ -40,15 +47,36 @@ impl Default for Page {
     }
 }
 
-#[derive(Serialize)]
+/// What an administrator may change of an account, either or both.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "`form::account_change` reads it")]
+struct AccountPatch {
+    #[schema(nullable = false)]
+    role: Option<Role>,
+    #[schema(nullable = false, example = false)]
+    disabled: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
 struct Accounts {
     users: Vec<Account>,
-    /// The `after` of the next page; `None` on the last one.
+    /// The `after` of the next page; `null` on the last one.
+    #[schema(required)]
     next: Option<String>,
 }
 
-/// `GET /v1/users`. A cursor is the id of the last account of its page: an account that is made meanwhile moves none of
-/// the others.
+/// Every account
+///
+/// In the order they were made. Accounts that are made while pages are read come on the last ones: none is left out or
+/// there twice.
+#[utoipa::path(get, path = "/v1/users", operation_id = "listUsers", tag = "accounts", security(("bearer" = [])),
+    params(Page),
+    responses(
+        (status = 200, description = "A page of them.", body = Accounts),
+        (status = 422, description = "A parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
+        v1::Admin,
+    ))]
 pub(crate) async fn list(
     State(app): State<Shared>,
     caller: Caller,
@@ -70,7 +98,14 @@ pub(crate) async fn list(
     Ok(Json(Accounts { users, next }).into_response())
 }
 
-/// `GET /v1/users/{id}`.
+/// An account
+#[utoipa::path(get, path = "/v1/users/{id}", operation_id = "getUser", tag = "accounts", security(("bearer" = [])),
+    params(("id" = String, Path, description = "Its `id`.", example = "0197a1b2-0000-7000-8000-000000000000")),
+    responses(
+        (status = 200, description = "The account.", body = Account),
+        (status = 404, description = "There is none.", body = ProblemDocument, content_type = "application/problem+json"),
+        v1::Admin,
+    ))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     caller: Caller,
@@ -82,8 +117,20 @@ pub(crate) async fn one(
     Ok(Json(account.ok_or_else(unknown)?).into_response())
 }
 
-/// `PATCH /v1/users/{id}`: promotes, demotes, disables or enables. At once, because every request reads session, role and
-/// state from the database.
+/// Promote, demote, disable or enable an account
+///
+/// It takes effect with the account's next request; disabling ends its sessions for good.
+#[utoipa::path(patch, path = "/v1/users/{id}", operation_id = "patchUser", tag = "accounts", security(("bearer" = [])),
+    params(("id" = String, Path, description = "Its `id`.", example = "0197a1b2-0000-7000-8000-000000000000")),
+    request_body = AccountPatch,
+    responses(
+        (status = 200, description = "The account as it is now.", body = Account),
+        (status = 404, description = "There is none.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "It is the last enabled administrator.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Admin,
+        v1::Body,
+    ))]
 pub(crate) async fn patch(
     State(app): State<Shared>,
     caller: Caller,

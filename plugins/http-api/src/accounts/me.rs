@@ -6,7 +6,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use ratebus_sdk::FieldProblem;
+use ratebus_sdk::{FieldProblem, ProblemDocument};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{
     AuthError, Busy, NotAdmin, Session, authenticate, form,
@@ -17,10 +19,34 @@ use super::{
 use crate::{
     body,
     caller::Caller,
+    openapi::v1,
     problem::Problem,
     state::{App, Shared},
     store::Account,
 };
+
+/// New names, either or both.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "`form::names` reads it")]
+struct Names {
+    #[schema(min_length = 1, max_length = 100, nullable = false, example = "Ann")]
+    first_name: Option<String>,
+    #[schema(min_length = 1, max_length = 100, nullable = false, example = "Other")]
+    last_name: Option<String>,
+}
+
+/// A new password, and the one there is.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "`form::password_change` reads it")]
+struct PasswordChange {
+    #[schema(format = Password, example = "correct horse")]
+    current_password: String,
+    /// An administrator's has 15 characters or more.
+    #[schema(format = Password, min_length = 8, max_length = 256, example = "battery staple correct")]
+    new_password: String,
+}
 
 impl From<Busy> for Problem {
     fn from(_: Busy) -> Self {
@@ -28,13 +54,24 @@ impl From<Busy> for Problem {
     }
 }
 
-/// `GET /v1/me`.
+/// One's own account
+#[utoipa::path(get, path = "/v1/me", operation_id = "getMe", tag = "accounts", security(("bearer" = [])), responses(
+    (status = 200, description = "Whose token it is.", body = Account),
+    v1::Session,
+))]
 pub(crate) async fn get(State(app): State<Shared>, caller: Caller) -> Result<Response, Problem> {
     let session = session(&app, &caller).await?;
     Ok(Json(account(&app, &session).await?).into_response())
 }
 
-/// `PATCH /v1/me`.
+/// Change one's own name
+#[utoipa::path(patch, path = "/v1/me", operation_id = "patchMe", tag = "accounts", security(("bearer" = [])),
+    request_body = Names,
+    responses(
+        (status = 200, description = "The account as it is now.", body = Account),
+        v1::Session,
+        v1::Body,
+    ))]
 pub(crate) async fn patch(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let session = session(&app, &caller).await?;
     let names = form::names(&body::read(request).await?)?;
@@ -43,8 +80,20 @@ pub(crate) async fn patch(State(app): State<Shared>, caller: Caller, request: Re
     Ok(Json(renamed.map_err(failed(&app))?.ok_or_else(nobody)?).into_response())
 }
 
-/// `POST /v1/me/password`: needs the current one, so that a session left open is not enough to take an account over,
-/// and ends every other session, so that whoever has stolen one is out.
+/// Change one's own password
+///
+/// Needs the current one, so that a session left open is not enough to take an account over, and ends every other session,
+/// so that whoever has stolen one is out.
+#[utoipa::path(post, path = "/v1/me/password", operation_id = "changePassword", tag = "accounts",
+    security(("bearer" = [])), request_body = PasswordChange,
+    responses(
+        (status = 204, description = "It is changed."),
+        (status = 409, description = "It was changed at the same time.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Session,
+        v1::Body,
+        v1::Throttled,
+    ))]
 pub(crate) async fn password(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let session = session(&app, &caller).await?;
     let own = account(&app, &session).await?;

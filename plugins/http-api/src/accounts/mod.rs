@@ -3,7 +3,7 @@
 pub(crate) mod auth;
 mod common;
 mod form;
-mod handlers;
+pub(crate) mod handlers;
 pub(crate) mod manage;
 pub(crate) mod me;
 mod password;
@@ -19,7 +19,6 @@ mod validate;
 mod watch;
 
 use axum::http::StatusCode;
-pub(crate) use handlers::{login, logout, register};
 pub(crate) use password::{Busy, Hasher};
 pub(crate) use policy::FLOOR as SHORTEST_PASSWORD;
 pub use policy::{HashCost, PasswordPolicy};

@@ -8,14 +8,18 @@ use axum::{
         request::Parts,
     },
 };
+use utoipa::IntoParams;
 
 /// The conditions of a request (RFC 9110, 13.1), judged against a spread's revision; `None` where none is set. A text
 /// that is no list of entity tags matches nothing.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Header)]
 pub(crate) struct Condition {
-    /// One of these, or any for `*`.
+    /// One of these revisions, quoted, or any for `*`.
+    #[param(rename = "If-Match", nullable = false)]
     matches: Option<String>,
-    /// None of these, or none at all for `*`.
+    /// None of these revisions, quoted, or none at all for `*`.
+    #[param(rename = "If-None-Match", nullable = false)]
     none_matches: Option<String>,
 }
 

@@ -1,6 +1,8 @@
 use ratebus_model::{Adjustment, Rule, Sides, Unit, decimal};
 use ratebus_sdk::FieldProblem;
+use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::{
     json::{Fields, string},
@@ -9,6 +11,39 @@ use crate::{
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 200;
+
+/// A markup for each side; positive means that the house earns.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "buy": { "unit": "absolute", "value": "450" }, "sell": { "unit": "bps", "value": "25" } }))]
+#[expect(dead_code, reason = "`change` reads it, and reports everything that is wrong")]
+pub(super) struct SpreadForm {
+    buy: Adjustment,
+    sell: Adjustment,
+    /// For the history. No line breaks, no other control characters, none that turn the direction of the text.
+    #[schema(
+        max_length = 200,
+        nullable = false,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
+    )]
+    reason: Option<String>,
+}
+
+/// Which revision to return to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "revision": 1 }))]
+#[expect(dead_code, reason = "`rollback` reads it, and reports everything that is wrong")]
+pub(super) struct RollbackForm {
+    revision: u64,
+    /// As with `PUT`.
+    #[schema(
+        max_length = 200,
+        nullable = false,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
+    )]
+    reason: Option<String>,
+}
 
 /// What `PUT` asks for.
 pub(super) struct Change {

@@ -5,16 +5,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ratebus_model::{Adjustment, Scope, Sides, Spread, Timestamp};
+use ratebus_sdk::ProblemDocument;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     condition::{Condition, etag},
-    form::{self, Change},
+    form::{self, Change, SpreadForm},
     write::{self, ChangeError, Changed},
 };
 use crate::{
     accounts, body,
     caller::Caller,
+    openapi::v1,
     pair::{self, PairPath},
     problem::Problem,
     state::{App, Shared},
@@ -22,18 +25,24 @@ use crate::{
 };
 
 /// A spread as `/v1` shows it: a markup for each side.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct SpreadView {
+#[schema(as = Spread, description = "A markup for each side; positive means that the house earns.")]
+pub(super) struct SpreadView {
     scope: Scope,
     #[serde(flatten)]
     markup: Sides<Adjustment>,
+    /// Counts the changes of the scope.
+    #[schema(minimum = 1, example = 3)]
     revision: u64,
+    /// The administrator's address.
+    #[schema(example = "admin@example.com")]
     updated_by: String,
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Spreads)]
 struct SpreadsView {
     spreads: Vec<SpreadView>,
 }
@@ -44,14 +53,27 @@ fn view(spread: Spread) -> Option<SpreadView> {
     Some(SpreadView { scope, markup: rule?.markup(), revision, updated_by, updated_at })
 }
 
-/// `GET /v1/spreads`.
+/// Every spread that is set
+#[utoipa::path(get, path = "/v1/spreads", operation_id = "listSpreads", tag = "spreads", security(("bearer" = [])),
+    responses((status = 200, description = "Sorted by scope.", body = SpreadsView), v1::Admin))]
 pub(crate) async fn list(State(app): State<Shared>, caller: Caller) -> Result<Response, Problem> {
     accounts::admin(&app, &caller).await?;
     let spreads = stored(&app).await?.into_iter().filter_map(view).collect();
     Ok(Json(SpreadsView { spreads }).into_response())
 }
 
-/// `GET /v1/spreads/{scope}`.
+/// A spread
+#[utoipa::path(get, path = "/v1/spreads/{scope}", operation_id = "getSpread", tag = "spreads",
+    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition),
+    responses(
+        (status = 200, description = "It is set.", body = SpreadView,
+            headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 304, description = "It is the one of `If-None-Match`.",
+            headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 404, description = "None is set, or it is no scope.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Admin,
+    ))]
 pub(crate) async fn get(
     State(app): State<Shared>,
     caller: Caller,
@@ -68,7 +90,23 @@ pub(crate) async fn get(
     Ok(answer(StatusCode::OK, spread))
 }
 
-/// `PUT /v1/spreads/{scope}`.
+/// Set a spread
+///
+/// At once, for everybody who is connected. Without a condition the last writer wins.
+#[utoipa::path(put, path = "/v1/spreads/{scope}", operation_id = "putSpread", tag = "spreads",
+    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition), request_body = SpreadForm,
+    responses(
+        (status = 200, description = "It is changed.", body = SpreadView,
+            headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 201, description = "It is set; there was none.", body = SpreadView,
+            headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 404, description = "No source serves the pair and no config names it, or it is no scope.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 412, description = "The condition does not hold.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Admin,
+        v1::Body,
+    ))]
 pub(crate) async fn put(
     State(app): State<Shared>,
     caller: Caller,
@@ -86,7 +124,17 @@ pub(crate) async fn put(
         .map_err(|error| refusal(scope, error))
 }
 
-/// `DELETE /v1/spreads/{scope}`.
+/// Remove a spread
+#[utoipa::path(delete, path = "/v1/spreads/{scope}", operation_id = "deleteSpread", tag = "spreads",
+    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition),
+    responses(
+        (status = 204, description = "It is removed."),
+        (status = 404, description = "None is set, or it is no scope.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        (status = 412, description = "The condition does not hold.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Admin,
+    ))]
 pub(crate) async fn delete(
     State(app): State<Shared>,
     caller: Caller,

@@ -4,20 +4,28 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ratebus_model::Scope;
+use ratebus_sdk::ProblemDocument;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::handlers;
-use crate::{accounts, caller::Caller, pair::PairPath, problem::Problem, state::Shared, store::SpreadChange};
+use crate::{
+    accounts, caller::Caller, openapi::v1, pair::PairPath, problem::Problem, state::Shared, store::SpreadChange,
+};
 
 /// The most changes of one answer.
 const MOST: u32 = 200;
 
 /// Which part of a history is asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// How many changes.
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: u32,
-    /// Only the revisions below this one.
+    /// Only the revisions below this one: the `next` of the page before.
+    #[param(required = false)]
     before: u64,
 }
 
@@ -27,15 +35,26 @@ impl Default for Page {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct History {
     scope: Scope,
     changes: Vec<SpreadChange>,
-    /// The `before` of the next page; `None` on the last one.
+    /// The `before` of the next page; `null` on the last one.
+    #[schema(required)]
     next: Option<u64>,
 }
 
-/// `GET /v1/spreads/{scope}/history`: the changes of a spread, newest first.
+/// The changes of a spread
+///
+/// Newest first; every revision once, and nothing is ever changed or left out.
+#[utoipa::path(get, path = "/v1/spreads/{scope}/history", operation_id = "getSpreadHistory", tag = "spreads",
+    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Page),
+    responses(
+        (status = 200, description = "A page of them; empty for a scope that never had a spread.", body = History),
+        (status = 404, description = "It is no scope.", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is wrong.", body = ProblemDocument, content_type = "application/problem+json"),
+        v1::Admin,
+    ))]
 pub(crate) async fn history(
     State(app): State<Shared>,
     caller: Caller,

@@ -3,16 +3,11 @@
 mod check;
 mod condition;
 mod form;
-mod handlers;
-mod history;
-mod original;
-mod preview;
-mod rollback;
+pub(crate) mod handlers;
+pub(crate) mod history;
+pub(crate) mod original;
+pub(crate) mod preview;
+pub(crate) mod rollback;
 mod write;
 
-pub(crate) use handlers::{delete, get, list, put};
-pub(crate) use history::history;
-pub(crate) use original::update_rates;
-pub(crate) use preview::preview;
-pub(crate) use rollback::rollback;
 pub(crate) use write::{is_in, publish, publish_known, published};

@@ -4,6 +4,11 @@ use axum::{
     response::Response,
 };
 use ratebus_model::{Adjustment, Rule, Scope, Sides, decimal, pricing::PricingError};
+use serde::Deserialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
+};
 
 use super::{
     check::{Reason, Refusal},
@@ -12,14 +17,50 @@ use super::{
 use crate::{
     accounts, body,
     caller::Caller,
-    envelope::{self, Failure, Fault, done},
+    envelope::{self, Done, Failed, Failure, Fault, done},
     json::{Fields, string},
+    openapi::original,
     state::Shared,
     store::Actor,
 };
 
-/// `POST /settings/update-rates`: signed absolute adjustments of both customer prices, for the pairs of `compat.pairs`.
-/// As in the original, the sell side is added too.
+/// Signed amounts that are added to the customer's prices.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "buy": 450, "sell": "-433.50" }))]
+#[expect(dead_code, reason = "`adjustments` reads it, and keeps every digit")]
+struct UpdateRates {
+    buy: Amount,
+    sell: Amount,
+}
+
+/// A decimal, as a number or as a string.
+#[derive(Deserialize)]
+struct Amount;
+
+impl PartialSchema for Amount {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::Number, Type::String]))
+            .description(Some("A decimal, as a number or as a string: every digit counts."))
+            .pattern(Some(r"^-?[0-9]{1,20}(\.[0-9]{1,8})?$"))
+            .into()
+    }
+}
+
+impl ToSchema for Amount {}
+
+/// Set the spread of the original's pairs
+///
+/// Signed absolute adjustments, added to both of the customer's prices, for the pairs of `compat.pairs` together.
+#[utoipa::path(post, path = "/settings/update-rates", operation_id = "updateRates", tag = "spreads",
+    security(("bearer" = [])), request_body = UpdateRates,
+    responses(
+        (status = 200, description = "`Rates created` if none of the pairs had a spread of its own, else `Rates updated`.", body = Done),
+        (status = 401, description = "No valid bearer token of an administrator.", body = Failed),
+        (status = 404, description = "`compat.pairs` names none.", body = Failed),
+        original::Body,
+        original::Stored,
+    ))]
 pub(crate) async fn update_rates(
     State(app): State<Shared>,
     caller: Caller,

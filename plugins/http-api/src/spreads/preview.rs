@@ -4,39 +4,59 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ratebus_model::{Pair, Price, Quote, Rule, Scope, Sides, decimal, pricing};
+use ratebus_sdk::ProblemDocument;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     check,
-    form::{self, Change},
+    form::{self, Change, SpreadForm},
     handlers,
 };
-use crate::{accounts, body, caller::Caller, pair::PairPath, problem::Problem, state::Shared};
+use crate::{accounts, body, caller::Caller, openapi::v1, pair::PairPath, problem::Problem, state::Shared};
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Preview {
     scope: Scope,
     pairs: Vec<PairPreview>,
 }
 
 /// What a rule would do to one pair.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PairPreview {
     pair: Pair,
-    /// `None` without a live price.
+    /// `null` without a live price.
+    #[schema(required)]
     original: Option<Sides<Price>>,
     /// The customer's prices now, if there are any.
+    #[schema(required)]
     before: Option<Sides<Price>>,
     /// The customer's prices then, unless the rule would be refused.
+    #[schema(required)]
     after: Option<Sides<Price>>,
+    /// Between the two sides then, in basis points.
+    #[schema(required, example = "108.42")]
     width_bps: Option<String>,
+    /// The customer could sell above the market's bid or buy below its ask.
     house_loss: bool,
     /// Why the rule would be refused.
+    #[schema(required)]
     problem: Option<String>,
 }
 
-/// `POST /v1/spreads/{scope}/preview`: what `PUT` with the same body would do to each pair, changing nothing.
+/// What setting a spread would do
+///
+/// To each pair that a `PUT` of the same body would apply to, changing nothing.
+#[utoipa::path(post, path = "/v1/spreads/{scope}/preview", operation_id = "previewSpread", tag = "spreads",
+    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD")), request_body = SpreadForm,
+    responses(
+        (status = 200, description = "The prices before and after.", body = Preview),
+        (status = 404, description = "No source serves the pair and no config names it, or it is no scope.",
+            body = ProblemDocument, content_type = "application/problem+json"),
+        v1::Admin,
+        v1::Body,
+    ))]
 pub(crate) async fn preview(
     State(app): State<Shared>,
     caller: Caller,

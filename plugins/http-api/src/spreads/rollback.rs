@@ -4,17 +4,38 @@ use axum::{
     response::Response,
 };
 use ratebus_model::Rule;
+use ratebus_sdk::ProblemDocument;
 
 use super::{
     condition::Condition,
-    form::{self, Rollback},
-    handlers,
+    form::{self, Rollback, RollbackForm},
+    handlers::{self, SpreadView},
     write::{self, ChangeError},
 };
-use crate::{accounts, body, caller::Caller, pair::PairPath, problem::Problem, state::Shared, store::Actor};
+use crate::{
+    accounts, body, caller::Caller, openapi::v1, pair::PairPath, problem::Problem, state::Shared, store::Actor,
+};
 
-/// `POST /v1/spreads/{scope}/rollback`: sets what an earlier revision had, as `PUT` would, or removes the spread, as
-/// `DELETE` would, if that revision was a removal.
+/// Return to an earlier revision of a spread
+///
+/// Sets what that revision had as a new revision, judged as a `PUT` of it would be today. A removal is repeated.
+#[utoipa::path(post, path = "/v1/spreads/{scope}/rollback", operation_id = "rollbackSpread", tag = "spreads",
+    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition), request_body = RollbackForm,
+    responses(
+        (status = 200, description = "It is as it was.", body = SpreadView,
+            headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 201, description = "It is as it was; none was set.", body = SpreadView,
+            headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 204, description = "It is removed, as it was then."),
+        (status = 404, description = "The scope has no such revision, or is none.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        (status = 409, description = "It was removed then, and none is set.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        (status = 412, description = "The condition does not hold.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+        v1::Admin,
+        v1::Body,
+    ))]
 pub(crate) async fn rollback(
     State(app): State<Shared>,
     caller: Caller,

@@ -1,5 +1,6 @@
 use ratebus_model::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Role, Store, StoreError,
@@ -8,11 +9,14 @@ use super::{
 };
 
 /// An account as `/v1` shows it: everything but its secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(description = "An account.")]
 pub(crate) struct Account {
+    #[schema(format = "uuid")]
     pub(crate) id: String,
-    /// In its canonical form.
+    /// In lower case.
+    #[schema(format = Email)]
     pub(crate) email: String,
     pub(crate) first_name: String,
     pub(crate) last_name: String,

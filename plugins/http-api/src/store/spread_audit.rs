@@ -1,20 +1,26 @@
 use ratebus_model::{Adjustment, Scope, Sides, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Store, StoreError, statement::sql};
 
 /// A change of a spread, as the audit log has it and the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(description = "A change of a spread.")]
 pub(crate) struct SpreadChange {
     pub(crate) revision: u64,
     /// The address of the account at that time.
     pub(crate) actor: String,
-    /// The markups before; `None` for no spread.
+    /// The markups before; `null` for no spread.
+    #[schema(required)]
     pub(crate) old: Option<Sides<Adjustment>>,
-    /// The markups since; `None` for a removal.
+    /// The markups since; `null` for a removal.
+    #[schema(required)]
     pub(crate) new: Option<Sides<Adjustment>>,
+    #[schema(required)]
     pub(crate) reason: Option<String>,
+    #[schema(required)]
     pub(crate) request_id: Option<String>,
     pub(crate) time: Timestamp,
 }

@@ -1,0 +1,77 @@
+//! The OpenAPI document of a listener: what its plugins mounted, and what the engine does for each of their routes.
+
+use axum::body::Bytes;
+use ratebus_sdk::{FieldProblem, ProblemDocument};
+use utoipa::{
+    OpenApi,
+    openapi::{
+        self, Header, Ref, RefOr, Response,
+        content::ContentBuilder,
+        header::HeaderBuilder,
+        path::{Operation, PathItem},
+        response::ResponseBuilder,
+        schema::{ObjectBuilder, Type},
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+/// What each listener has.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ratebus",
+        description = "Live exchange rates with the spread that an administrator sets. The routes under `/v1` answer \
+            the object itself, prices as strings, and RFC 9457 problem documents for what they refuse; the others are \
+            those of the original project and answer its envelope. What goes over Socket.IO, WebSocket and Server-Sent \
+            Events is in `asyncapi.yaml`, and `docs/api.md` says in prose what holds for all of it.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(ProblemDocument, FieldProblem)),
+    tags(
+        (name = "rates", description = "Prices, for everybody."),
+        (name = "accounts", description = "Registering, logging in and out, one's own account; and everybody's, for administrators."),
+        (name = "spreads", description = "What is added to the market's prices: for administrators."),
+        (name = "service", description = "How the service itself is."),
+    ),
+)]
+struct Every;
+
+/// The document of a listener that serves `mounted` beside what the engine does, as JSON.
+pub(crate) fn document<'a>(listener: &str, mounted: impl Iterator<Item = &'a openapi::OpenApi>) -> Bytes {
+    let mut document = Every::openapi();
+    document.info.title = format!("ratebus, {listener}");
+    for routes in mounted {
+        document.merge(routes.clone());
+    }
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let answers = &mut operation.responses.responses;
+        answers.entry("500".to_owned()).or_insert_with(|| RefOr::T(failed()));
+        for answer in answers.values_mut() {
+            if let RefOr::T(answer) = answer {
+                answer.headers.insert("X-Request-Id".to_owned(), RefOr::T(request_id()));
+            }
+        }
+    }
+    document.to_json().unwrap_or_default().into()
+}
+
+/// The operations of a path.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    [get, put, post, delete, patch].into_iter().flatten()
+}
+
+fn failed() -> Response {
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build();
+    ResponseBuilder::new()
+        .description("The request failed, and the fault is ours.")
+        .content("application/problem+json", problem)
+        .build()
+}
+
+fn request_id() -> Header {
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$")).build();
+    HeaderBuilder::new().schema(Some(schema)).description(Some("Names the request in our log.")).build()
+}
