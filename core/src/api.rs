@@ -1,14 +1,16 @@
 //! The OpenAPI document of a listener: what its plugins mounted, and what the engine does for each of their routes.
 
 use axum::body::Bytes;
-use ratebus_sdk::{FieldProblem, ProblemDocument};
+use ratebus_sdk::{
+    FieldProblem, ProblemDocument,
+    openapi::{answers, operations},
+};
 use utoipa::{
     OpenApi,
     openapi::{
         self, Header, Ref, RefOr, Response,
         content::ContentBuilder,
         header::HeaderBuilder,
-        path::{Operation, PathItem},
         response::ResponseBuilder,
         schema::{ObjectBuilder, Type},
         security::{Http, HttpAuthScheme, SecurityScheme},
@@ -23,7 +25,7 @@ use utoipa::{
         description = "Live exchange rates with the spread that an administrator sets. The routes under `/v1` answer \
             the object itself, prices as strings, and RFC 9457 problem documents for what they refuse; the others are \
             those of the original project and answer its envelope. What goes over Socket.IO, WebSocket and Server-Sent \
-            Events is in `asyncapi.yaml`, and `docs/api.md` says in prose what holds for all of it.",
+            Events is in `/asyncapi.json`, and `docs/api.md` says in prose what holds for all of it.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(ProblemDocument, FieldProblem)),
@@ -45,28 +47,31 @@ pub(crate) fn document<'a>(listener: &str, mounted: impl Iterator<Item = &'a ope
     }
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        let answers = &mut operation.responses.responses;
-        answers.entry("500".to_owned()).or_insert_with(|| RefOr::T(failed()));
-        for answer in answers.values_mut() {
-            if let RefOr::T(answer) = answer {
-                answer.headers.insert("X-Request-Id".to_owned(), RefOr::T(request_id()));
-            }
+    for operation in operations(&mut document.paths) {
+        for (status, description) in REFUSALS {
+            let status = (*status).to_owned();
+            operation.responses.responses.entry(status).or_insert_with(|| RefOr::T(refusal(description)));
+        }
+        for answer in answers(operation) {
+            answer.headers.insert("X-Request-Id".to_owned(), RefOr::T(request_id()));
         }
     }
     document.to_json().unwrap_or_default().into()
 }
 
-/// The operations of a path.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let PathItem { get, put, post, delete, patch, .. } = item;
-    [get, put, post, delete, patch].into_iter().flatten()
-}
+/// What any request may be answered.
+const REFUSALS: &[(&str, &str)] = &[
+    ("400", "There is not one header field `Host`."),
+    ("414", "The path and query are longer than 2 KiB."),
+    ("431", "There are more than 64 header fields."),
+    ("500", "The request failed, and the fault is ours."),
+    ("503", "Not now: there are too many connections from this address."),
+];
 
-fn failed() -> Response {
+fn refusal(description: &str) -> Response {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build();
     ResponseBuilder::new()
-        .description("The request failed, and the fault is ours.")
+        .description(description)
         .content("application/problem+json", problem)
         .build()
 }

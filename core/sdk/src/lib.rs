@@ -17,6 +17,7 @@ mod health;
 mod inbox;
 mod log_limit;
 mod network;
+pub mod openapi;
 mod origins;
 mod problem;
 mod routes;

@@ -126,8 +126,7 @@ fn apply(hub: &Hub, message: &Message, ctx: &Context) {
 }
 
 fn routes(hub: &Arc<Hub>, socketio: bool) -> Routes {
-    let stream = sse::route(Arc::clone(hub));
-    let routes = Routes::new().route("/v1/rates/stream", stream).route("/v1/ws", ws::route(Arc::clone(hub)));
+    let routes = Routes::new().documented(sse::route(Arc::clone(hub))).documented(ws::route(Arc::clone(hub)));
     if !socketio {
         return routes;
     }

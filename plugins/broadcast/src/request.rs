@@ -8,6 +8,7 @@ use ratebus_model::{Pair, Timestamp};
 use ratebus_sdk::ProblemDocument;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::IntoParams;
 
 use crate::{
     board::{Board, Slot},
@@ -95,8 +96,11 @@ pub(crate) fn known_pairs<S: AsRef<str>>(texts: &[S], board: &Board) -> (Vec<Pai
 }
 
 /// The query of a stream: `?pairs=BTC_USD,ETH_USD`. Absent means every pair, empty means none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Selection {
+    /// Names of pairs with commas between them: without it every pair, empty for none.
+    #[param(nullable = false, example = "BTC_USD,ETH_USD")]
     pairs: Option<String>,
 }
 

@@ -4,13 +4,18 @@ use std::{collections::VecDeque, convert::Infallible, pin::pin, sync::Arc, time:
 
 use axum::{
     body::Body,
+    extract::State,
     http::{HeaderName, header},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
+use ratebus_sdk::ProblemDocument;
 use tokio::{sync::watch, time::sleep};
+use utoipa_axum::{
+    router::{UtoipaMethodRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 use crate::{
     board::Slot,
@@ -25,10 +30,34 @@ use crate::{
 /// How long nothing may be sent: proxies close connections that seem idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The route's handler.
-pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
-    let meter = Meter::new("sse");
-    get(move |visitor: Visitor, selection: Selection| Stream::open(hub, meter, visitor, selection))
+/// The route.
+pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
+    routes!(stream).with_state((hub, Meter::new("sse")))
+}
+
+/// Quotes as Server-Sent Events
+///
+/// A `snapshot` and then each `quote` that changed, without an end: `/asyncapi.json` has them.
+#[utoipa::path(get, path = "/v1/rates/stream", operation_id = "streamQuotes", tag = "rates", params(Selection),
+    security((), ("bearer" = [])), responses(
+    (status = 200, description = "Events, for as long as both sides like.", body = String,
+        content_type = "text/event-stream"),
+    (status = 400, description = "The query cannot be read.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 401, description = "The streams are for people who are logged in, and the token is not good.",
+        body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 404, description = "Nobody serves one of the pairs.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 503, description = "As many clients as are allowed are connected, or the service is stopping.",
+        body = ProblemDocument, content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "In how many seconds to try again."))),
+))]
+async fn stream(
+    State((hub, meter)): State<(Arc<Hub>, Meter)>,
+    visitor: Visitor,
+    selection: Selection,
+) -> Result<Stream, Response> {
+    Stream::open(hub, meter, visitor, selection).await
 }
 
 /// One client's stream. It is asked for the next part only when the connection has room for it, which is what conflates

@@ -4,11 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{
-        WebSocketUpgrade,
+        State, WebSocketUpgrade,
         ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code, rejection::WebSocketUpgradeRejection},
     },
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
 };
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -16,6 +15,10 @@ use ratebus_sdk::{AttemptBudget, Clock, NoSession, ProblemDocument};
 use tokio::{
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, timeout},
+};
+use utoipa_axum::{
+    router::{UtoipaMethodRouter, UtoipaMethodRouterExt},
+    routes,
 };
 
 use crate::{
@@ -43,17 +46,36 @@ const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long the closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+/// The route.
+pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
+    routes!(upgrade).with_state((hub, Meter::new("websocket")))
+}
 
-/// The route's handler.
-pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
-    let meter = Meter::new("websocket");
-    get(move |visitor: Visitor, selection: Selection, upgrade: Upgrade| async move {
-        let upgrade =
-            upgrade.map_err(|error| ProblemDocument::new(error.status(), error.body_text()).into_response())?;
-        let guest = hub.door.enter(visitor, &meter).await.map_err(Refusal::into_response)?;
-        Ok::<_, Response>(open(hub, meter, guest, upgrade, selection))
-    })
+/// Quotes over a WebSocket
+///
+/// An upgrade (RFC 6455): a client subscribes and unsubscribes with messages of its own. `/asyncapi.json` has them.
+#[utoipa::path(get, path = "/v1/ws", operation_id = "openWebSocket", tag = "rates", params(Selection),
+    security((), ("bearer" = [])), responses(
+    (status = 101, description = "From here on WebSocket frames."),
+    (status = 400, description = "It is no handshake, or the query cannot be read.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 401, description = "The streams are for people who are logged in, and the token is not good.",
+        body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 426, description = "The connection cannot be upgraded.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 503, description = "As many clients as are allowed are connected, or the service is stopping.",
+        body = ProblemDocument, content_type = "application/problem+json",
+        headers(("Retry-After" = u32, description = "In how many seconds to try again."))),
+))]
+async fn upgrade(
+    State((hub, meter)): State<(Arc<Hub>, Meter)>,
+    visitor: Visitor,
+    selection: Selection,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Response> {
+    let upgrade = upgrade.map_err(|error| ProblemDocument::new(error.status(), error.body_text()).into_response())?;
+    let guest = hub.door.enter(visitor, &meter).await.map_err(Refusal::into_response)?;
+    Ok(open(hub, meter, guest, upgrade, selection))
 }
 
 fn open(hub: Arc<Hub>, meter: Meter, guest: Guest, upgrade: WebSocketUpgrade, selection: Selection) -> Response {

@@ -80,6 +80,8 @@ pub enum Group {
     Spreads,
     /// The page at `/ws-test/`.
     Page,
+    /// `/docs/`, `/openapi.json` and, beside `quotes`, `/asyncapi.json`.
+    Docs,
 }
 
 fn default_database() -> String {

@@ -6,9 +6,11 @@
 
 mod accounts;
 pub mod admin;
+mod asset;
 mod body;
 mod caller;
 mod config;
+mod docs;
 mod envelope;
 mod headers;
 mod health;

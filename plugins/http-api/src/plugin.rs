@@ -13,6 +13,7 @@ use utoipa_axum::{
 use crate::{
     accounts::{self, auth, handlers, limited, manage, me},
     config::{BackendSettings, Config, Group, Settings},
+    docs,
     envelope::{self, Failed},
     health, page, problem, quotes, rates, root,
     spreads::{self, history, original as settings, preview, rollback},
@@ -152,7 +153,8 @@ fn routes(settings: &Settings, app: &Shared) -> Routes {
         Group::Health => routes.documented(original(app, routes!(health::health))),
         Group::Accounts => account_routes(routes, app),
         Group::Spreads => spread_routes(routes, app),
-        Group::Page => page::mount(routes),
+        Group::Page => page::FOLDER.mount(routes),
+        Group::Docs => docs::mount(routes, &app.ctx, &settings.listener, settings.routes.contains(&Group::Quotes)),
     })
 }
 
@@ -178,14 +180,14 @@ fn quote_routes(routes: Routes, app: &Shared) -> Routes {
 
 fn account_routes(routes: Routes, app: &Shared) -> Routes {
     routes
-        .documented(original(app, routes!(handlers::register)).map(limited))
-        .documented(original(app, routes!(handlers::login)).map(limited))
+        .documented(limited(original(app, routes!(handlers::register))))
+        .documented(limited(original(app, routes!(handlers::login))))
         .documented(original(app, routes!(handlers::logout)))
-        .documented(v1(app, routes!(auth::login)).map(limited))
+        .documented(limited(v1(app, routes!(auth::login))))
         .documented(v1(app, routes!(auth::refresh)))
         .documented(v1(app, routes!(auth::logout)))
         .documented(v1(app, routes!(me::get, me::patch)))
-        .documented(v1(app, routes!(me::password)).map(limited))
+        .documented(limited(v1(app, routes!(me::password))))
         .documented(v1(app, routes!(manage::list)))
         .documented(v1(app, routes!(manage::one, manage::patch)))
 }
@@ -226,11 +228,12 @@ mod tests {
         let env = Env::new("api".parse().unwrap(), Arc::default(), Arc::default(), Arc::default(), &[]);
         let app = App::new(RecordingHost::new().context("api"), env);
         for first in [Group::Rates, Group::Quotes] {
-            let groups = vec![first, Group::Health, Group::Accounts, Group::Spreads, Group::Page];
+            let groups = vec![first, Group::Health, Group::Accounts, Group::Spreads, Group::Page, Group::Docs];
             let settings = Settings { listener: String::new(), routes: groups, backend: None };
             let routes = routes(&settings, &app);
             assert!(routes.has_fallback());
-            for path in routes.paths().iter().filter(|path| !path.starts_with("/ws-test")) {
+            let is_file = |path: &&String| path.starts_with("/ws-test") || path.starts_with("/docs");
+            for path in routes.paths().iter().filter(|path| !is_file(path)) {
                 assert!(named.contains(&path.as_str()), "{path}");
             }
         }

@@ -10,8 +10,13 @@ use axum::{
     extract::Request,
     http::{HeaderName, HeaderValue},
     middleware::{Next, from_fn},
-    routing::MethodRouter,
 };
+use ratebus_sdk::openapi::{answers, operations};
+use utoipa::openapi::{
+    Object, Type,
+    header::{Header, HeaderBuilder},
+};
+use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 
 use crate::headers::in_seconds;
 
@@ -60,7 +65,13 @@ impl QuotaSlot {
 }
 
 /// Makes the answers of a path tell the quota that their request left.
-pub(crate) fn limited(methods: MethodRouter) -> MethodRouter {
+pub(crate) fn limited(mut methods: UtoipaMethodRouter) -> UtoipaMethodRouter {
+    for answer in operations(&mut methods.1).flat_map(answers) {
+        let policy = header("How many attempts there are in how many seconds.", "\"login\";q=5;w=86400");
+        answer.headers.insert("RateLimit-Policy".to_owned(), policy.into());
+        let state = header("How many are left, and until when, if the request was counted.", "\"login\";r=4;t=86400");
+        answer.headers.insert("RateLimit".to_owned(), state.into());
+    }
     methods.layer(from_fn(async |mut request: Request, next: Next| {
         let slot = QuotaSlot::default();
         request.extensions_mut().insert(slot.clone());
@@ -70,4 +81,9 @@ pub(crate) fn limited(methods: MethodRouter) -> MethodRouter {
         }
         response
     }))
+}
+
+fn header(description: &str, example: &str) -> Header {
+    let schema = Object::with_type(Type::String);
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).example(Some(example.into())).build()
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod harness;
 mod history;
 mod numbers;
+mod openapi;
 mod page;
 mod privileges;
 mod quotes;

@@ -57,6 +57,14 @@ const EXCHANGE_RATE: &[Row] = &[
     get("/v1/pairs", anyone(200)),
     get("/v1/rates", anyone(200)),
     get("/v1/rates/BTC_USD", anyone(200)),
+    get("/openapi.json", anyone(200)),
+    get("/docs", anyone(308)),
+    get("/docs/", anyone(200)),
+    get("/docs/index.html", anyone(200)),
+    get("/docs/start.js", anyone(200)),
+    get("/docs/style.css", anyone(200)),
+    get("/docs/vendor/swagger-ui-bundle.js", anyone(200)),
+    get("/docs/vendor/swagger-ui.css", anyone(200)),
     row("POST", "/v1/rates", Some("{}"), anyone(405)),
     get("/rates", anyone(404)),
     get("/v1/spreads", anyone(404)),
@@ -71,6 +79,15 @@ const USER_API: &[Row] = &[
     get("/v1/pairs", anyone(200)),
     get("/v1/rates", anyone(200)),
     get("/v1/rates/BTC_USD", anyone(200)),
+    get("/openapi.json", anyone(200)),
+    get("/asyncapi.json", anyone(200)),
+    get("/docs", anyone(308)),
+    get("/docs/", anyone(200)),
+    get("/docs/index.html", anyone(200)),
+    get("/docs/start.js", anyone(200)),
+    get("/docs/style.css", anyone(200)),
+    get("/docs/vendor/swagger-ui-bundle.js", anyone(200)),
+    get("/docs/vendor/swagger-ui.css", anyone(200)),
     get("/ws-test", anyone(308)),
     get("/ws-test/", anyone(200)),
     get("/ws-test/index.html", anyone(200)),
@@ -121,7 +138,7 @@ const USER_API: &[Row] = &[
 
 #[tokio::test]
 async fn the_exchange_rate_role_is_open_to_everybody_and_has_nothing_else() {
-    let api = Api::start(&["rates", "health"]).await;
+    let api = Api::start(&["rates", "health", "docs"]).await;
     api.rate("kraken", "BTC_USD", "20248.9", "20249.0", Duration::ZERO);
     every_route_is_in(EXCHANGE_RATE, &api).await;
     for row in EXCHANGE_RATE {
@@ -134,7 +151,7 @@ async fn the_exchange_rate_role_is_open_to_everybody_and_has_nothing_else() {
 
 #[tokio::test]
 async fn the_user_api_role_is_open_to_whom_it_is_for() {
-    let api = Api::start(&["quotes", "accounts", "spreads", "page"]).await;
+    let api = Api::start(&["quotes", "accounts", "spreads", "page", "docs"]).await;
     let one = Adjustment::absolute(parse("1"));
     api.quote("BTC_USD", "20249", "20249", Some(Rule::from_adjustments(Sides { buy: one, sell: one })));
     every_route_is_in(USER_API, &api).await;
