@@ -70,10 +70,7 @@ const REFUSALS: &[(&str, &str)] = &[
 
 fn refusal(description: &str) -> Response {
     let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build();
-    ResponseBuilder::new()
-        .description(description)
-        .content("application/problem+json", problem)
-        .build()
+    ResponseBuilder::new().description(description).content("application/problem+json", problem).build()
 }
 
 fn request_id() -> Header {
