@@ -1,11 +1,15 @@
 // Follows `rates:live` with an official Socket.IO client and prints each event's argument, one line of JSON each:
 // the text as it came over the wire, digits and all, once the client has delivered it. Ends when stdin closes.
 //
-//   node follow.mjs --client 3|4 --transport polling|websocket|upgrade --url http://127.0.0.1:3334 [--count N]
+//   node follow.mjs --client 3|4 --transport polling|websocket|upgrade --url http://127.0.0.1:3334 [--count N] [--token T]
+//
+// With --token, the clients show it, and what becomes of them is a line too: {"refused":"why"}, {"disconnected":"why"}. Each line
+// on stdin is a newer token, and the answer to it a line: {"answered":{…}}.
 //
 // With --count, N clients at once; their lines are {"client":0,"event":{…}}. Connections and their troubles go to
 // stderr. Fails when an event differs from its text, or when a client did not use the transport asked for.
 
+import { createInterface } from 'node:readline';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 
 const UPGRADE_DEADLINE_MS = 5000;
@@ -17,21 +21,22 @@ const { values: options } = parseArgs({
     transport: { type: 'string', default: 'upgrade' },
     url: { type: 'string' },
     count: { type: 'string' },
+    token: { type: 'string' },
   },
 });
 const transports = TRANSPORTS[options.transport];
 if (!options.url || !transports || !['3', '4'].includes(options.client)) {
-  fail('usage: follow.mjs --client 3|4 --transport polling|websocket|upgrade --url URL [--count N]');
+  fail('usage: follow.mjs --client 3|4 --transport polling|websocket|upgrade --url URL [--count N] [--token T]');
 }
 const { io } = await import(`socket.io-client-${options.client}`);
 const sockets = Array.from({ length: Number(options.count ?? 1) }, (_, index) => follow(index));
 
 process.stdout.on('error', () => process.exit(0)); // The reader has gone.
-process.stdin.resume();
-process.stdin.on('end', finish);
+createInterface({ input: process.stdin }).on('line', renew).on('close', finish);
 
 function follow(index) {
-  const socket = io(options.url, { transports, forceNew: true });
+  const auth = options.token === undefined ? {} : { token: options.token };
+  const socket = io(options.url, { transports, forceNew: true, auth });
   const wire = []; // Arguments as text that the client has read and not yet delivered.
   socket.io.on('open', () => {
     wire.length = 0;
@@ -40,7 +45,11 @@ function follow(index) {
       if (argument) wire.push(argument[1]);
     });
   });
-  socket.on('connect_error', ({ message }) => console.error(`client ${index}: ${message}`));
+  socket.on('connect_error', ({ message }) => {
+    console.error(`client ${index}: ${message}`);
+    tell({ refused: message });
+  });
+  socket.on('disconnect', (disconnected) => tell({ disconnected }));
   socket.on('rates:live', (...delivered) => {
     const text = wire.shift();
     if (text === undefined || !isDeepStrictEqual([JSON.parse(text)], delivered)) {
@@ -49,6 +58,14 @@ function follow(index) {
     process.stdout.write(options.count === undefined ? `${text}\n` : `{"client":${index},"event":${text}}\n`);
   });
   return socket;
+}
+
+function renew(token) {
+  for (const socket of sockets) socket.emit('auth', { token }, (answered) => tell({ answered }));
+}
+
+function tell(line) {
+  if (options.token !== undefined) process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
 async function finish() {

@@ -39,6 +39,27 @@ async fn every_config_problem_is_named_and_nothing_is_started() {
 }
 
 #[tokio::test]
+async fn streams_for_accounts_need_somebody_who_serves_accounts() {
+    let launch = |plugins: &str| {
+        let launch = Launch::new().set("plugin.broadcast.config.access=accounts");
+        launch
+            .set(r#"plugin.more={use="sink/http-api",config={listener="exchange-rate",routes=["accounts"]}}"#)
+            .set(&format!("role.all.plugins={plugins}"))
+    };
+    for (plugins, expected) in [
+        (r#"["kraken","rates-http","broadcast"]"#, "no plugin of the role all serves accounts, so nobody could log in"),
+        (
+            r#"["kraken","spread","api","more","broadcast"]"#,
+            "which accounts? Of the role all these serve some: api, more",
+        ),
+    ] {
+        let (code, message) = fails(&launch(plugins)).await;
+        assert_eq!(code, Some(78), "{plugins}: {message}");
+        assert!(message.contains(&format!("plugin.broadcast.config.access: {expected}")), "{plugins}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_weak_signing_key_is_a_wrong_config() {
     let launch = Launch::new();
     let key = launch.folder().join("jwt.key");

@@ -7,6 +7,7 @@
     reason = "a failed step must fail the test"
 )]
 
+mod access;
 mod cli;
 mod config;
 mod contract;

@@ -3,7 +3,7 @@ use std::{collections::HashMap, process::Stdio};
 use futures_util::{SinkExt, Stream, StreamExt};
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     net::TcpStream,
     process::{Child, ChildStdout, Command},
 };
@@ -23,6 +23,17 @@ impl SocketIo {
     /// One client of the given major version over `polling`, `websocket` or `upgrade`.
     pub(crate) fn connect(url: &str, version: &str, transport: &str) -> Self {
         Self::spawn(&["--url", url, "--client", version, "--transport", transport])
+    }
+
+    /// As [`SocketIo::connect`], with a token. What becomes of the client is a line too: `{"refused":"why"}` or
+    /// `{"disconnected":"why"}`.
+    pub(crate) fn connect_with(url: &str, version: &str, transport: &str, token: &str) -> Self {
+        Self::spawn(&["--url", url, "--client", version, "--transport", transport, "--token", token])
+    }
+
+    /// Shows a newer token; the answer is a line, `{"answered":{…}}`.
+    pub(crate) async fn renew(&mut self, token: &str) {
+        self.child.stdin.as_mut().unwrap().write_all(format!("{token}\n").as_bytes()).await.unwrap();
     }
 
     /// `count` clients of version 4; their lines are `{"client":…,"event":…}`.
@@ -167,10 +178,24 @@ pub(crate) struct Sse {
 impl Sse {
     /// Connects.
     pub(crate) async fn connect(url: &str) -> Self {
-        let answer = within("an event stream", reqwest::get(format!("{url}/v1/rates/stream"))).await.unwrap();
+        Self::open(reqwest::Client::new().get(format!("{url}/v1/rates/stream"))).await
+    }
+
+    /// Connects with a token.
+    pub(crate) async fn connect_with(url: &str, token: &str) -> Self {
+        Self::open(reqwest::Client::new().get(format!("{url}/v1/rates/stream")).bearer_auth(token)).await
+    }
+
+    async fn open(request: reqwest::RequestBuilder) -> Self {
+        let answer = within("an event stream", request.send()).await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         let chunks = answer.bytes_stream().map(|chunk| chunk.expect("the stream goes on").to_vec());
         Self { chunks: Box::pin(chunks), buffer: String::new(), table: Table::default() }
+    }
+
+    /// Waits for the end of the stream.
+    pub(crate) async fn ended(&mut self) {
+        while within("the end", self.chunks.next()).await.is_some() {}
     }
 
     /// The next event's name and data.
