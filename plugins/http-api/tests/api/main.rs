@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
 
 mod accounts;
+mod bodies;
 mod harness;
 mod history;
 mod numbers;
