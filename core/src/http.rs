@@ -87,11 +87,20 @@ async fn observe(listener: String, seconds: Histogram, mut request: Request, nex
     response
 }
 
-/// Writes the request's id into a problem document that has none.
+/// Writes the request's id into a problem document that has none; axum's bare refusal of a method becomes one.
 fn with_request_id(mut response: Response, id: &str) -> Response {
-    let Some(document) = response.extensions_mut().remove::<ProblemDocument>() else { return response };
+    let is_bare = |response: &Response| {
+        response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(CONTENT_TYPE)
+    };
+    let document = match response.extensions_mut().remove::<ProblemDocument>() {
+        Some(document) => document,
+        None if is_bare(&response) => ProblemDocument::new(response.status(), "The path does not have this method."),
+        None => return response,
+    };
     let body = Json(document.with_request_id(Some(id))).into_response().into_body();
-    response.headers_mut().remove(CONTENT_LENGTH);
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response.map(|_| body)
 }
 

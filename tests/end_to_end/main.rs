@@ -11,6 +11,7 @@ mod access;
 mod cli;
 mod config;
 mod contract;
+mod edge;
 mod examples;
 mod faults;
 mod harness;

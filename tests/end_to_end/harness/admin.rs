@@ -40,6 +40,11 @@ impl Admin {
         Self { client, url, token }
     }
 
+    /// The bearer token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Sends a request with the token.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Response {
         self.try_send(method, path, body).await.unwrap()

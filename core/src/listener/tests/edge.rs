@@ -234,5 +234,9 @@ async fn what_every_answer_says() {
         assert!(answer.contains("application/problem+json") && !answer.contains("secret"), "{answer}");
     }
     assert_eq!(from_page(&served, "HEAD", "/", "").await.0, 200);
-    assert_eq!(from_page(&served, "TRACE", "/", "").await.0, 405);
+    for method in ["TRACE", "POST", "OPTIONS"] {
+        let (status, headers) = from_page(&served, method, "/", "").await;
+        assert_eq!((status, says(&headers, "allow")), (405, Some("GET,HEAD")));
+        assert_eq!(says(&headers, "content-type"), Some("application/problem+json"));
+    }
 }
