@@ -51,6 +51,9 @@ async fn behind_a_proxy_each_client_is_one() {
 #[tokio::test]
 async fn a_websocket_is_a_connection_of_its_address() {
     let ratebus = demo().set("listener.user-api.max_connections_per_address=2").start().await;
+    ratebus.ready("user-api").await;
+    let open = async || ratebus.metric("ratebus_open_connections").await;
+    eventually("the question itself to be the only connection", || async { (open().await == 1).then_some(()) }).await;
     let url = ratebus.url("user-api");
     let alone = Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let status = async || alone.get(format!("{url}/livez")).send().await.unwrap().status();
@@ -92,9 +95,10 @@ async fn every_answer_says_what_it_is_and_nothing_about_us() {
     let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     for listener in ["exchange-rate", "user-api"] {
         let mut requests = documented(listener);
-        let own = ["/", "/livez", "/readyz", "/nothing", "/v1/nothing", "/ws-test", "/ws-test/", "/ws-test/app.js"];
+        let own = ["/", "/livez", "/readyz", "/nothing", "/v1/nothing"];
+        let pages = ["/ws-test", "/ws-test/", "/ws-test/app.js", "/docs", "/docs/", "/openapi.json", "/asyncapi.json"];
         let live = ["/socket.io/", "/socket.io/?EIO=4&transport=polling", "/v1/rates/stream", "/v1/ws"];
-        requests.extend(own.iter().chain(&live).map(|&path| (Method::GET, path.to_owned())));
+        requests.extend(own.iter().chain(&pages).chain(&live).map(|&path| (Method::GET, path.to_owned())));
         let paths: BTreeSet<String> = requests.iter().map(|(_, path)| path.clone()).collect();
         for method in [Method::HEAD, Method::OPTIONS, Method::TRACE, Method::from_bytes(b"BREW").unwrap()] {
             requests.extend(paths.iter().map(|path| (method.clone(), path.clone())));
@@ -117,7 +121,7 @@ async fn every_answer_says_what_it_is_and_nothing_about_us() {
             assert_eq!(says(headers, "strict-transport-security"), https, "{name}");
             let (kind, cache) = (says(headers, "content-type"), says(headers, "cache-control"));
             assert!(["no-store", "no-cache"].contains(&cache), "{name}: {cache}");
-            assert!(cache == "no-store" || path.starts_with("/ws-test") || path == "/", "{name}: {cache}");
+            assert!(cache == "no-store" || path == "/" || pages.contains(&&*path), "{name}: {cache}");
             let is_html = kind.starts_with("text/html");
             assert!(!is_html || says(headers, "content-security-policy").contains("frame-ancestors 'none'"), "{name}");
             if [Method::OPTIONS, Method::TRACE].contains(&method) || method.as_str() == "BREW" {

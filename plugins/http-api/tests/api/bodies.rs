@@ -56,7 +56,7 @@ async fn only_json_that_reads_in_one_way_is_taken() {
             refused(&send("application/json", body.as_bytes()).await, &path, 422, &body[..body.len().min(40)]);
         }
         refused(&send("Application/JSON; charset=utf-8", b"{\"a\":\"\xff\"}").await, &path, 422, "no UTF-8");
-        refused(&send("application/json", &[b' '; 16 * 1024 + 1]).await, &path, 413, "too long");
+        refused(&send("application/json", &vec![b' '; 16 * 1024 + 1]).await, &path, 413, "too long");
         if path.starts_with("/v1/") {
             let unknown = send("application/json", br#"{"unknown":1}"#).await;
             refused(&unknown, &path, 422, "an unknown member");
