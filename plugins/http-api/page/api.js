@@ -1,6 +1,7 @@
 // The HTTP API, as the page uses it. The token lives in this module's memory: a reload logs out.
 
 let token = null;
+let loggedIn = () => {};
 
 /** A refused request: what the server said of it, in whole and by field. */
 export class ApiError extends Error {
@@ -17,7 +18,12 @@ export const rates = async () => (await call('GET', '/v1/rates')).rates;
 export async function logIn(email, password) {
   const { data } = await call('POST', '/login', { body: { email, password } });
   token = data.token.token;
+  loggedIn();
 }
+
+/** Who is logged in, for the live rates where they are for such people alone. */
+export const credentials = () => (token ? { token } : {});
+export const onLogin = (callback) => (loggedIn = callback);
 
 export async function logOut() {
   try {

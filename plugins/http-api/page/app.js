@@ -5,13 +5,21 @@ import * as admin from './admin.js';
 import * as api from './api.js';
 import { RateTable } from './table.js';
 
-const CONNECTION = { connecting: 'Connecting…', live: 'Live', reconnecting: 'Reconnecting…', offline: 'Offline, still trying' };
+const CONNECTION = {
+  connecting: 'Connecting…',
+  live: 'Live',
+  reconnecting: 'Reconnecting…',
+  offline: 'Offline, still trying',
+  private: 'Log in to see live rates',
+};
 const OFFLINE_AFTER_ATTEMPTS = 5;
 const ASK_AGAIN_MS = 10_000;
 const COME_BACK_MS = 1000;
 
 const table = new RateTable(document.getElementById('rates'), document.getElementById('empty'));
-const socket = io();
+const socket = io({ auth: (show) => show(isPrivate ? api.credentials() : {}) });
+// Whether the rates are for people who are logged in: only then is the token shown.
+let isPrivate = false;
 
 // A busy feed sends more often than a screen paints: only the newest map is drawn.
 let newest = null;
@@ -43,6 +51,14 @@ socket.on('disconnect', (reason) => {
   // The one case in which the client does not come back by itself: the server closed on purpose.
   if (reason === 'io server disconnect') setTimeout(() => socket.connect(), COME_BACK_MS);
 });
+// The server let nobody in, which the client takes as final.
+socket.on('connect_error', ({ data }) => {
+  if (socket.active) return;
+  isPrivate ||= data?.status === 401;
+  if (data?.status === 401) showConnection('private');
+  else setTimeout(() => socket.connect(), COME_BACK_MS);
+});
+api.onLogin(() => isPrivate && socket.disconnect().connect());
 socket.io.on('reconnect_attempt', (attempt) => {
   if (attempt >= OFFLINE_AFTER_ATTEMPTS || !navigator.onLine) showConnection('offline');
 });
