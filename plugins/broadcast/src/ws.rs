@@ -61,10 +61,12 @@ pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
         content_type = "application/problem+json"),
     (status = 401, description = "The streams are for people who are logged in, and the token is not good.",
         body = ProblemDocument, content_type = "application/problem+json"),
+    (status = 403, description = "A page of this origin may not use the streams.", body = ProblemDocument,
+        content_type = "application/problem+json"),
     (status = 426, description = "The connection cannot be upgraded.", body = ProblemDocument,
         content_type = "application/problem+json"),
-    (status = 503, description = "As many clients as are allowed are connected, or the service is stopping.",
-        body = ProblemDocument, content_type = "application/problem+json",
+    (status = 503, description = "As many clients as are allowed are connected, tokens cannot be checked, or the service \
+        is stopping.", body = ProblemDocument, content_type = "application/problem+json",
         headers(("Retry-After" = u32, description = "In how many seconds to try again."))),
 ))]
 async fn upgrade(
