@@ -8,9 +8,10 @@ use ratebus_sdk::{
 use utoipa::{
     OpenApi,
     openapi::{
-        self, Header, Ref, RefOr, Response,
+        self, Content, Header, Ref, RefOr,
         content::ContentBuilder,
         header::HeaderBuilder,
+        path::Operation,
         response::ResponseBuilder,
         schema::{ObjectBuilder, Type},
         security::{Http, HttpAuthScheme, SecurityScheme},
@@ -48,10 +49,7 @@ pub(crate) fn document<'a>(listener: &str, mounted: impl Iterator<Item = &'a ope
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for operation in operations(&mut document.paths) {
-        for (status, description) in REFUSALS {
-            let status = (*status).to_owned();
-            operation.responses.responses.entry(status).or_insert_with(|| RefOr::T(refusal(description)));
-        }
+        add_refusals(operation);
         for answer in answers(operation) {
             answer.headers.insert("X-Request-Id".to_owned(), RefOr::T(request_id()));
         }
@@ -68,9 +66,18 @@ const REFUSALS: &[(&str, &str)] = &[
     ("503", "Not now: there are too many connections from this address."),
 ];
 
-fn refusal(description: &str) -> Response {
-    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build();
-    ResponseBuilder::new().description(description).content("application/problem+json", problem).build()
+fn add_refusals(operation: &mut Operation) {
+    for (status, description) in REFUSALS {
+        let refusal = || ResponseBuilder::new().description(*description).build().into();
+        let answer = operation.responses.responses.entry((*status).to_owned()).or_insert_with(refusal);
+        if let RefOr::T(answer) = answer {
+            answer.content.entry("application/problem+json".to_owned()).or_insert_with(|| problem().into());
+        }
+    }
+}
+
+fn problem() -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build()
 }
 
 fn request_id() -> Header {

@@ -46,7 +46,7 @@ pub struct Adjustment {
     #[schema(default = "absolute", example = "absolute")]
     pub unit: Unit,
     /// The amount, a decimal. In a spread a positive one is what the house earns.
-    #[schema(value_type = String, pattern = r"^-?[0-9]+(\.[0-9]+)?$", max_length = 30, example = "450")]
+    #[schema(value_type = String, pattern = r"^-?[0-9]+(\.[0-9]+)?$", example = "450")]
     #[serde(with = "decimal::text")]
     pub value: Decimal,
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     NotAdmin, authenticate, form,
-    handlers::{Login, log, log_in},
+    handlers::{log, log_in},
     manage::{complete, failed},
     masked,
     refresh::RefreshToken,
@@ -51,6 +51,17 @@ struct Tokens {
     refresh_expires_at: Timestamp,
 }
 
+/// What a login takes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "`form::credentials` reads it")]
+struct Credentials {
+    #[schema(format = Email, max_length = 254, example = "ann@example.com")]
+    email: String,
+    #[schema(format = Password, min_length = 8, max_length = 256, example = "correct horse")]
+    password: String,
+}
+
 /// Which session.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -61,7 +72,7 @@ struct Refresh {
 }
 
 /// Log in, for a short token and one to refresh it
-#[utoipa::path(post, path = "/v1/auth/login", operation_id = "logIn", tag = "accounts", request_body = Login, responses(
+#[utoipa::path(post, path = "/v1/auth/login", operation_id = "logIn", tag = "accounts", request_body = Credentials, responses(
     (status = 200, description = "Logged in.", body = Tokens),
     (status = 401, description = "No account has this address and this password.", body = ProblemDocument,
         content_type = "application/problem+json"),

@@ -48,7 +48,7 @@ struct Registration {
 /// What a login takes.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "`validate::credentials` reads it")]
-pub(super) struct Login {
+struct Login {
     #[schema(format = Email, max_length = 254, example = "ann@example.com")]
     email: String,
     #[schema(format = Password, min_length = 8, max_length = 256, example = "correct horse")]

@@ -30,8 +30,8 @@ use crate::{
 #[schema(as = Spread, description = "A markup for each side; positive means that the house earns.")]
 pub(super) struct SpreadView {
     scope: Scope,
-    #[serde(flatten)]
-    markup: Sides<Adjustment>,
+    buy: Adjustment,
+    sell: Adjustment,
     /// Counts the changes of the scope.
     #[schema(minimum = 1, example = 3)]
     revision: u64,
@@ -50,7 +50,8 @@ struct SpreadsView {
 /// `None` for a spread that was removed.
 fn view(spread: Spread) -> Option<SpreadView> {
     let Spread { scope, rule, revision, updated_by, updated_at } = spread;
-    Some(SpreadView { scope, markup: rule?.markup(), revision, updated_by, updated_at })
+    let Sides { buy, sell } = rule?.markup();
+    Some(SpreadView { scope, buy, sell, revision, updated_by, updated_at })
 }
 
 /// Every spread that is set

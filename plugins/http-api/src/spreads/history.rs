@@ -25,7 +25,7 @@ pub(crate) struct Page {
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: u32,
     /// Only the revisions below this one: the `next` of the page before.
-    #[param(required = false)]
+    #[param(required = false, format = "uint64")]
     before: u64,
 }
 
