@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use ratebus_sdk::model::Timestamp;
 use ratebus_test_exchange::Exchange;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, EMAIL, Launch, Ratebus, SocketIo, Sse, WebSocket, quote_over_http, started};
+use crate::harness::{Admin, EMAIL, Launch, Ratebus, SocketIo, Sse, WebSocket, eventually, quote_over_http, started};
 
 const CLIENTS: usize = 100;
 
@@ -132,6 +133,51 @@ async fn killed_at_any_moment_it_keeps_what_it_acknowledged_and_nothing_by_halve
     let Journal { changes, kept, lost, .. } = journal;
     println!("{} changes in {rounds} rounds; {kept} unanswered ones were kept, {lost} were not", changes.len());
     assert!(changes.len() > kept, "nothing was acknowledged");
+}
+
+#[tokio::test]
+async fn what_is_to_come_comes_once_however_often_it_is_killed() {
+    const CHANGES: u64 = 30;
+    let (_exchange, launch) = priced().await;
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let admin = Admin::login(&ratebus).await;
+    let micros = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
+    let first = i64::try_from(micros).unwrap() + 3_000_000;
+    for number in 0..CHANGES {
+        let side = json!({ "value": (number + 1).to_string() });
+        let from = Timestamp::from_micros(first + i64::try_from(number).unwrap() * 20_000);
+        let body = json!({ "buy": side, "sell": side, "effectiveFrom": from });
+        assert_eq!(admin.send(Method::PUT, "/v1/spreads/BTC_USD", body).await.status(), 202);
+    }
+    // Before the first one is due, and then while they come.
+    ratebus.kill().await;
+    let mut came = 0;
+    for _ in 0..3 {
+        let ratebus = launch.start().await;
+        ratebus.ready("user-api").await;
+        let admin = Admin::login(&ratebus).await;
+        let more = eventually("another change", || async {
+            let now = history(&admin).await.len();
+            (now > came || now as u64 == CHANGES).then_some(now)
+        });
+        came = more.await;
+        ratebus.kill().await;
+    }
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let admin = Admin::login(&ratebus).await;
+    eventually("the last one", || async { (history(&admin).await.len() as u64 == CHANGES).then_some(()) }).await;
+    let mut old = Value::Null;
+    for (number, change) in (1..).zip(history(&admin).await) {
+        let new = markups(number);
+        assert_eq!(change, json!([number, EMAIL, old, new, null]));
+        old = new;
+    }
+    let quote = quote_over_http(&ratebus.url("user-api"), "BTC_USD").await;
+    assert_eq!(quote["rule"], json!({ "scope": "BTC_USD", "revision": CHANGES }));
+    let left: Value = admin.send(Method::GET, "/v1/spreads/scheduled", Value::Null).await.json().await.unwrap();
+    assert_eq!(left["scheduled"], json!([]));
 }
 
 /// How long after the first write of a round the process is killed.

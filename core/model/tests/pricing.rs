@@ -143,6 +143,30 @@ proptest! {
     }
 
     #[test]
+    fn the_width_is_right_to_two_decimals(sell in usual_price(), above in 0..1_000_000_000_u32) {
+        let buy = Price::new(sell.value() + Decimal::new(above.into(), sell.scale())).unwrap();
+        let shown = width_bps(Sides { buy, sell }).unwrap();
+        let (buy, sell) = (exact(buy.value()), exact(sell.value()));
+        let width = (&buy - &sell) * whole(20_000) / (buy + sell);
+        let error = exact(shown) - width;
+        // Half a hundredth, and what a division of 28 digits cannot tell from it.
+        let most = Fraction::new(5.into(), 1000.into()) + Fraction::new(1.into(), 10_000_000_000_i64.into());
+        prop_assert!(shown.scale() <= 2 && -most.clone() <= error && error <= most, "{}", shown);
+    }
+
+    #[test]
+    fn the_house_loses_when_it_could_trade_back_at_once_for_more(
+        market in any_original(), rule in any_rule(), step in any_step(),
+    ) {
+        let Ok(customer) = price(market, &rule, step) else { return Ok(()) };
+        // It would buy from the customer and sell to the market, or the other way round.
+        let bought = exact(market.sell.value()) - exact(customer.price.sell.value());
+        let sold = exact(customer.price.buy.value()) - exact(market.buy.value());
+        let loses = bought < whole(0) || sold < whole(0);
+        prop_assert_eq!(house_loss(customer.price, market.sell, market.buy), loses);
+    }
+
+    #[test]
     fn without_a_price_a_rule_is_refused_if_it_crosses_at_any(rule in any_rule()) {
         let Sides { buy: (buy_slope, buy_offset), sell: (sell_slope, sell_offset) } = rule.adjustments().map(line);
         let expected = if buy_slope <= whole(0) {

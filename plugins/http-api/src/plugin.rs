@@ -16,7 +16,7 @@ use crate::{
     docs,
     envelope::{self, Failed},
     health, page, problem, quotes, rates, root,
-    spreads::{self, history, original as settings, preview, rollback},
+    spreads::{self, history, original as settings, preview, rollback, scheduled},
     state::{App, Backend, Shared},
     store::StoreError,
 };
@@ -64,9 +64,11 @@ impl Sink for HttpApi {
         if serves_accounts {
             ctx.offer_sessions(app.clone());
         }
+        let serves_spreads = self.settings.routes.contains(&Group::Spreads);
         let served = tokio::select! {
-            served = serve(&app, backend, page) => served,
+            served = serve(&app, backend, serves_spreads, page) => served,
             () = accounts::watch(&app), if serves_accounts => Ok(()),
+            () = spreads::keep_schedule(&app), if serves_spreads => Ok(()),
             () = ctx.cancelled() => Ok(()),
         };
         if let Ok(backend) = app.backend() {
@@ -77,9 +79,14 @@ impl Sink for HttpApi {
 }
 
 /// Opens the database, however long it takes, and then watches it. Ends only with what a new run must settle.
-async fn serve(app: &App, settings: &BackendSettings, mut page: Option<String>) -> Result<(), Error> {
+async fn serve(
+    app: &App,
+    settings: &BackendSettings,
+    serves_spreads: bool,
+    mut page: Option<String>,
+) -> Result<(), Error> {
     let mut backoff = Backoff::default();
-    while let Err(error) = open(app, settings).await {
+    while let Err(error) = open(app, settings, serves_spreads).await {
         if error.kind() == ErrorKind::Config {
             // Somebody has to mend it (a mode, a key, another database's file); then it goes on without a restart.
             return Err(error.with_retry(Retry::Backoff));
@@ -113,12 +120,12 @@ fn invite(page: Option<String>) {
 }
 
 /// Opens the database and tells the bus of every spread in it, removed ones too, before anybody can change one.
-async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
+async fn open(app: &App, settings: &BackendSettings, serves_spreads: bool) -> Result<(), Error> {
     let backend = Backend::open(settings).await?;
     let cannot_read = |error| Error::new(ErrorKind::Connect, "cannot read the database").because(error);
     // Looked at first: what is published meanwhile was committed before.
     let in_use = spreads::published(&app.ctx);
-    let spreads = backend.store.spreads().await.map_err(cannot_read)?;
+    let mut spreads = backend.store.spreads().await.map_err(cannot_read)?;
     if !in_use.iter().all(|spread| spreads::is_in(&spreads, spread)) {
         return Err(Error::new(
             ErrorKind::Config,
@@ -128,6 +135,11 @@ async fn open(app: &App, settings: &BackendSettings) -> Result<(), Error> {
     if !backend.store.has_admin().await.map_err(cannot_read)? {
         // No route makes one, so a newcomer could not find out.
         tracing::info!("no administrator yet, so nobody can set spreads: `ratebus admin create --email YOU` makes one");
+    }
+    if serves_spreads {
+        // What came due while nobody looked is in effect before anybody sees a price.
+        spreads::apply_due(app, &backend.store).await.map_err(cannot_read)?;
+        spreads = backend.store.spreads().await.map_err(cannot_read)?;
     }
     for spread in spreads {
         spreads::publish(&app.ctx, spread);
@@ -197,6 +209,8 @@ fn spread_routes(routes: Routes, app: &Shared) -> Routes {
         .documented(original(app, routes!(settings::update_rates)))
         .documented(v1(app, routes!(spreads::handlers::list)))
         .documented(v1(app, routes!(spreads::handlers::get, spreads::handlers::put, spreads::handlers::delete)))
+        .documented(v1(app, routes!(scheduled::list)))
+        .documented(v1(app, routes!(scheduled::one, scheduled::cancel)))
         .documented(v1(app, routes!(preview::preview)))
         .documented(v1(app, routes!(history::history)))
         .documented(v1(app, routes!(rollback::rollback)))

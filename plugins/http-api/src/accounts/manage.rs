@@ -190,7 +190,7 @@ async fn apply(
 }
 
 /// Runs a change to its end even if whoever asked for it goes away: what was committed is in the log.
-pub(super) async fn complete<T: Send + 'static>(
+pub(crate) async fn complete<T: Send + 'static>(
     change: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::spawn(change).await.unwrap_or_else(|_| Err(Unavailable.into()))

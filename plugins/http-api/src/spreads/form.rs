@@ -1,9 +1,10 @@
-use ratebus_model::{Adjustment, Rule, Sides, Unit, decimal};
+use ratebus_model::{Adjustment, Rule, Sides, Timestamp, Unit, decimal};
 use ratebus_sdk::FieldProblem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::schedule::FARTHEST;
 use crate::{
     json::{Fields, string},
     problem::Problem,
@@ -14,7 +15,7 @@ const LONGEST_REASON: usize = 200;
 
 /// A markup for each side; positive means that the house earns.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({ "buy": { "unit": "absolute", "value": "450" }, "sell": { "unit": "bps", "value": "25" } }))]
 #[expect(dead_code, reason = "`change` reads it, and reports everything that is wrong")]
 pub(super) struct SpreadForm {
@@ -27,11 +28,14 @@ pub(super) struct SpreadForm {
         pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
     )]
     reason: Option<String>,
+    /// When it is to take effect, at most a year ahead. At once without it, or when it has passed.
+    #[schema(nullable = false)]
+    effective_from: Option<Timestamp>,
 }
 
 /// Which revision to return to.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({ "revision": 1 }))]
 #[expect(dead_code, reason = "`rollback` reads it, and reports everything that is wrong")]
 pub(super) struct RollbackForm {
@@ -43,12 +47,17 @@ pub(super) struct RollbackForm {
         pattern = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
     )]
     reason: Option<String>,
+    /// As with `PUT`.
+    #[schema(nullable = false)]
+    effective_from: Option<Timestamp>,
 }
 
 /// What `PUT` asks for.
 pub(super) struct Change {
     pub(super) rule: Rule,
     pub(super) reason: Option<String>,
+    /// When it is to take effect; `None` for at once.
+    pub(super) effective_from: Option<Timestamp>,
 }
 
 /// What a rollback asks for.
@@ -56,35 +65,38 @@ pub(super) struct Rollback {
     /// The one to return to.
     pub(super) revision: u64,
     pub(super) reason: Option<String>,
+    pub(super) effective_from: Option<Timestamp>,
 }
 
-/// Reads `{"buy": {"unit", "value"}, "sell": {…}, "reason"}`, a markup for each side. Strict: both sides, amounts as
-/// strings, no other members; everything that is wrong is reported with its path.
-pub(super) fn change(body: &[u8]) -> Result<Change, Problem> {
+/// Reads `{"buy": {"unit", "value"}, "sell": {…}, "reason", "effectiveFrom"}`, a markup for each side. Strict: both sides,
+/// amounts as strings, no other members; everything that is wrong is reported with its path.
+pub(super) fn change(body: &[u8], now: Timestamp) -> Result<Change, Problem> {
     let fields = Fields::parse(body).map_err(Problem::invalid)?;
-    let mut errors = fields.unknown("", &["buy", "sell", "reason"]);
+    let mut errors = fields.unknown("", &["buy", "sell", "reason", "effectiveFrom"]);
     let buy = side(&fields, "buy", &mut errors);
     let sell = side(&fields, "sell", &mut errors);
     let reason = reason(&fields, &mut errors);
+    let effective_from = effective_from(&fields, now, &mut errors);
     match (buy, sell) {
         (Some(buy), Some(sell)) if errors.is_empty() => {
-            Ok(Change { rule: Rule::from_markup(Sides { buy, sell }), reason })
+            Ok(Change { rule: Rule::from_markup(Sides { buy, sell }), reason, effective_from })
         }
         _ => Err(Problem::fields(errors)),
     }
 }
 
-/// Reads `{"revision", "reason"}`, as strictly.
-pub(super) fn rollback(body: &[u8]) -> Result<Rollback, Problem> {
+/// Reads `{"revision", "reason", "effectiveFrom"}`, as strictly.
+pub(super) fn rollback(body: &[u8], now: Timestamp) -> Result<Rollback, Problem> {
     let fields = Fields::parse(body).map_err(Problem::invalid)?;
-    let mut errors = fields.unknown("", &["revision", "reason"]);
+    let mut errors = fields.unknown("", &["revision", "reason", "effectiveFrom"]);
     let revision = fields.get("revision").and_then(|value| serde_json::from_str(value.get()).ok());
     if revision.is_none() {
         errors.push(error("revision", "is not a whole number such as 3"));
     }
     let reason = reason(&fields, &mut errors);
+    let effective_from = effective_from(&fields, now, &mut errors);
     match revision {
-        Some(revision) if errors.is_empty() => Ok(Rollback { revision, reason }),
+        Some(revision) if errors.is_empty() => Ok(Rollback { revision, reason, effective_from }),
         _ => Err(Problem::fields(errors)),
     }
 }
@@ -100,6 +112,18 @@ fn reason(fields: &Fields<'_>, errors: &mut Vec<FieldProblem>) -> Option<String>
         Some(_) => return text,
     };
     errors.push(error("reason", message));
+    None
+}
+
+/// A time to come; one that has passed is as good as none.
+fn effective_from(fields: &Fields<'_>, now: Timestamp, errors: &mut Vec<FieldProblem>) -> Option<Timestamp> {
+    let at = string(fields.get("effectiveFrom")?).and_then(|text| text.parse::<Timestamp>().ok());
+    let message = match at {
+        None => "is not a time such as 2026-09-19T18:57:46Z (RFC 3339)",
+        Some(at) if at > now.plus(FARTHEST) => "is more than a year ahead",
+        Some(at) => return Some(at).filter(|at| *at > now),
+    };
+    errors.push(error("effectiveFrom", message));
     None
 }
 

@@ -4,7 +4,7 @@ use axum::{
     http::{StatusCode, header::ETAG},
     response::{IntoResponse, Response},
 };
-use ratebus_model::{Adjustment, Scope, Sides, Spread, Timestamp};
+use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp};
 use ratebus_sdk::ProblemDocument;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 use super::{
     condition::{Condition, etag},
     form::{self, Change, SpreadForm},
+    schedule,
+    scheduled::{self, ScheduledView},
     write::{self, ChangeError, Changed},
 };
 use crate::{
@@ -93,7 +95,7 @@ pub(crate) async fn get(
 
 /// Set a spread
 ///
-/// At once, for everybody who is connected. Without a condition the last writer wins.
+/// At once, for everybody who is connected, or at the time of `effectiveFrom`. Without a condition the last writer wins.
 #[utoipa::path(put, path = "/v1/spreads/{scope}", operation_id = "putSpread", tag = "spreads",
     security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition), request_body = SpreadForm,
     responses(
@@ -101,8 +103,12 @@ pub(crate) async fn get(
             headers(("ETag" = String, description = "The revision, quoted."))),
         (status = 201, description = "It is set; there was none.", body = SpreadView,
             headers(("ETag" = String, description = "The revision, quoted."))),
+        (status = 202, description = "It will be set at the time that `effectiveFrom` says.", body = ScheduledView,
+            headers(("Location" = String, description = "Where the change to come is."))),
         (status = 404, description = "No source serves the pair and no config names it, or it is no scope.",
             body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "As many changes of the scope are to come as can be.", body = ProblemDocument,
+            content_type = "application/problem+json"),
         (status = 412, description = "The condition does not hold.", body = ProblemDocument,
             content_type = "application/problem+json"),
         v1::Admin,
@@ -117,12 +123,26 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     let admin = accounts::admin(&app, &caller).await?;
     let scope = served_scope(&app, path).await?;
-    let Change { rule, reason } = form::change(&body::read(request).await?)?;
+    let body = body::read(request).await?;
+    let Change { rule, reason, effective_from } = form::change(&body, app.ctx.clock().wall())?;
     let actor = Actor::new(&admin, &caller).because(reason.as_deref());
-    write::change(&app, actor, &[scope], Some(rule), |now| condition.holds(now))
-        .await
-        .map(changed)
-        .map_err(|error| refusal(scope, error))
+    make(&app, actor, scope, Some(rule), effective_from, &condition).await.map_err(|error| refusal(scope, error))
+}
+
+/// Makes a change, or writes it down for its time.
+pub(super) async fn make(
+    app: &App,
+    actor: Actor<'_>,
+    scope: Scope,
+    rule: Option<Rule>,
+    effective_from: Option<Timestamp>,
+    condition: &Condition,
+) -> Result<Response, ChangeError> {
+    let holds = |revision| condition.holds(revision);
+    match effective_from {
+        Some(at) => schedule::schedule(app, actor, scope, rule, at, holds).await.map(scheduled::accepted),
+        None => write::change(app, actor, &[scope], rule, holds).await.map(changed),
+    }
 }
 
 /// Remove a spread
@@ -176,7 +196,7 @@ pub(super) async fn stored(app: &App) -> Result<Vec<Spread>, Problem> {
 }
 
 /// The answer to a change of one spread: how it is now, or nothing for a removal.
-pub(super) fn changed(Changed { spreads, created }: Changed) -> Response {
+fn changed(Changed { spreads, created }: Changed) -> Response {
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     match spreads.into_iter().find_map(view) {
         Some(spread) => answer(status, spread),
@@ -197,6 +217,10 @@ pub(super) fn refusal(scope: Scope, error: ChangeError) -> Problem {
         ChangeError::Unavailable(error) => error.into(),
         ChangeError::Missing => none_set(scope),
         ChangeError::Refused(refusal) => Problem::invalid(refusal.to_string()),
+        ChangeError::TooMany => {
+            let detail = format!("{} changes of {scope} are to come already", schedule::MOST);
+            Problem::new(StatusCode::CONFLICT, detail)
+        }
         ChangeError::Condition(revision) => {
             let now = revision.map_or("none is set".to_owned(), |revision| format!("its revision is {revision}"));
             Problem::new(StatusCode::PRECONDITION_FAILED, format!("the spread of {scope} is not as expected: {now}"))

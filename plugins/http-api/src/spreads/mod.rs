@@ -1,4 +1,4 @@
-//! Spreads: reading, setting, removing and restoring them, what they would do, and who changed them.
+//! Spreads: reading, setting, removing and restoring them, now or later, what they would do, and who changed them.
 
 mod check;
 mod condition;
@@ -8,6 +8,9 @@ pub(crate) mod history;
 pub(crate) mod original;
 pub(crate) mod preview;
 pub(crate) mod rollback;
+mod schedule;
+pub(crate) mod scheduled;
 mod write;
 
+pub(crate) use schedule::{apply_due, keep_schedule};
 pub(crate) use write::{is_in, publish, publish_known, published};

@@ -108,8 +108,10 @@ fn refusal(error: ChangeError) -> Failure {
     match error {
         ChangeError::Unavailable(error) => error.into(),
         ChangeError::Refused(refusal) => Failure::invalid(vec![fault(&refusal)]),
-        // Neither has a cause here: there is no condition and nothing is removed.
-        ChangeError::Condition(_) | ChangeError::Missing => Failure::new(StatusCode::CONFLICT, "Conflict"),
+        // None has a cause here: there is no condition, and nothing is removed or left for later.
+        ChangeError::Condition(_) | ChangeError::Missing | ChangeError::TooMany => {
+            Failure::new(StatusCode::CONFLICT, "Conflict")
+        }
     }
 }
 

@@ -47,7 +47,7 @@ struct PairPreview {
 
 /// What setting a spread would do
 ///
-/// To each pair that a `PUT` of the same body would apply to, changing nothing.
+/// To each pair that a `PUT` of the same body would apply to, at the prices of now, changing nothing.
 #[utoipa::path(post, path = "/v1/spreads/{scope}/preview", operation_id = "previewSpread", tag = "spreads",
     security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD")), request_body = SpreadForm,
     responses(
@@ -65,7 +65,8 @@ pub(crate) async fn preview(
 ) -> Result<Response, Problem> {
     accounts::admin(&app, &caller).await?;
     let scope = handlers::served_scope(&app, path).await?;
-    let Change { rule, .. } = form::change(&body::read(request).await?)?;
+    // Judged at the prices of now, whenever it is to take effect.
+    let Change { rule, .. } = form::change(&body::read(request).await?, app.ctx.clock().wall())?;
     let limit = app.backend()?.max_markup_percent;
     let affected = check::affected(&app, scope, &handlers::stored(&app).await?);
     let pairs = affected.into_iter().map(|(pair, quote)| of_pair(pair, quote.as_deref(), &rule, limit)).collect();

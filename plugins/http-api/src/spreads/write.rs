@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ratebus_model::{Payload, Rule, Scope, Spread, Subject};
+use ratebus_model::{Payload, Rule, Scope, Spread, Subject, Timestamp};
 use ratebus_sdk::Context;
 use tracing::field::display;
 
@@ -24,6 +24,8 @@ pub(super) enum ChangeError {
     Missing,
     /// The rule would give prices that nobody may see.
     Refused(Refusal),
+    /// As many changes are to come as can be.
+    TooMany,
 }
 
 /// What was changed.
@@ -47,9 +49,10 @@ pub(super) async fn change(
     let mut writer = backend.store.write_spreads().await.map_err(failed)?;
     let before = writer.spreads().await.map_err(failed)?;
     let mut after = Vec::new();
+    let now = app.ctx.clock().wall();
     for &scope in scopes {
         let old = before.iter().find(|spread| spread.scope == scope);
-        let new = next(app, scope, old, rule, actor);
+        let new = next(now, scope, old, rule, actor);
         judge(app, old, &new, &before, backend.max_markup_percent, &condition)?;
         writer.put(old, &new, actor).await.map_err(failed)?;
         after.push(new);
@@ -59,18 +62,19 @@ pub(super) async fn change(
     Ok(Changed { spreads: after, created: !scopes.iter().any(was_set) })
 }
 
-fn next(app: &App, scope: Scope, old: Option<&Spread>, rule: Option<Rule>, actor: Actor<'_>) -> Spread {
-    let now = app.ctx.clock().wall();
-    Spread {
-        scope,
-        rule,
-        revision: old.map_or(0, |old| old.revision) + 1,
-        updated_by: actor.user.email.clone(),
-        updated_at: now,
-    }
+/// What follows `old`.
+pub(super) fn next(now: Timestamp, scope: Scope, old: Option<&Spread>, rule: Option<Rule>, by: Actor<'_>) -> Spread {
+    let revision = old.map_or(0, |old| old.revision) + 1;
+    Spread { scope, rule, revision, updated_by: by.email.to_owned(), updated_at: now }
 }
 
-fn judge(
+/// The revision of a spread that is set.
+pub(super) fn revision(spread: Option<&Spread>) -> Option<u64> {
+    spread.filter(|spread| spread.rule.is_some()).map(|spread| spread.revision)
+}
+
+/// Whether `new` may take the place of `old`.
+pub(super) fn judge(
     app: &App,
     old: Option<&Spread>,
     new: &Spread,
@@ -78,7 +82,7 @@ fn judge(
     max_markup_percent: u32,
     condition: impl Fn(Option<u64>) -> bool,
 ) -> Result<(), ChangeError> {
-    let revision = old.filter(|old| old.rule.is_some()).map(|old| old.revision);
+    let revision = revision(old);
     if !condition(revision) {
         return Err(ChangeError::Condition(revision));
     }
@@ -90,9 +94,9 @@ fn judge(
 }
 
 /// Tells the log and the bus of what was committed, even if whoever asked for it has left.
-fn tell(app: &App, changed: Vec<Spread>, actor: Actor<'_>) -> impl FnOnce() + Send + use<> {
-    let (ctx, account) = (app.ctx.clone(), masked(&actor.user.email));
-    let (peer, request_id) = (actor.caller.peer, actor.caller.request_id.clone());
+pub(super) fn tell(app: &App, changed: Vec<Spread>, actor: Actor<'_>) -> impl FnOnce() + Send + use<> {
+    let (ctx, account) = (app.ctx.clone(), masked(actor.email));
+    let (peer, request_id) = (actor.peer, actor.request_id.map(str::to_owned));
     move || {
         for spread in changed {
             metrics::counter!("ratebus_spread_changes_total").increment(1);

@@ -19,6 +19,8 @@ const SQLITE: &[(i64, &str, &str)] = &[
     (9, "attempts_expires_at", include_str!("../../../../migrations/sqlite/0009_attempts_expires_at.sql")),
     (10, "spread_audit_reason", include_str!("../../../../migrations/sqlite/0010_spread_audit_reason.sql")),
     (11, "refresh_tokens", include_str!("../../../../migrations/sqlite/0011_refresh_tokens.sql")),
+    (12, "scheduled_spreads", include_str!("../../../../migrations/sqlite/0012_scheduled_spreads.sql")),
+    (13, "scheduled_spreads_due", include_str!("../../../../migrations/sqlite/0013_scheduled_spreads_due.sql")),
 ];
 
 /// sqlx's own table of what was applied.

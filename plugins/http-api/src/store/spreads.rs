@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp, Unit, decimal};
 use tokio::{sync::OwnedMutexGuard, time::timeout};
@@ -16,14 +16,20 @@ const TURN: Duration = Duration::from_secs(2);
 /// Who changes a spread, in which request and why.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor<'a> {
-    pub(crate) user: &'a User,
-    pub(crate) caller: &'a Caller,
+    /// The account's id,
+    pub(crate) id: &'a str,
+    /// and its address.
+    pub(crate) email: &'a str,
+    pub(crate) request_id: Option<&'a str>,
+    /// Unknown of a change that was scheduled.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) reason: Option<&'a str>,
 }
 
 impl<'a> Actor<'a> {
     pub(crate) fn new(user: &'a User, caller: &'a Caller) -> Self {
-        Self { user, caller, reason: None }
+        let request_id = caller.request_id.as_deref();
+        Self { id: &user.id, email: &user.email, request_id, peer: caller.peer, reason: None }
     }
 
     pub(crate) fn because(self, reason: Option<&'a str>) -> Self {
@@ -52,7 +58,7 @@ impl Store {
 
 /// A change of spreads in one transaction.
 pub(crate) struct SpreadWriter {
-    tx: Write,
+    pub(super) tx: Write,
     order: OwnedMutexGuard<()>,
 }
 
@@ -72,11 +78,11 @@ impl SpreadWriter {
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
         .bind(new.scope.to_string())
         .bind(revision_column(new)?)
-        .bind(&by.user.id)
-        .bind(&by.user.email)
+        .bind(by.id)
+        .bind(by.email)
         .bind(text(old.and_then(|old| old.rule)).map_err(encode)?)
         .bind(text(new.rule).map_err(encode)?)
-        .bind(by.caller.request_id.as_deref())
+        .bind(by.request_id)
         .bind(new.updated_at)
         .bind(by.reason)
         .execute(&mut self.tx)

@@ -13,6 +13,7 @@ mod quotes;
 mod rates;
 mod refresh;
 mod routes;
+mod scheduled;
 mod sessions;
 mod spreads;
 mod startup;

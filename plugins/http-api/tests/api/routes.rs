@@ -50,6 +50,8 @@ const WRONG_REFRESH: &str = r#"{"refreshToken":"x"}"#;
 const WRONG_PASSWORD: &str = r#"{"currentPassword":"wrong password","newPassword":"another fine password"}"#;
 const SPREAD: &str = r#"{"buy":{"value":"1"},"sell":{"value":"1"}}"#;
 
+const TOO_FAR_AHEAD: &str = r#"{"buy":{"value":"1"},"sell":{"value":"1"},"effectiveFrom":"9999-01-01T00:00:00Z"}"#;
+
 const EXCHANGE_RATE: &[Row] = &[
     get("/", anyone(200)),
     get("/health", anyone(200)),
@@ -126,6 +128,11 @@ const USER_API: &[Row] = &[
     row("POST", "/v1/spreads/BTC_USD/preview", Some(SPREAD), admins(200)),
     get("/v1/spreads/BTC_USD/history", admins(200)),
     row("POST", "/v1/spreads/BTC_USD/rollback", Some(r#"{"revision":1}"#), admins(200)),
+    row("PUT", "/v1/spreads/BTC_USD", Some(TOO_FAR_AHEAD), admins(422)),
+    get("/v1/spreads/scheduled", admins(200)),
+    get("/v1/spreads/scheduled/nothing", admins(404)),
+    row("DELETE", "/v1/spreads/scheduled/nothing", None, admins(404)),
+    row("PUT", "/v1/spreads/scheduled", Some(SPREAD), anyone(405)),
     row("DELETE", "/v1/spreads/BTC_USD", None, admins(204)),
     row("POST", "/v1/spreads", Some(SPREAD), anyone(405)),
     get("/health", anyone(404)),
