@@ -168,10 +168,10 @@ impl EngineIoHandler for Live {
             Packet::Connect { .. } => {}
             Packet::ConnectElsewhere { namespace } => answer(&socket, packet::invalid_namespace(namespace)),
             Packet::Disconnect => end(&socket, "left"),
-            Packet::Auth { token, ack } if joined.load(Ordering::Relaxed) => ask(&socket, Ask::Renew { token, ack }),
+            Packet::Auth { token, ack } => ask(&socket, Ask::Renew { token, ack }),
             // Nobody here listens to anything else.
             Packet::Event if joined.load(Ordering::Relaxed) => {}
-            Packet::Auth { .. } | Packet::Event | Packet::Malformed => end(&socket, "malformed"),
+            Packet::Event | Packet::Malformed => end(&socket, "malformed"),
         }
     }
 
@@ -220,12 +220,13 @@ impl Live {
             Err(reason) => return reason,
         };
         tokio::select! {
-            reason = self.follow(socket) => reason,
+            biased;
             () = self.hold(socket, view, &mut asked) => {
                 answer(socket, packet::DISCONNECT.to_owned());
                 leave(socket).await;
                 "session_over"
             }
+            reason = self.follow(socket) => reason,
         }
     }
 
@@ -236,25 +237,27 @@ impl Live {
         view: &View,
         asked: &mut mpsc::Receiver<Ask>,
     ) -> Result<View, &'static str> {
-        let is_awaited = matches!(view, View::Awaited);
-        let joining = async {
-            match (asked.recv().await, view) {
-                (Some(Ask::Join(token)), View::Awaited) => {
+        let limit = if let View::Awaited = view { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
+        let shown = timeout(limit, async {
+            // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
+            let Some(Ask::Join(token)) = asked.recv().await else { return Ok(None) };
+            match view {
+                View::Awaited => {
                     let pass = self.hub.door.check(token.as_deref().unwrap_or_default()).await?;
-                    Ok(View::Session(pass))
+                    Ok(Some(View::Session(pass)))
                 }
-                _ => Ok(view.clone()),
+                View::Open | View::Session(_) => Ok(Some(view.clone())),
             }
-        };
-        let limit = if is_awaited { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
-        let error = match timeout(limit, joining).await {
-            Ok(Ok(view)) => {
+        });
+        let error = match (shown.await, view) {
+            (Ok(Ok(Some(view))), _) => {
                 answer(socket, packet::joined(socket.id));
                 return Ok(view);
             }
-            Err(_) if !is_awaited => return Err("silent"),
-            Ok(Err(error)) => error,
-            Err(_) => NoSession::Refused,
+            (Ok(Ok(None)), _) => return Err("malformed"),
+            (Ok(Err(error)), _) => error,
+            (Err(_), View::Awaited) => NoSession::Refused,
+            (Err(_), _) => return Err("silent"),
         };
         answer(socket, packet::refused(&door::problem(error)));
         leave(socket).await;

@@ -392,7 +392,12 @@ impl Client {
             }
             self.socket.flush().await
         };
-        match timeout(self.hub.stall_timeout, write).await {
+        let written = tokio::select! {
+            // Who takes nothing at the moment must not have the rest later.
+            () = self.guest.view.over() => return Err(Ending::SessionOver),
+            written = timeout(self.hub.stall_timeout, write) => written,
+        };
+        match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Ending::Lost),
             Err(_) => Err(Ending::Stalled),

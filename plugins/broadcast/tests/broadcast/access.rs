@@ -149,6 +149,38 @@ async fn a_polling_client_shows_its_token_too() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_for_joining_lets_nobody_join() {
+    let server = start().await;
+    for late in ["", "40"] {
+        let mut client = Sio(Ws::to(&server, SOCKETIO).await);
+        client.packet().await;
+        for packet in ["42[\"auth\",{\"token\":\"ann-1\"}]", late] {
+            client.0.send(packet).await;
+        }
+        let texts = client.0.rest().await.1;
+        assert!(!texts.iter().any(|text| text.starts_with("42")), "{texts:?}");
+    }
+    server.wait_for_metric("ratebus_clients{transport=\"socketio\"}", 0).await;
+}
+
+#[tokio::test]
+async fn who_reads_nothing_is_sent_away_with_the_session_all_the_same() {
+    let server = start().await;
+    server.logins.add("bob", "bob-1", HOUR);
+    let mut reading = header(&server, "/v1/ws", "Bearer bob-1").await.unwrap();
+    let stuck = header(&server, "/v1/ws", "Bearer ann-1").await.unwrap();
+    reading.next().await;
+    // More than the buffers of both ends hold.
+    for sequence in 2..=600 {
+        server.publish(quote("BTC_USD", sequence));
+        assert_eq!(reading.quote().await["sequence"], sequence);
+    }
+    server.logins.end("ann");
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"websocket\",reason=\"session_over\"}", 1).await;
+    drop(stuck);
+}
+
+#[tokio::test]
 async fn a_session_that_ends_closes_its_sockets_and_no_others() {
     let server = start().await;
     server.logins.add("bob", "bob-1", HOUR);
