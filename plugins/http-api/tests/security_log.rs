@@ -19,6 +19,7 @@ use axum::{
 use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
     Compat, Env, Factory, Inbox, Sink,
+    model::Timestamp,
     testkit::{RecordingHost, eventually},
 };
 use serde_json::{Value, json};
@@ -48,6 +49,10 @@ async fn register(router: &Router, email: &str) -> Value {
 
 async fn login(router: &Router, email: &str, password: &str) -> Value {
     send(router, "POST", "/v1/auth/login", "", &json!({ "email": email, "password": password })).await
+}
+
+fn in_an_hour() -> Timestamp {
+    Timestamp::from(std::time::SystemTime::now()).plus(Duration::from_hours(1))
 }
 
 fn text(value: &Value) -> &str {
@@ -81,6 +86,9 @@ async fn events(router: &Router) {
     let side = json!({ "value": "1" });
     let spread = json!({ "buy": side, "sell": side, "reason": "{\"level\":\"ERROR\"}" });
     send(router, "PUT", "/v1/spreads/*", boss, &spread).await;
+    let later = json!({ "buy": side, "sell": side, "effectiveFrom": in_an_hour() });
+    let scheduled = send(router, "PUT", "/v1/spreads/*", boss, &later).await;
+    send(router, "DELETE", &format!("/v1/spreads/scheduled/{}", text(&scheduled["id"])), boss, &Value::Null).await;
     let passwords = json!({ "currentPassword": PASSWORD, "newPassword": "another long passphrase" });
     send(router, "POST", "/v1/me/password", boss, &passwords).await;
     send(router, "DELETE", "/logout", boss, &Value::Null).await;
@@ -169,6 +177,8 @@ async fn each_event_is_one_record_that_no_client_can_forge() {
         (json!({ "event": "account_changed", "actor": boss, "account": user, "disabled": true }), 1),
         (json!({ "event": "last_admin_kept", "actor": boss }), 1),
         (json!({ "event": "spread_changed", "account": boss, "scope": "*", "revision": 1, "removed": false }), 1),
+        (json!({ "event": "spread_scheduled", "account": boss, "scope": "*" }), 1),
+        (json!({ "event": "spread_cancelled", "account": boss, "scope": "*" }), 1),
         (json!({ "event": "password_change", "account": boss, "result": "ok" }), 1),
         (json!({ "event": "logout", "account": boss, "result": "ok" }), 1),
     ] {

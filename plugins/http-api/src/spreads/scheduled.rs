@@ -9,6 +9,7 @@ use ratebus_sdk::ProblemDocument;
 use serde::Serialize;
 use tracing::field::display;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     accounts::{self, manage::complete, masked},
@@ -130,7 +131,7 @@ pub(crate) async fn one(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     accounts::admin(&app, &caller).await?;
-    let Path(id) = id.map_err(|_| unknown())?;
+    let id = parsed(id)?;
     let found = app.backend()?.store.one_scheduled(&id).await.map_err(|error| app.refuse(&error))?;
     Ok(Json(ScheduledView::from(found.ok_or_else(unknown)?)).into_response())
 }
@@ -152,7 +153,7 @@ pub(crate) async fn cancel(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let admin = accounts::admin(&app, &caller).await?;
-    let Path(id) = id.map_err(|_| unknown())?;
+    let id = parsed(id)?;
     complete(async move {
         let (store, now) = (&app.backend()?.store, app.ctx.clock().wall());
         match store.cancel_scheduled(&id, &admin.email, now).await.map_err(|error| app.refuse(&error))? {
@@ -167,6 +168,12 @@ pub(crate) async fn cancel(
         }
     })
     .await
+}
+
+/// The id of a path; what cannot be one is that of no change.
+fn parsed(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    Ok(id.parse::<Uuid>().map_err(|_| unknown())?.to_string())
 }
 
 fn unknown() -> Problem {
