@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Api;
 
@@ -46,6 +46,29 @@ async fn operations_have_names_of_their_own_and_say_what_they_are() {
             let refusals = ["401", "400"].iter().any(|status| answers.contains_key(*status));
             assert!(!is_protected || (refusals && answers.contains_key("503")), "{method} {path} needs a session");
         }
+    }
+}
+
+/// The fuzzer's find: the schema of a spread forbade its own members.
+#[tokio::test]
+async fn spreads_are_as_their_schema_says() {
+    let api = Api::start(&["quotes", "accounts", "spreads", "docs"]).await;
+    api.quote("BTC_USD", "20249", "20249", None);
+    let (document, admin) = (api.get("/openapi.json").await.json(), api.admin().await);
+    let spread = Some(r#"{"buy":{"value":"450"},"sell":{"unit":"bps","value":"25"},"reason":"a test"}"#);
+    for (method, path, body, status, schema) in [
+        ("PUT", "/v1/spreads/BTC_USD", spread, 201, "Spread"),
+        ("GET", "/v1/spreads/BTC_USD", None, 200, "Spread"),
+        ("GET", "/v1/spreads", None, 200, "Spreads"),
+        ("POST", "/v1/spreads/BTC_USD/preview", spread, 200, "Preview"),
+        ("GET", "/v1/spreads/BTC_USD/history", None, 200, "History"),
+    ] {
+        let answer = api.authed(&admin, method, path, body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let schema = json!({ "$ref": format!("#/components/schemas/{schema}"), "components": document["components"] });
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&answer.json()).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{method} {path}: {errors:?} in {}", answer.text);
     }
 }
 
