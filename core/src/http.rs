@@ -97,7 +97,7 @@ fn with_request_id(mut response: Response, id: &str) -> Response {
         None if is_bare(&response) => ProblemDocument::new(response.status(), "The path does not have this method."),
         None => return response,
     };
-    let body = Json(document.with_request_id(Some(id))).into_response().into_body();
+    let body = Json(document.with_request_id(id)).into_response().into_body();
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -129,6 +129,9 @@ async fn every_answer_says_what_it_is_and_nothing_about_us() {
             }
             if status.as_u16() >= 400 && path.starts_with("/v1/") {
                 assert_eq!(kind, "application/problem+json", "{name}");
+                let id = says(headers, "x-request-id").to_owned();
+                let body = answer.text().await.unwrap();
+                assert!(method == Method::HEAD || body.contains(&format!("\"requestId\":\"{id}\"")), "{name}: {body}");
             }
         }
     }

@@ -121,6 +121,10 @@ impl Context {
     /// Puts routes on the listener of that name, replacing those that this plugin put there before. Returns the address it
     /// listens on.
     ///
+    /// A request brings in its extensions `ConnectInfo<SocketAddr>`, the client's address through trusted proxies too, and
+    /// [`Origins`](crate::Origins); its id is in the header `x-request-id`. Its body fails with
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut) when it does not come in time.
+    ///
     /// # Errors
     /// `Config` if there is no such listener or another plugin has one of the paths.
     pub fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {

@@ -71,8 +71,8 @@ impl ProblemDocument {
 
     /// Names the request, so that the log's lines about it can be found.
     #[must_use]
-    pub fn with_request_id(mut self, id: Option<&str>) -> Self {
-        self.request_id = id.map(str::to_owned);
+    pub fn with_request_id(mut self, id: &str) -> Self {
+        self.request_id = Some(id.to_owned());
         self
     }
 

@@ -12,7 +12,7 @@ use crate::{accounts::QuotaSlot, headers::request_id};
 pub(crate) struct Caller {
     /// For finding what belongs together in the log.
     pub(crate) request_id: Option<String>,
-    /// The other end of the connection.
+    /// The client's address, as far as the listener knows it.
     pub(crate) peer: Option<SocketAddr>,
     /// The bearer token, not yet checked.
     pub(crate) token: Option<String>,

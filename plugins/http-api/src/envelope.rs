@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::{
     body::BodyError,
-    headers::{in_seconds, protect, seconds_in_words},
+    headers::{in_seconds, seconds_in_words},
     state::Unavailable,
 };
 
@@ -170,7 +170,6 @@ pub(crate) fn family(methods: MethodRouter) -> MethodRouter {
             response = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed").into_response();
             response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
         }
-        protect(&mut response);
         response
     }))
 }

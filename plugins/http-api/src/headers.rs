@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    http::{HeaderMap, HeaderValue, header::CACHE_CONTROL},
-    response::Response,
-};
+use axum::http::HeaderMap;
 
 /// The id that the listener gave the request, in the header `x-request-id`.
 pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
@@ -21,12 +18,4 @@ pub(crate) fn in_seconds(wait: Duration) -> u32 {
 /// A number of seconds in words.
 pub(crate) fn seconds_in_words(seconds: u32) -> String {
     if seconds == 1 { "1 second".to_owned() } else { format!("{seconds} seconds") }
-}
-
-/// Prices are true for a moment and accounts are private: nobody keeps an answer, unless its route says otherwise, and
-/// nobody takes it for another type than it says.
-pub(crate) fn protect(response: &mut Response) {
-    let headers = response.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
 }

@@ -15,7 +15,7 @@ use crate::{
     config::{BackendSettings, Config, Group, Settings},
     docs,
     envelope::{self, Failed},
-    health, page, problem, quotes, rates, root,
+    health, page, quotes, rates, root,
     spreads::{self, history, original as settings, preview, rollback, scheduled},
     state::{App, Backend, Shared},
     store::StoreError,
@@ -223,7 +223,7 @@ fn original(app: &Shared, methods: UtoipaMethodRouter<Shared>) -> UtoipaMethodRo
 
 /// A path under `/v1`.
 fn v1(app: &Shared, methods: UtoipaMethodRouter<Shared>) -> UtoipaMethodRouter {
-    methods.with_state(app.clone()).map(problem::family)
+    methods.with_state(app.clone())
 }
 
 #[cfg(test)]

@@ -3,25 +3,18 @@
 use std::time::Duration;
 
 use axum::{
-    extract::Request,
-    http::{
-        StatusCode,
-        header::{ALLOW, RETRY_AFTER},
-    },
-    middleware::{Next, from_fn},
+    http::{StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
-    routing::MethodRouter,
 };
 use ratebus_sdk::{FieldProblem, ProblemDocument};
 
 use crate::{
     body::BodyError,
-    headers::{in_seconds, protect, request_id, seconds_in_words},
+    headers::{in_seconds, seconds_in_words},
     state::Unavailable,
 };
 
-/// Why a request under `/v1` was refused. As a response it is only its status; [`render`] writes the document, because
-/// it knows the request's id.
+/// Why a request under `/v1` was refused.
 #[derive(Debug)]
 pub(crate) struct Problem {
     document: ProblemDocument,
@@ -81,35 +74,10 @@ impl From<Unavailable> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.document.status().into_response();
-        response.headers_mut().extend(self.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
-        response.extensions_mut().insert(self.document);
-        response
-    }
-}
-
-/// Writes the document of `response`, if it is a [`Problem`] or axum's own bare refusal of a method.
-pub(crate) fn render(mut response: Response, request_id: Option<&str>) -> Response {
-    let document = match response.extensions_mut().remove::<ProblemDocument>() {
-        Some(document) => document,
-        None if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
-            ProblemDocument::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not have this method")
+        let mut response = self.document.into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        None => return response,
-    };
-    let mut written = document.with_request_id(request_id).into_response();
-    for name in [ALLOW, RETRY_AFTER] {
-        written.headers_mut().extend(response.headers_mut().remove(&name).map(|value| (name, value)));
-    }
-    written
-}
-
-/// Makes every answer of a path one of this family, that to an unknown method included.
-pub(crate) fn family(methods: MethodRouter) -> MethodRouter {
-    methods.layer(from_fn(async |request: Request, next: Next| {
-        let id = request_id(request.headers()).map(str::to_owned);
-        let mut response = render(next.run(request).await, id.as_deref());
-        protect(&mut response);
         response
-    }))
+    }
 }

@@ -1,8 +1,7 @@
 use axum::{
     Json,
-    extract::Request,
     http::{
-        HeaderMap, HeaderValue,
+        HeaderMap, HeaderValue, Uri,
         header::{ACCEPT, VARY},
     },
     response::{IntoResponse, Response},
@@ -10,11 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{
-    envelope,
-    headers::{protect, request_id},
-    page, problem,
-};
+use crate::{envelope, page, problem::Problem};
 
 #[derive(Serialize, ToSchema)]
 struct Hello {
@@ -59,16 +54,12 @@ pub(crate) async fn service_or_page(headers: HeaderMap) -> Response {
 }
 
 /// Every path that nobody mounted: a problem under `/v1`, the original's envelope elsewhere.
-pub(crate) async fn fallback(request: Request) -> Response {
-    let path = request.uri().path();
-    let mut response = if path == "/v1" || path.starts_with("/v1/") {
-        let problem = problem::Problem::not_found("there is nothing at this path").into_response();
-        problem::render(problem, request_id(request.headers()))
-    } else {
-        envelope::not_found().into_response()
-    };
-    protect(&mut response);
-    response
+pub(crate) async fn fallback(uri: Uri) -> Response {
+    let path = uri.path();
+    if path == "/v1" || path.starts_with("/v1/") {
+        return Problem::not_found("there is nothing at this path").into_response();
+    }
+    envelope::not_found().into_response()
 }
 
 /// Whether `text/html` is named, and before any JSON. Browsers name it first; programs send `*/*` or nothing.

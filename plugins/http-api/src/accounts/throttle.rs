@@ -27,11 +27,11 @@
 //! five are looked at. A refused attempt costs no hash and is not counted. Counters are in the database, so that they
 //! survive a restart and hold for every instance.
 //!
-//! The address is the other end of the connection, whatever a request's headers say. Of IPv6 it is the /64: that is what
-//! one customer gets, and they may use any address in it.
+//! The address is the client's as the listener knows it, whatever else a request's headers say. Of IPv6 it is the /64: that
+//! is what one customer gets, and they may use any address in it.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -318,9 +318,9 @@ impl Attempt {
 
 /// Whose connection it is, as far as an address tells.
 fn network(peer: Option<SocketAddr>) -> String {
-    match peer.map(|peer| peer.ip().to_canonical()) {
+    match peer.map(|peer| ratebus_sdk::network(peer.ip())) {
         Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => format!("{}/64", Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        Some(IpAddr::V6(address)) => format!("{address}/64"),
         None => "unknown".to_owned(),
     }
 }
