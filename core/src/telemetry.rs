@@ -3,8 +3,9 @@
 use std::{io::IsTerminal, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::{ConfigProblem, ConfigReport, Log, LogFormat};
 
@@ -13,6 +14,12 @@ const SECONDS: [f64; 12] = [0.000_01, 0.000_025, 0.000_1, 0.000_25, 0.001, 0.002
 
 /// How many log lines wait for a slow reader before new ones are dropped and counted.
 const LOG_QUEUE: usize = 8192;
+
+/// Whether a line may be written, whatever the filter says: at `trace` this library writes what clients send, their tokens
+/// too.
+fn tells_no_secret(line: &Metadata<'_>) -> bool {
+    *line.level() < Level::TRACE || !line.target().starts_with("tungstenite")
+}
 
 /// Keeps logs flowing and metrics readable; drop it last.
 pub struct Telemetry {
@@ -38,7 +45,7 @@ impl Telemetry {
         let (writer, guard) =
             NonBlockingBuilder::default().buffered_lines_limit(LOG_QUEUE).lossy(true).finish(std::io::stderr());
         let dropped = writer.error_counter();
-        let registry = tracing_subscriber::registry().with(filter);
+        let registry = tracing_subscriber::registry().with(filter).with(filter_fn(tells_no_secret));
         let lines = fmt::layer().with_writer(writer).with_ansi(terminal);
         let json = log.format == LogFormat::Json || (log.format == LogFormat::Auto && !terminal);
         let started = if json {

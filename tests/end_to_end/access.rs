@@ -67,6 +67,38 @@ async fn a_logout_on_one_instance_ends_the_streams_on_the_other() {
 }
 
 #[tokio::test]
+async fn no_token_is_logged_whatever_the_filter() {
+    let exchange = started().await;
+    let launch = Launch::new().exchange(&exchange.url()).set("plugin.broadcast.config.access=accounts");
+    Admin::create(&launch).await;
+    let ratebus = launch.set("log.filter=trace").start().await;
+    ratebus.ready("user-api").await;
+    let url = ratebus.url("user-api");
+    let tokens = login(&ratebus).await;
+    let token = text(&tokens["accessToken"]);
+    let mut socket = WebSocket::connect(&url, &format!("?token={token}")).await;
+    socket.send(&json!({ "op": "auth", "token": token }).to_string()).await;
+    socket.see("BTC_USD", |_| true).await;
+    Sse::connect_with(&url, token).await.see("BTC_USD", |_| true).await;
+    for transport in ["polling", "websocket"] {
+        let mut client = SocketIo::connect_with(&url, "4", transport, token);
+        client.until(|line| line["BTC_USD"].is_object()).await;
+        client.renew(token).await;
+        client.until(|line| line["answered"].is_object()).await;
+    }
+    post(&ratebus, "/v1/auth/refresh", json!({ "refreshToken": tokens["refreshToken"] })).await;
+    ratebus.signal("TERM");
+    let (status, lines) = ratebus.exited().await;
+    assert!(status.success());
+    let of_level = |level: &str| lines.iter().filter(|line| line.contains(&format!(r#""level":"{level}""#))).count();
+    assert!(of_level("TRACE") > 0 && of_level("DEBUG") > 0, "{} lines", lines.len());
+    for secret in [token, text(&tokens["refreshToken"]), PASSWORD] {
+        let told: Vec<_> = lines.iter().filter(|line| line.contains(secret)).collect();
+        assert!(told.is_empty(), "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refreshed_token_keeps_a_client_connected_and_a_stolen_one_does_not() {
     let exchange = started().await;
     let (here, there) = pair(&exchange.url()).await;
