@@ -6,10 +6,8 @@
 // Needs a server whose rates move. Leaves the spreads as it found them, save for that of the first pair: unset.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
-import { chromium } from 'playwright-core';
+import { assertStrict, launch, watch } from './browser.mjs';
 
 const DEADLINE_MS = 20_000;
 const { values: options } = parseArgs({
@@ -31,11 +29,7 @@ const complaints = [];
 // (A client that is not let in may be about to change its transport.)
 const PROVOKED = /status of (412|422)|ERR_INTERNET_DISCONNECTED|closed before the connection is established/;
 
-const browser = await chromium.launch({
-  executablePath: options.chromium ?? installedBrowser(),
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch(options.chromium);
 let step = 'start';
 try {
   if (options.private) await showsRatesToWhoIsLoggedIn();
@@ -95,12 +89,6 @@ async function showsRatesAndSpreads() {
   console.log(`The page works: ${pair} followed by two browsers at ${origin}.`);
 }
 
-function installedBrowser() {
-  const names = ['chromium', 'chromium-browser', 'google-chrome'];
-  const found = names.flatMap((name) => process.env.PATH.split(delimiter).map((folder) => join(folder, name))).find(existsSync);
-  return found ?? assert.fail('no Chromium found: tests/run installs it');
-}
-
 function enter(name) {
   step = name;
 }
@@ -110,19 +98,10 @@ async function open(name, state = 'live') {
   const context = await browser.newContext({ locale: 'en-GB', viewport: { width: 1100, height: 900 } });
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MS);
-  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && complaints.push(message.text()));
-  page.on('pageerror', (error) => complaints.push(String(error)));
+  watch(page, origin, strayRequests, complaints);
   page.on('dialog', (dialog) => dialog.accept());
-  const note = (url) => new URL(url).host !== new URL(origin).host && strayRequests.push(url);
-  page.on('request', (request) => note(request.url()));
-  page.on('websocket', (socket) => note(socket.url()));
 
-  const headers = (await page.goto(`${origin}/ws-test/`)).headers();
-  const policy = headers['content-security-policy'] ?? '';
-  assert.match(policy, /default-src 'self'/);
-  assert.match(policy, /frame-ancestors 'none'/);
-  assert.doesNotMatch(policy, /unsafe/);
-  assert.equal(headers['x-content-type-options'], 'nosniff');
+  assertStrict((await page.goto(`${origin}/ws-test/`)).headers());
   await page.evaluate(() => (window.sinceTheStart = true));
   if (state === 'live') await isLive(page);
   else await connection(page, state);

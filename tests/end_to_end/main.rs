@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod api;
 mod cli;
 mod config;
 mod contract;
