@@ -82,7 +82,7 @@ impl Launch {
         command
     }
 
-    /// Starts it and waits until it listens. It may be started again later: the folder is the same.
+    /// Starts it and waits until it listens and has its routes. It may be started again later: the folder is the same.
     pub(crate) async fn start(&self) -> Ratebus {
         let mut child = self.command().spawn().unwrap();
         let log = Log::default();
@@ -91,6 +91,9 @@ impl Launch {
         log.follow(stderr);
         let mut ratebus = Ratebus { child, log, addresses: HashMap::new(), _folder: self.folder.clone() };
         ratebus.addresses = ratebus.wait_for_addresses().await;
+        for listener in ratebus.addresses.keys().filter(|name| *name != "metrics") {
+            eventually("the routes", || has_routes(ratebus.url(listener))).await;
+        }
         ratebus
     }
 }
@@ -202,6 +205,12 @@ impl Ratebus {
         };
         lines.iter().filter_map(address).collect()
     }
+}
+
+/// Some, once the listener answers with more than that it is starting.
+async fn has_routes(url: String) -> Option<()> {
+    let answer = reqwest::get(&url).await.ok()?.text().await.ok()?;
+    (!answer.contains("The service is starting.")).then_some(())
 }
 
 /// A path below the project's root.
