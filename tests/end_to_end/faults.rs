@@ -137,8 +137,6 @@ async fn without_its_database_there_is_no_customer_price_and_rates_go_on() {
     let exchange = started().await;
     let launch = Launch::new().exchange(&exchange.url()).set("plugin.api.config.database=sqlite:///proc/ratebus.db");
     let ratebus = launch.start().await;
-    // It will not get ready.
-    ratebus.mounted("user-api").await;
     let url = ratebus.url("user-api");
     let mut socket = WebSocket::connect(&url, "").await;
     let quote = socket.until("BTC_USD", |quote| quote["status"] == "fresh").await;

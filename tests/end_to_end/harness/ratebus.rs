@@ -148,12 +148,6 @@ impl Ratebus {
         }
     }
 
-    /// Waits until every plugin has put its routes on a listener: what nobody has is 503 before and 404 after.
-    pub(crate) async fn mounted(&self, listener: &str) {
-        let url = format!("{}/nothing/here", self.url(listener));
-        eventually("the routes", || async { (reqwest::get(&url).await.ok()?.status() == 404).then_some(()) }).await;
-    }
-
     /// Waits for a line of its log that contains `text`.
     pub(crate) async fn logged(&self, text: &str) -> String {
         eventually(&format!("the log line {text:?}"), || async {
