@@ -14,12 +14,32 @@ use axum::{
 use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, SourceName, Status};
 use ratebus_sdk::Context;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{envelope::Failure, problem::Problem, quotes, rates};
 
 /// A pair out of the path. What cannot be one is a pair nobody serves, not a malformed request.
 pub(crate) type PairPath = Result<Path<String>, PathRejection>;
+
+/// What [`PairPath`] is in the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a `PairPath` is read, so that what cannot be a pair is one nobody serves")]
+pub(crate) struct PairParam {
+    /// `BTC_USD`, or as somebody else would write it: `xbt-usd`.
+    #[param(pattern = r"^[A-Za-z0-9]{1,15}[-_/][A-Za-z0-9]{1,15}$", example = "BTC_USD")]
+    pair: String,
+}
+
+/// What a [`PairPath`] is in the document where it may be every pair.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "as above")]
+pub(crate) struct ScopeParam {
+    /// A pair, or `*` for every pair without a spread of its own.
+    #[param(pattern = r"^(\*|[A-Za-z0-9]{1,15}[-_/][A-Za-z0-9]{1,15})$", example = "BTC_USD")]
+    scope: String,
+}
 
 /// The payloads of all last values under `pattern` that `pick` takes.
 pub(crate) fn last<T>(ctx: &Context, pattern: &str, pick: impl Fn(&Payload) -> Option<Arc<T>>) -> Vec<Arc<T>> {

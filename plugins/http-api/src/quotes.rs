@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     envelope::{Failed, Failure, Success, success},
     openapi::{original, v1},
-    pair::{self, PairPath, PairsView},
+    pair::{self, PairParam, PairPath, PairsView},
     problem::Problem,
     state::{App, Shared},
 };
@@ -57,7 +57,7 @@ pub(crate) async fn original_list(State(app): State<Shared>) -> Response {
 
 /// The rate of a pair, as `rates:live` sends it
 #[utoipa::path(get, path = "/rates/{pair}", operation_id = "getOriginalRate", tag = "rates",
-    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    params(PairParam),
     responses(
         (status = 200, description = "One entry of the map.", body = Success<LiveEntry>),
         (status = 406, description = "Nobody serves the pair.", body = Failed),
@@ -92,7 +92,7 @@ pub(crate) async fn list(State(app): State<Shared>) -> Response {
 
 /// The quote of a pair
 #[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getQuote", tag = "rates",
-    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    params(PairParam),
     responses(
         (status = 200, description = "The market's price, the customer's, and what lies between.", body = QuoteView),
         v1::UnknownPair,

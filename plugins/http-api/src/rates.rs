@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     envelope::{Failed, Failure, Success, success},
     openapi::{original, v1},
-    pair::{self, PairPath, PairsView},
+    pair::{self, PairParam, PairPath, PairsView},
     problem::Problem,
     state::{App, Shared},
 };
@@ -77,7 +77,7 @@ struct CurrentRate {
 
 /// The ask of a pair
 #[utoipa::path(get, path = "/rates/{pair}", operation_id = "getOriginalRate", tag = "rates",
-    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    params(PairParam),
     responses(
         (status = 200, description = "The ask, with the decimals it was received with.", body = Success<CurrentRate>,
             example = json!({ "state": "success", "statusCode": 200, "message": "Current rate for BTC_USD",
@@ -119,7 +119,7 @@ pub(crate) async fn list(State(app): State<Shared>) -> Response {
 
 /// The market's price of a pair
 #[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getRate", tag = "rates",
-    params(("pair" = String, Path, description = "`BTC_USD`, or as somebody else would write it: `xbt-usd`.", example = "BTC_USD")),
+    params(PairParam),
     responses(
         (status = 200, description = "The freshest rate.", body = RateView),
         v1::UnknownPair,

@@ -20,7 +20,7 @@ use crate::{
     accounts, body,
     caller::Caller,
     openapi::v1,
-    pair::{self, PairPath},
+    pair::{self, PairPath, ScopeParam},
     problem::Problem,
     state::{App, Shared},
     store::Actor,
@@ -67,7 +67,7 @@ pub(crate) async fn list(State(app): State<Shared>, caller: Caller) -> Result<Re
 
 /// A spread
 #[utoipa::path(get, path = "/v1/spreads/{scope}", operation_id = "getSpread", tag = "spreads",
-    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition),
+    security(("bearer" = [])), params(ScopeParam, Condition),
     responses(
         (status = 200, description = "It is set.", body = SpreadView,
             headers(("ETag" = String, description = "The revision, quoted."))),
@@ -97,7 +97,7 @@ pub(crate) async fn get(
 ///
 /// At once, for everybody who is connected, or at the time of `effectiveFrom`. Without a condition the last writer wins.
 #[utoipa::path(put, path = "/v1/spreads/{scope}", operation_id = "putSpread", tag = "spreads",
-    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition), request_body = SpreadForm,
+    security(("bearer" = [])), params(ScopeParam, Condition), request_body = SpreadForm,
     responses(
         (status = 200, description = "It is changed.", body = SpreadView,
             headers(("ETag" = String, description = "The revision, quoted."))),
@@ -147,7 +147,7 @@ pub(super) async fn make(
 
 /// Remove a spread
 #[utoipa::path(delete, path = "/v1/spreads/{scope}", operation_id = "deleteSpread", tag = "spreads",
-    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition),
+    security(("bearer" = [])), params(ScopeParam, Condition),
     responses(
         (status = 204, description = "It is removed."),
         (status = 404, description = "None is set, or it is no scope.", body = ProblemDocument,

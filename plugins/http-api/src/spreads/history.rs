@@ -10,7 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::handlers;
 use crate::{
-    accounts, caller::Caller, openapi::v1, pair::PairPath, problem::Problem, state::Shared, store::SpreadChange,
+    accounts,
+    caller::Caller,
+    openapi::v1,
+    pair::{PairPath, ScopeParam},
+    problem::Problem,
+    state::Shared,
+    store::SpreadChange,
 };
 
 /// The most changes of one answer.
@@ -48,7 +54,7 @@ struct History {
 ///
 /// Newest first; every revision once, and nothing is ever changed or left out.
 #[utoipa::path(get, path = "/v1/spreads/{scope}/history", operation_id = "getSpreadHistory", tag = "spreads",
-    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Page),
+    security(("bearer" = [])), params(ScopeParam, Page),
     responses(
         (status = 200, description = "A page of them; empty for a scope that never had a spread.", body = History),
         (status = 404, description = "It is no scope.", body = ProblemDocument, content_type = "application/problem+json"),

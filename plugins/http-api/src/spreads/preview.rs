@@ -13,7 +13,14 @@ use super::{
     form::{self, Change, SpreadForm},
     handlers,
 };
-use crate::{accounts, body, caller::Caller, openapi::v1, pair::PairPath, problem::Problem, state::Shared};
+use crate::{
+    accounts, body,
+    caller::Caller,
+    openapi::v1,
+    pair::{PairPath, ScopeParam},
+    problem::Problem,
+    state::Shared,
+};
 
 #[derive(Serialize, ToSchema)]
 struct Preview {
@@ -49,7 +56,7 @@ struct PairPreview {
 ///
 /// To each pair that a `PUT` of the same body would apply to, at the prices of now, changing nothing.
 #[utoipa::path(post, path = "/v1/spreads/{scope}/preview", operation_id = "previewSpread", tag = "spreads",
-    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD")), request_body = SpreadForm,
+    security(("bearer" = [])), params(ScopeParam), request_body = SpreadForm,
     responses(
         (status = 200, description = "The prices before and after.", body = Preview),
         (status = 404, description = "No source serves the pair and no config names it, or it is no scope.",

@@ -14,14 +14,20 @@ use super::{
     write::ChangeError,
 };
 use crate::{
-    accounts, body, caller::Caller, openapi::v1, pair::PairPath, problem::Problem, state::Shared, store::Actor,
+    accounts, body,
+    caller::Caller,
+    openapi::v1,
+    pair::{PairPath, ScopeParam},
+    problem::Problem,
+    state::Shared,
+    store::Actor,
 };
 
 /// Return to an earlier revision of a spread
 ///
 /// Sets what that revision had as a new revision, judged as a `PUT` of it would be today. A removal is repeated.
 #[utoipa::path(post, path = "/v1/spreads/{scope}/rollback", operation_id = "rollbackSpread", tag = "spreads",
-    security(("bearer" = [])), params(("scope" = String, Path, description = "A pair, or `*`.", example = "BTC_USD"), Condition), request_body = RollbackForm,
+    security(("bearer" = [])), params(ScopeParam, Condition), request_body = RollbackForm,
     responses(
         (status = 200, description = "It is as it was.", body = SpreadView,
             headers(("ETag" = String, description = "The revision, quoted."))),
