@@ -36,9 +36,10 @@ pub(crate) async fn cors(request: Request, next: Next) -> Response {
     if let Some(allowed) = allowed {
         if is_preflight {
             response = preflight(response);
+        } else {
+            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
         }
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
     }
     if !origins.is_any() {
         response.headers_mut().append(VARY, HeaderName::from_static("origin").into());
@@ -56,7 +57,7 @@ fn allow_origin(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
-/// No path has OPTIONS, so what is there to say of its methods stands in the refusal. A path that is not there stays so.
+/// No path has OPTIONS, so the refusal says which methods there are. A path that is not there stays so.
 fn preflight(refusal: Response) -> Response {
     match refusal.headers().get(ALLOW) {
         Some(methods) if refusal.status() == StatusCode::METHOD_NOT_ALLOWED => {

@@ -10,7 +10,7 @@ use ratebus_sdk::{Clock, LogLimit, Origins};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,8 +18,8 @@ use tower::ServiceExt;
 
 use crate::{
     body::TimedBody,
-    config, http,
-    http::OverTls,
+    config,
+    http::{self, OverTls},
     mounts::Mounts,
     places::{Places, Seated},
     proxies::TrustedProxies,
@@ -39,7 +39,6 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// How long a refused connection may take to hear why, and how many may hear it at once; more are closed without a word.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const REFUSALS: usize = 64;
@@ -119,15 +118,11 @@ impl Listener {
                     tracker.spawn(connection(stream, peer, self.gate.clone(), cancel.clone()));
                 }
                 Ok((Err(stream), peer)) => {
-                    metrics::counter!("ratebus_connections_refused_total", "listener" => self.name.clone())
-                        .increment(1);
                     if refusals.allows(Clock.now()) {
                         let (listener, address) = (&self.name, peer.ip());
                         tracing::warn!(listener, %address, "an address has all of its max_connections_per_address");
                     }
-                    if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
-                        tracker.spawn(refuse(stream, self.name.clone(), permit));
-                    }
+                    self.refuse(stream, &tracker);
                 }
                 Err(error) => {
                     if failures.allows(Clock.now()) {
@@ -138,6 +133,20 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Tells a client that its address has too many connections, in answer to its request, and closes.
+    fn refuse(&self, stream: TcpStream, tracker: &TaskTracker) {
+        metrics::counter!("ratebus_connections_refused_total", "listener" => self.name.clone()).increment(1);
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        let router = http::wrap(Router::new().fallback(async || http::too_many_connections()), &self.name);
+        let service = TowerToHyperService::new(router);
+        let told = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        tracker.spawn(async move {
+            // Who does not ask in time is not told.
+            let _ = timeout(REFUSAL_TIMEOUT, told).await;
+            drop(permit);
+        });
     }
 
     /// The next connection, once there is room for it among all; with a place, unless its address has too many.
@@ -178,16 +187,6 @@ async fn connection(stream: Seated, peer: SocketAddr, gate: Arc<Gate>, cancel: C
     if let Err(error) = result {
         tracing::trace!(%peer, %error, "connection ended");
     }
-}
-
-/// Tells a client whose address has too many connections so, in answer to its request, and closes.
-async fn refuse(stream: TcpStream, listener: String, permit: OwnedSemaphorePermit) {
-    let router = http::wrap(Router::new().fallback(async || http::too_many_connections()), &listener);
-    let service = TowerToHyperService::new(router);
-    let told = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    // Who does not ask in time is not told.
-    let _ = timeout(REFUSAL_TIMEOUT, told).await;
-    drop(permit);
 }
 
 /// Resolves when no request has been handled for [`LEAVE_TIMEOUT`]: from then on it is only the client that is waited for.
