@@ -14,7 +14,7 @@ use ratebus_core::{
     config::{Config, ConfigFile, ConfigReport, Override},
 };
 use ratebus_http_api::{
-    PasswordPolicy,
+    DatabaseUrl, PasswordPolicy,
     admin::{self, SeededAccount},
 };
 use ratebus_sdk::Factory;
@@ -82,12 +82,13 @@ fn run(config: &Config) -> Result<ExitCode> {
 fn demo(args: &ConfigArgs) -> Result<ExitCode> {
     let folder = tempfile::tempdir().context("no temporary folder for the demo's database")?;
     let database = format!("sqlite://{}", folder.path().join("demo.db").display());
+    let url = database.parse()?;
     let own = [
         Override::new("demo", &["runtime", "role"], "demo"),
         Override::new("demo", &["plugin", "api", "config", "database"], &database),
     ];
     let config = with_overrides(built_in(), &args.set, own)?;
-    let accounts = block_on(admin::seed(&database, &PasswordPolicy::default()))??;
+    let accounts = block_on(admin::seed(&url, &PasswordPolicy::default()))??;
     say("A demo with generated rates. Its database goes away with it. Log in on the page as\n")?;
     print_accounts(&accounts)?;
     run(&config)
@@ -137,7 +138,7 @@ fn migrate(args: &ConfigArgs, status: bool) -> Result<ExitCode> {
 
 fn seed(args: &ConfigArgs) -> Result<ExitCode> {
     let api = api(args)?;
-    let accounts = block_on(admin::seed(&api.database, &PasswordPolicy::of(&api)?))??;
+    let accounts = block_on(admin::seed(&api.database()?, &PasswordPolicy::of(&api)?))??;
     if accounts.is_empty() {
         say(
             "The demo accounts are there already; their passwords were shown once, and `admin create` makes another admin.\n",
@@ -151,7 +152,7 @@ fn create_admin(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
     let api = api(args)?;
     let policy = PasswordPolicy::of(&api)?;
     let password = read_password(&policy)?;
-    block_on(admin::create_admin(&api.database, email, password.into(), &policy))??;
+    block_on(admin::create_admin(&api.database()?, email, password.into(), &policy))??;
     say(&format!("{email} is an administrator now.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -166,14 +167,14 @@ fn reset_password(args: &ConfigArgs, email: &str) -> Result<ExitCode> {
     let api = api(args)?;
     let policy = PasswordPolicy::of(&api)?;
     let password = read_password(&policy)?;
-    block_on(admin::reset_password(&api.database, email, password.into(), &policy))??;
+    block_on(admin::reset_password(&api.database()?, email, password.into(), &policy))??;
     say(&format!("{email} has a new password, and its sessions have ended.\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The database of the role's API.
-fn database(args: &ConfigArgs) -> Result<String> {
-    Ok(api(args)?.database)
+fn database(args: &ConfigArgs) -> Result<DatabaseUrl> {
+    Ok(api(args)?.database()?)
 }
 
 /// The settings of the role's API.

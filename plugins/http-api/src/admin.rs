@@ -5,10 +5,10 @@ use ratebus_sdk::{Error, ErrorKind};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-pub use crate::store::{MigrationReport, MigrationStatus};
+pub use crate::store::{DatabaseUrl, MigrationReport, MigrationStatus};
 use crate::{
     accounts::{Busy, Hasher, PasswordPolicy, canonical_email, is_email},
-    store::{AccountChange, DatabaseUrl, NewUser, Role, Store, StoreError, User},
+    store::{AccountChange, NewUser, Role, Store, StoreError, User},
 };
 
 /// An account that [`seed`] made.
@@ -33,8 +33,8 @@ const DEMO: &[(&str, &str, &str, Role)] = &[
 ///
 /// # Errors
 /// `Config` if the URL or the database cannot be used, `Connect` for what may pass.
-pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
-    let store = open(url).await?;
+pub async fn migrate(url: &DatabaseUrl) -> Result<MigrationReport, Error> {
+    let store = Store::open(url).await?;
     let report = store.migrate().await;
     store.close().await;
     report
@@ -44,11 +44,11 @@ pub async fn migrate(url: &str) -> Result<MigrationReport, Error> {
 ///
 /// # Errors
 /// As [`migrate`].
-pub async fn migration_status(url: &str) -> Result<MigrationStatus, Error> {
-    if !parse(url)?.path().exists() {
+pub async fn migration_status(url: &DatabaseUrl) -> Result<MigrationStatus, Error> {
+    if url.file().is_some_and(|file| !file.exists()) {
         return Ok(MigrationStatus::of(&[]));
     }
-    let store = open(url).await?;
+    let store = Store::open(url).await?;
     let status = store.migration_status().await;
     store.close().await;
     status.map_err(|error| Error::new(ErrorKind::Connect, "cannot read the database").because(error))
@@ -60,7 +60,7 @@ pub async fn migration_status(url: &str) -> Result<MigrationStatus, Error> {
 /// `Config` if the address is not one or has an account already, or if the password is too short for an
 /// administrator or easy to guess.
 pub async fn create_admin(
-    url: &str,
+    url: &DatabaseUrl,
     email: &str,
     password: SecretString,
     policy: &PasswordPolicy,
@@ -80,7 +80,7 @@ pub async fn create_admin(
 ///
 /// # Errors
 /// `Config` if the address has no account, or if that is disabled.
-pub async fn promote(url: &str, email: &str) -> Result<(), Error> {
+pub async fn promote(url: &DatabaseUrl, email: &str) -> Result<(), Error> {
     let email = canonical_email(email);
     let store = open_migrated(url).await?;
     let account = existing(&store, &email).await?;
@@ -102,7 +102,7 @@ pub async fn promote(url: &str, email: &str) -> Result<(), Error> {
 /// # Errors
 /// `Config` if the address has no account, or if the password is too short for an administrator or easy to guess.
 pub async fn reset_password(
-    url: &str,
+    url: &DatabaseUrl,
     email: &str,
     password: SecretString,
     policy: &PasswordPolicy,
@@ -128,7 +128,7 @@ pub async fn reset_password(
 ///
 /// # Errors
 /// As [`migrate`].
-pub async fn seed(url: &str, policy: &PasswordPolicy) -> Result<Vec<SeededAccount>, Error> {
+pub async fn seed(url: &DatabaseUrl, policy: &PasswordPolicy) -> Result<Vec<SeededAccount>, Error> {
     let store = open_migrated(url).await?;
     let hasher = Hasher::new(policy.cost)?;
     let mut made = Vec::new();
@@ -142,16 +142,8 @@ pub async fn seed(url: &str, policy: &PasswordPolicy) -> Result<Vec<SeededAccoun
     Ok(made)
 }
 
-async fn open(url: &str) -> Result<Store, Error> {
-    Store::open(&parse(url)?).await
-}
-
-fn parse(url: &str) -> Result<DatabaseUrl, Error> {
-    url.parse().map_err(|message: String| Error::new(ErrorKind::Config, message))
-}
-
-async fn open_migrated(url: &str) -> Result<Store, Error> {
-    let store = open(url).await?;
+async fn open_migrated(url: &DatabaseUrl) -> Result<Store, Error> {
+    let store = Store::open(url).await?;
     store.migrate().await?;
     Ok(store)
 }

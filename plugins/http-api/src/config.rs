@@ -1,6 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use ratebus_sdk::{ConfigError, Env};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::{
@@ -22,12 +23,15 @@ pub struct Config {
     pub listener: String,
     /// Which groups of routes are served.
     pub routes: Vec<Group>,
-    /// Where accounts and spreads are kept; only opened for their groups.
+    /// Where accounts and spreads are kept; only opened for their groups. The URL of a server may have a password.
     #[serde(default = "default_database")]
-    pub database: String,
-    /// Whether pending migrations are run at start.
-    #[serde(default = "default_migrate")]
-    pub migrate: bool,
+    pub database: SecretString,
+    /// The password of a database server, if it is not in the URL.
+    pub database_password: Option<SecretString>,
+    /// A file with the password of a database server, readable by its owner alone.
+    pub database_password_file: Option<PathBuf>,
+    /// Whether pending migrations are run at start. By default those of a file are, and those of a server are not.
+    pub migrate: Option<bool>,
     /// How long a login of the original's `/login` lasts.
     #[serde(default = "default_token_ttl", with = "ratebus_sdk::duration")]
     pub token_ttl: Duration,
@@ -62,6 +66,27 @@ impl Config {
     pub fn has_database(&self) -> bool {
         self.routes.iter().any(|group| matches!(group, Group::Accounts | Group::Spreads))
     }
+
+    /// Where the database is, with its password.
+    ///
+    /// # Errors
+    /// What is wrong with `database`, `database_password` or `database_password_file`, without what they hold.
+    pub fn database(&self) -> Result<DatabaseUrl, ConfigError> {
+        let password = match (&self.database_password, &self.database_password_file) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::new(
+                    "database_password_file",
+                    "there is a database_password too: give one of them",
+                ));
+            }
+            (Some(password), None) => Some(password.clone()),
+            (None, Some(file)) => {
+                Some(private::read_secret(file).map_err(|why| ConfigError::new("database_password_file", why))?)
+            }
+            (None, None) => None,
+        };
+        DatabaseUrl::new(self.database.expose_secret(), password.as_ref())
+    }
 }
 
 /// A group of routes.
@@ -84,12 +109,8 @@ pub enum Group {
     Docs,
 }
 
-fn default_database() -> String {
-    "sqlite://data/ratebus.db".to_owned()
-}
-
-fn default_migrate() -> bool {
-    true
+fn default_database() -> SecretString {
+    "sqlite://data/ratebus.db".into()
 }
 
 fn default_token_ttl() -> Duration {
@@ -159,14 +180,12 @@ impl Settings {
         if config.registrations_per_hour == 0 {
             errors.add("registrations_per_hour", "expected at least 1");
         }
-        let database = if config.has_database() {
-            errors.take(config.database.parse().map_err(|text: String| ConfigError::new("database", text)))
-        } else {
-            None
-        };
-        let backend = database.map(|database: DatabaseUrl| BackendSettings {
-            signing_key_file: config.signing_key_file.unwrap_or_else(|| database.path().with_file_name("jwt.key")),
-            migrate: config.migrate,
+        let database = if config.has_database() { errors.take(config.database()) } else { None };
+        let backend = database.map(|database| BackendSettings {
+            signing_key_file: config.signing_key_file.unwrap_or_else(|| {
+                database.file().map_or_else(|| "data/jwt.key".into(), |file| file.with_file_name("jwt.key"))
+            }),
+            migrate: config.migrate.unwrap_or(database.file().is_some()),
             token_ttl: config.token_ttl,
             access_token_ttl: config.access_token_ttl,
             limits: Limits {
@@ -186,7 +205,7 @@ impl Settings {
 
 /// Files that are there already and cannot be used as they are.
 fn check_files(backend: &BackendSettings, errors: &mut ConfigError) {
-    if let Some(problem) = private::problem(backend.database.path()) {
+    if let Some(problem) = backend.database.file().and_then(private::problem) {
         errors.add("database", problem);
     }
     if let Some(problem) = signing_key_problem(&backend.signing_key_file) {

@@ -31,6 +31,7 @@ mod store;
 pub use accounts::{HashCost, PasswordPolicy};
 pub use config::{Config, Group};
 pub use plugin::HttpApi;
+pub use store::DatabaseUrl;
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -23,6 +23,8 @@ use crate::{
 
 /// How often the database is looked at while nothing fails.
 const CADENCE: Duration = Duration::from_secs(5);
+/// How often it is looked at while it fails.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Serves HTTP on a listener: the groups of routes that its config names.
 ///
@@ -85,6 +87,9 @@ async fn serve(
     serves_spreads: bool,
     mut page: Option<String>,
 ) -> Result<(), Error> {
+    if let Some(warning) = settings.database.warning() {
+        tracing::warn!(database = %settings.database, "{warning}");
+    }
     let mut backoff = Backoff::default();
     while let Err(error) = open(app, settings, serves_spreads).await {
         if error.kind() == ErrorKind::Config {
@@ -95,18 +100,23 @@ async fn serve(
         sleep(backoff.next_delay()).await;
     }
     loop {
-        match app.backend().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?.store.ping().await {
+        let backend = app.backend().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let pause = match spreads::catch_up(app, &backend.store).await {
             Ok(()) => {
                 app.ctx.health().ready();
                 invite(page.take());
+                CADENCE
             }
             Err(error @ StoreError::Replaced) => {
                 return Err(Error::new(ErrorKind::Connect, error.to_string()).with_retry(Retry::Now));
             }
-            Err(error) => app.ctx.health().not_ready(error.to_string()),
-        }
+            Err(error) => {
+                app.ctx.health().not_ready(error.to_string());
+                RETRY
+            }
+        };
         tokio::select! {
-            () = sleep(CADENCE) => {}
+            () = sleep(pause) => {}
             () = app.trouble.notified() => {}
         }
     }

@@ -1,11 +1,16 @@
-//! Files and folders that only their owner may read: the database and the signing key.
+//! Files and folders that only their owner may read: the database, its password and the signing key.
 
 use std::{
     fs::{DirBuilder, File, Metadata, OpenOptions},
-    io,
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
+
+use secrecy::SecretString;
+
+/// The longest secret that a file may hold, in bytes.
+const LONGEST_SECRET: u64 = 4096;
 
 /// Makes the folder of `file`, and those above it, for the owner alone. Folders that exist stay as they are.
 pub(crate) fn create_parent(file: &Path) -> io::Result<()> {
@@ -23,6 +28,20 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 /// As [`exposure`], for a file that may not be there yet.
 pub(crate) fn problem(path: &Path) -> Option<String> {
     exposure(&path.metadata().ok()?, path)
+}
+
+/// The secret in a file, without the end of its line. An error says why there is none.
+pub(crate) fn read_secret(path: &Path) -> Result<SecretString, String> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| format!("cannot read {shown}: {error}");
+    let file = File::open(path).map_err(unreadable)?;
+    if let Some(problem) = exposure(&file.metadata().map_err(unreadable)?, path) {
+        return Err(problem);
+    }
+    let mut text = String::new();
+    file.take(LONGEST_SECRET).read_to_string(&mut text).map_err(unreadable)?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(secret.into()) }
 }
 
 /// What is wrong with the permissions of the file at `path`, if others than its owner may use it.

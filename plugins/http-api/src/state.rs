@@ -73,17 +73,25 @@ impl Backend {
     /// Opens the database, migrates it if it may, and reads or makes the signing key.
     pub(crate) async fn open(settings: &BackendSettings) -> Result<Self, Error> {
         let store = Store::open(&settings.database).await?;
-        if settings.migrate {
-            let report = store.migrate().await?;
-            if !report.applied.is_empty() {
-                tracing::info!(migrations = report.applied.len(), "database migrated");
-            }
-        } else {
-            store.require_migrated().await?;
+        if let Err(error) = prepare(&store, settings.migrate).await {
+            store.close().await;
+            return Err(error);
         }
         let tokens = Tokens::open(&settings.signing_key_file)?;
         let BackendSettings { token_ttl, access_token_ttl, limits, passwords, max_markup_percent, .. } = *settings;
         let hasher = Hasher::new(passwords.cost)?;
         Ok(Self { store, hasher, tokens, token_ttl, access_token_ttl, limits, passwords, max_markup_percent })
     }
+}
+
+/// Migrates the database if it may; else somebody must have done so.
+async fn prepare(store: &Store, migrate: bool) -> Result<(), Error> {
+    if !migrate {
+        return store.require_migrated().await;
+    }
+    let report = store.migrate().await?;
+    if !report.applied.is_empty() {
+        tracing::info!(migrations = report.applied.len(), "database migrated");
+    }
+    Ok(())
 }

@@ -15,7 +15,7 @@ use axum::{
     body::{Body, to_bytes},
     http::Request,
 };
-use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
+use ratebus_http_api::{Config, DatabaseUrl, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
     Compat, Env, Factory, Inbox, Sink,
     testkit::{RecordingHost, eventually},
@@ -26,14 +26,14 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 /// What is logged until the plugin is ready and `then` has been done.
-async fn log(folder: &Path, database: &str, then: impl AsyncFnOnce(Router)) -> String {
+async fn log(folder: &Path, database: &DatabaseUrl, then: impl AsyncFnOnce(Router)) -> String {
     let log = folder.join("log");
     let file = Arc::new(File::create(&log).unwrap());
     let _guard =
         tracing::subscriber::set_default(tracing_subscriber::fmt().with_ansi(false).with_writer(file).finish());
     let listeners = BTreeSet::from(["http".to_owned()]);
     let env = Env::new("api".parse().unwrap(), BTreeMap::new().into(), Compat::default().into(), listeners.into(), &[]);
-    let config = json!({ "listener": "http", "routes": ["accounts", "spreads"], "database": database });
+    let config = json!({ "listener": "http", "routes": ["accounts", "spreads"], "database": database.to_string() });
     let plugin = HttpApi::build(serde_json::from_value::<Config>(config).unwrap(), &env).unwrap();
     let host = RecordingHost::new();
     let ctx = host.context("api");
@@ -45,8 +45,8 @@ async fn log(folder: &Path, database: &str, then: impl AsyncFnOnce(Router)) -> S
     fs::read_to_string(log).unwrap()
 }
 
-fn database(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("data/ratebus.db").display())
+fn database(folder: &TempDir) -> DatabaseUrl {
+    format!("sqlite://{}", folder.path().join("data/ratebus.db").display()).parse().unwrap()
 }
 
 #[tokio::test]

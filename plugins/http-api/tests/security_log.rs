@@ -135,7 +135,7 @@ async fn each_event_is_one_record_that_no_client_can_forge() {
     let listeners = BTreeSet::from(["http".to_owned()]);
     let env = Env::new("api".parse().unwrap(), BTreeMap::new().into(), Compat::default().into(), listeners.into(), &[]);
     let database = format!("sqlite://{}", folder.path().join("data/ratebus.db").display());
-    admin::create_admin(&database, ADMIN, PASSWORD.into(), &PasswordPolicy::default()).await.unwrap();
+    admin::create_admin(&database.parse().unwrap(), ADMIN, PASSWORD.into(), &PasswordPolicy::default()).await.unwrap();
     let config = json!({ "listener": "http", "routes": ["accounts", "spreads"], "database": database,
         "login_attempts": 1 });
     let plugin = HttpApi::build(serde_json::from_value::<Config>(config).unwrap(), &env).unwrap();

@@ -10,7 +10,7 @@ use crate::{
     accounts::masked,
     pair,
     state::{App, Unavailable},
-    store::{Actor, StoreError},
+    store::{Actor, Store, StoreError},
 };
 
 /// Why nothing was changed.
@@ -114,6 +114,21 @@ pub(crate) fn publish(ctx: &Context, spread: Spread) {
     if let Err(error) = ctx.try_publish(&subject, spread) {
         tracing::warn!(%subject, %error, "a spread was not delivered to everybody");
     }
+}
+
+/// Tells the bus of stored spreads that are newer than what it knows: another instance has set them, or the answer to
+/// the commit of one got lost.
+pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), StoreError> {
+    let is_new = |spread: &Spread| {
+        published(&app.ctx).iter().all(|known| known.scope != spread.scope || known.revision < spread.revision)
+    };
+    if !store.spreads().await?.iter().any(is_new) {
+        return Ok(());
+    }
+    // One that was just committed here may be on its way to the bus, so it is looked at again.
+    store
+        .publish_stored(|spreads| spreads.into_iter().filter(is_new).for_each(|spread| publish(&app.ctx, spread)))
+        .await
 }
 
 /// The spreads that the bus knows.

@@ -2,40 +2,12 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use ratebus_sdk::{Error, ErrorKind};
 
 use super::StoreError;
 use crate::private;
-
-/// Where the database is: `sqlite://data/ratebus.db`, the path taken as it is written.
-#[derive(Debug, Clone)]
-pub(crate) struct DatabaseUrl {
-    path: PathBuf,
-}
-
-impl DatabaseUrl {
-    /// The database's file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("sqlite://") {
-            Some(path) if !path.is_empty() && !path.starts_with(':') && !path.contains(['?', '#', '\0']) => {
-                Ok(Self { path: path.into() })
-            }
-            // What was given may hold a password.
-            _ => Err("expected the URL of a SQLite file, such as \"sqlite://data/ratebus.db\"".to_owned()),
-        }
-    }
-}
 
 /// The file of an open database, recognised by its inode.
 pub(super) struct DatabaseFile {
@@ -46,8 +18,8 @@ pub(super) struct DatabaseFile {
 impl DatabaseFile {
     /// Makes sure that there is a file which only its owner can use; SQLite gives its companions (`-wal`, `-shm`) the
     /// same permissions.
-    pub(super) fn open(url: &DatabaseUrl) -> Result<Self, Error> {
-        let path = url.path().to_path_buf();
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let path = path.to_path_buf();
         let cannot_open = |error| {
             Error::new(ErrorKind::Connect, format!("cannot open the database {}", path.display())).because(error)
         };

@@ -1,12 +1,10 @@
-//! The one place that tells the kinds of databases apart.
-
 use std::{
     ops::{Deref, DerefMut},
     time::Duration,
 };
 
 use sqlx::{
-    Database, Encode, Executor, FromRow, IntoArguments, Sqlite, Type, database::HasStatementCache,
+    Database, Encode, Executor, FromRow, IntoArguments, MySql, Postgres, Sqlite, Type, database::HasStatementCache,
     pool::PoolConnection, query_as_with, query_with,
 };
 use tokio::time::{Instant, timeout_at};
@@ -16,8 +14,10 @@ use super::{
     statement::{Columns, Statement, sql},
 };
 
-/// How long a connection may be used for one request.
+/// How long a connection may be used for one request, in which a transaction with all its statements has to end.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// How long an answer to a commit is waited for at least: without one nobody knows how it ended.
+const COMMIT: Duration = Duration::from_secs(2);
 
 /// A connection in use.
 ///
@@ -33,6 +33,8 @@ pub(super) struct Session {
 /// A connection to one kind of database.
 pub(super) enum Connection {
     Sqlite(PoolConnection<Sqlite>),
+    MySql(PoolConnection<MySql>),
+    Postgres(PoolConnection<Postgres>),
 }
 
 impl Session {
@@ -42,31 +44,55 @@ impl Session {
 
     /// Runs a statement and returns its rows.
     pub(super) async fn fetch<R: Columns>(&mut self, statement: Statement) -> Result<Vec<R>, StoreError> {
-        self.settled = false;
-        let rows = async {
-            match &mut self.connection {
-                Connection::Sqlite(connection) => rows::<Sqlite, R>(connection, statement).await,
-            }
-        };
-        let rows = timeout_at(self.until, rows).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        self.settled = !self.in_transaction;
-        Ok(rows)
+        self.watch(async |connection| match connection {
+            Connection::Sqlite(connection) => rows::<Sqlite, R>(connection, statement).await,
+            Connection::MySql(connection) => rows::<MySql, R>(connection, statement.with_question_marks()).await,
+            Connection::Postgres(connection) => rows::<Postgres, R>(connection, statement).await,
+        })
+        .await
     }
 
+    /// Runs a statement and returns how many rows it matched.
     async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
-        self.settled = false;
-        let matched = async {
-            match &mut self.connection {
+        self.watch(async |connection| {
+            let (text, constant) = (statement.text(), statement.is_constant);
+            Ok(match connection {
                 Connection::Sqlite(connection) => {
-                    let text = statement.text();
                     let query = query_with::<Sqlite, _>(text, statement.arguments::<Sqlite>()?);
-                    Ok(query.execute(&mut **connection).await?.rows_affected())
+                    query.persistent(constant).execute(&mut **connection).await?.rows_affected()
                 }
-            }
-        };
-        let matched = timeout_at(self.until, matched).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+                Connection::MySql(connection) => {
+                    let statement = statement.with_question_marks();
+                    let query = query_with::<MySql, _>(statement.text(), statement.arguments::<MySql>()?);
+                    query.persistent(constant).execute(&mut **connection).await?.rows_affected()
+                }
+                Connection::Postgres(connection) => {
+                    let query = query_with::<Postgres, _>(text, statement.arguments::<Postgres>()?);
+                    query.persistent(constant).execute(&mut **connection).await?.rows_affected()
+                }
+            })
+        })
+        .await
+    }
+
+    /// Begins or ends a transaction.
+    async fn control(&mut self, text: &'static str) -> Result<(), StoreError> {
+        self.watch(async |connection| match connection {
+            Connection::Sqlite(connection) => connection.execute(text).await.map(drop),
+            Connection::MySql(connection) => connection.execute(text).await.map(drop),
+            Connection::Postgres(connection) => connection.execute(text).await.map(drop),
+        })
+        .await
+    }
+
+    async fn watch<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        self.settled = false;
+        let done = timeout_at(self.until, work(&mut self.connection)).await.map_err(|_| StoreError::Late)??;
         self.settled = !self.in_transaction;
-        Ok(matched)
+        Ok(done)
     }
 }
 
@@ -77,6 +103,8 @@ impl Drop for Session {
         }
         match &mut self.connection {
             Connection::Sqlite(connection) => connection.close_on_drop(),
+            Connection::MySql(connection) => connection.close_on_drop(),
+            Connection::Postgres(connection) => connection.close_on_drop(),
         }
     }
 }
@@ -89,7 +117,7 @@ where
     i64: for<'t> Encode<'t, DB> + Type<DB>,
     R: for<'r> FromRow<'r, DB::Row> + Send + Unpin,
 {
-    let (text, constant) = (statement.text(), statement.is_constant());
+    let (text, constant) = (statement.text(), statement.is_constant);
     let query = query_as_with::<DB, R, _>(text, statement.arguments::<DB>()?);
     query.persistent(constant).fetch_all(connection).await
 }
@@ -103,8 +131,19 @@ impl Write {
     /// Waits for its turn.
     pub(super) async fn begin(mut session: Session) -> Result<Self, StoreError> {
         session.in_transaction = true;
-        // A deferred one can fail at its first write.
-        session.execute(sql("BEGIN IMMEDIATE")).await?;
+        match session.connection {
+            // A deferred one can fail at its first write.
+            Connection::Sqlite(_) => session.control("BEGIN IMMEDIATE").await?,
+            // What is committed before the row is locked is seen by every statement after it.
+            Connection::MySql(_) => {
+                session.control("START TRANSACTION").await?;
+                lock(&mut session).await?;
+            }
+            Connection::Postgres(_) => {
+                session.control("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+                lock(&mut session).await?;
+            }
+        }
         Ok(Self(session))
     }
 
@@ -112,11 +151,19 @@ impl Write {
         self.0.execute(statement).await
     }
 
+    /// Not cancel-safe: dropped meanwhile, or failed for a lost answer, it may have worked.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.0.execute(sql("COMMIT")).await?;
+        self.0.until = self.0.until.max(Instant::now() + COMMIT);
+        self.0.control("COMMIT").await?;
         self.0.settled = true;
         Ok(())
     }
+}
+
+/// Servers let many write at once, so everybody locks the same row first.
+async fn lock(session: &mut Session) -> Result<(), StoreError> {
+    let row: Option<(i64,)> = sql("SELECT id FROM write_lock FOR UPDATE").optional(session).await?;
+    row.map(drop).ok_or(StoreError::Corrupt("write lock"))
 }
 
 impl Deref for Write {

@@ -50,9 +50,19 @@ impl Store {
     ///
     /// Cancel-safe: dropped before [`SpreadWriter::commit`] it changes nothing.
     pub(crate) async fn write_spreads(&self) -> Result<SpreadWriter, StoreError> {
-        let order = self.spread_order.clone().lock_owned();
-        let order = timeout(TURN, order).await.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let order = self.spread_order().await?;
         Ok(SpreadWriter { tx: self.write().await?, order })
+    }
+
+    /// Hands what is stored now to `publish`, between the changes of this process.
+    pub(crate) async fn publish_stored(&self, publish: impl FnOnce(Vec<Spread>)) -> Result<(), StoreError> {
+        let _order = self.spread_order().await?;
+        publish(self.spreads().await?);
+        Ok(())
+    }
+
+    async fn spread_order(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
+        timeout(TURN, self.spread_order.clone().lock_owned()).await.map_err(|_| StoreError::Late)
     }
 }
 
@@ -119,7 +129,9 @@ impl SpreadWriter {
 
     /// Commits and then publishes, before the next change can begin.
     ///
-    /// Both happen even if the caller goes away meanwhile: a change is never in the database and not on the bus.
+    /// Both happen even if the caller goes away meanwhile. A commit that fails publishes nothing. If it was a server's
+    /// answer that was lost, the change may be stored all the same: nobody can tell from here, so nobody guesses. Whoever
+    /// watches the database reads it back and publishes what is stored ([`Store::publish_stored`]).
     pub(crate) async fn commit(self, publish: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
         let Self { tx, order } = self;
         let committed = tokio::spawn(async move {

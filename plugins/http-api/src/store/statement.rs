@@ -1,7 +1,9 @@
 use std::borrow::Cow;
 
 use ratebus_model::Timestamp;
-use sqlx::{Arguments, AssertSqlSafe, Database, Encode, FromRow, Type, sqlite::SqliteRow};
+use sqlx::{
+    Arguments, AssertSqlSafe, Database, Encode, FromRow, Type, mysql::MySqlRow, postgres::PgRow, sqlite::SqliteRow,
+};
 
 use super::{
     StoreError,
@@ -10,12 +12,14 @@ use super::{
 
 /// Begins a statement, whose placeholders are `$1 … $n`: each one once, and in order.
 pub(super) fn sql(text: &'static str) -> Statement {
-    Statement { text: text.into(), values: Vec::new() }
+    Statement { text: text.into(), is_constant: true, values: Vec::new() }
 }
 
 /// A statement with the values of its placeholders, the same for every kind of database.
 pub(super) struct Statement {
     text: Cow<'static, str>,
+    /// Whether the text is always the same, so that the database may remember what it means.
+    pub(super) is_constant: bool,
     values: Vec<Value>,
 }
 
@@ -27,9 +31,15 @@ pub(super) enum Value {
 }
 
 /// What a row is read into: a tuple of `String`, `Option<String>` and `i64`, one for each column.
-pub(super) trait Columns: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+pub(super) trait Columns:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, MySqlRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
 
-impl<T> Columns for T where T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
+impl<T> Columns for T where
+    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, MySqlRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
 
 impl Statement {
     /// Gives the next placeholder its value.
@@ -43,6 +53,7 @@ impl Statement {
         let first = self.values.len() + 1;
         let places: Vec<String> = (first..first + list.len()).map(|place| format!("${place}")).collect();
         self.text = format!("{}({})", self.text, places.join(", ")).into();
+        self.is_constant = false;
         self.values.extend(list.iter().map(Value::from));
         self
     }
@@ -73,9 +84,13 @@ impl Statement {
         AssertSqlSafe(self.text.clone())
     }
 
-    /// Whether the text is always the same, so that the database may remember what it means.
-    pub(super) fn is_constant(&self) -> bool {
-        matches!(self.text, Cow::Borrowed(_))
+    /// The same for MySQL and MariaDB, which call every placeholder `?`.
+    pub(super) fn with_question_marks(mut self) -> Self {
+        let mut parts = self.text.split('$');
+        let first = parts.next().unwrap_or_default().to_owned();
+        let text = parts.fold(first, |text, part| text + "?" + part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        self.text = text.into();
+        self
     }
 
     /// The values as a driver takes them.

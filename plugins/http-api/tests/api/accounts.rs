@@ -160,11 +160,8 @@ async fn unknown_and_wrong_are_one_answer() {
 async fn a_hash_of_older_parameters_is_made_anew() {
     let api = Api::start(GROUPS).await;
     let session = api.user().await;
-    let database = sqlx::SqlitePool::connect(&database(&api.folder)).await.unwrap();
-    let stored = async || {
-        let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&database).await.unwrap();
-        hash
-    };
+    let rows = api.rows().await;
+    let stored = async || rows.texts("SELECT password_hash FROM users").await.remove(0);
     let today = "$argon2id$v=19$m=19456,t=2,p=1$";
     let first = stored().await;
     assert!(first.starts_with(today), "{first}");
@@ -173,7 +170,7 @@ async fn a_hash_of_older_parameters_is_made_anew() {
 
     let older = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).unwrap());
     let older = older.hash_password(USER_PASSWORD.as_bytes()).unwrap().to_string();
-    sqlx::query("UPDATE users SET password_hash = $1").bind(&older).execute(&database).await.unwrap();
+    rows.execute(&format!("UPDATE users SET password_hash = '{older}'")).await;
     api.login(USER, "wrong password").await.envelope(401, "Invalid credentials");
     assert_eq!(stored().await, older);
     api.login(USER, USER_PASSWORD).await.envelope(200, "You're loggedin");
@@ -209,9 +206,9 @@ async fn another_cost_in_the_config_is_that_of_the_next_login() {
     api.stop().await.unwrap();
     let stronger = json!({ "password_hash": { "memory_kib": 65_536, "iterations": 3, "lanes": 4 } });
     let api = Api::start_with(GROUPS, &stronger, &plain(), &folder).await;
-    let rows = sqlx::SqlitePool::connect(&database(&folder)).await.unwrap();
+    let rows = api.rows().await;
     let cost = async || {
-        let hash: String = sqlx::query_scalar("SELECT password_hash FROM users").fetch_one(&rows).await.unwrap();
+        let hash = rows.texts("SELECT password_hash FROM users").await.remove(0);
         hash.split('$').nth(3).unwrap().to_owned()
     };
     assert_eq!(cost().await, "m=19456,t=2,p=1");

@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, OnceLock},
     task::{self, Poll},
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Method, Request},
 };
-use ratebus_http_api::{Config, HttpApi, PasswordPolicy, admin};
+use ratebus_http_api::{Config, DatabaseUrl, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
     Compat, Context, Env, Error, Factory, Inbox, PairSettings, Sink,
     model::{
@@ -19,6 +20,7 @@ use ratebus_sdk::{
     },
     testkit::{RecordingHost, eventually},
 };
+use ratebus_test_databases::{Client, Database, Kind, Options, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -36,7 +38,7 @@ pub(crate) const USER_PASSWORD: &str = "correct horse";
 pub(crate) struct Api {
     pub(crate) host: Arc<RecordingHost>,
     pub(crate) ctx: Context,
-    pub(crate) folder: Arc<TempDir>,
+    pub(crate) folder: Arc<Home>,
     router: Router,
     run: JoinHandle<Result<(), Error>>,
 }
@@ -101,8 +103,32 @@ pub(crate) fn plain() -> Env {
     env(BTreeMap::new(), Compat::default())
 }
 
-pub(crate) fn folder() -> Arc<TempDir> {
-    Arc::new(TempDir::new().unwrap())
+/// Where the plugin keeps what is its own: a folder, and a database of the kind that is tested.
+pub(crate) struct Home {
+    folder: TempDir,
+    pub(crate) database: Database,
+}
+
+impl Home {
+    /// With a file for a database, whatever kind is tested.
+    pub(crate) fn with_file() -> Arc<Self> {
+        let folder = TempDir::new().unwrap();
+        Arc::new(Self { database: Database::file(folder.path()), folder })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A new [`Home`]; one server serves all tests.
+pub(crate) fn folder() -> Arc<Home> {
+    static SERVER: OnceLock<Arc<Server>> = OnceLock::new();
+    if crate::KIND == Kind::Sqlite {
+        return Home::with_file();
+    }
+    let server = SERVER.get_or_init(|| Arc::new(Server::start(crate::KIND, Options::default())));
+    Arc::new(Home { folder: TempDir::new().unwrap(), database: Database::on(server) })
 }
 
 pub(crate) fn build(config: Value, env: &Env) -> HttpApi {
@@ -114,8 +140,8 @@ pub(crate) fn policy() -> PasswordPolicy {
     PasswordPolicy::default()
 }
 
-pub(crate) fn database(folder: &TempDir) -> String {
-    format!("sqlite://{}", folder.path().join("data/ratebus.db").display())
+pub(crate) fn database(folder: &Home) -> DatabaseUrl {
+    folder.database.url().parse().unwrap()
 }
 
 impl Api {
@@ -130,7 +156,7 @@ impl Api {
     }
 
     /// As [`Api::start_in`], with more config and this folder, and waits until it is ready.
-    pub(crate) async fn start_with(groups: &[&str], more: &Value, env: &Env, folder: &Arc<TempDir>) -> Self {
+    pub(crate) async fn start_with(groups: &[&str], more: &Value, env: &Env, folder: &Arc<Home>) -> Self {
         let api = Self::launch(groups, more, env, folder);
         let health = api.ctx.health().clone();
         eventually("the plugin is ready", DEADLINE, || health.state().is_ready()).await;
@@ -138,8 +164,11 @@ impl Api {
     }
 
     /// As [`Api::start_with`], without waiting for anything but the routes.
-    pub(crate) fn launch(groups: &[&str], more: &Value, env: &Env, folder: &Arc<TempDir>) -> Self {
-        let mut config = json!({ "listener": "http", "routes": groups, "database": database(folder) });
+    pub(crate) fn launch(groups: &[&str], more: &Value, env: &Env, folder: &Arc<Home>) -> Self {
+        let mut config =
+            json!({ "listener": "http", "routes": groups, "database": folder.database.url(), "migrate": true });
+        let key = folder.path().join("data/jwt.key");
+        config["signing_key_file"] = json!(key);
         // Everything comes from one address here; what is limited, and how, has tests of its own.
         config["login_attempts"] = json!(100);
         config["registrations_per_hour"] = json!(1000);
@@ -239,6 +268,11 @@ impl Api {
     pub(crate) async fn token(&self, email: &str, password: &str) -> String {
         let data = self.login(email, password).await.envelope(200, "You're loggedin");
         data["token"]["token"].as_str().unwrap().to_owned()
+    }
+
+    /// What is stored.
+    pub(crate) async fn rows(&self) -> Client {
+        self.folder.database.client().await
     }
 
     /// The token of a new administrator.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN, Answer, Api, DEADLINE, database, folder, plain},
+    harness::{ADMIN, Answer, Api, DEADLINE, folder, plain},
     spreads::{SPREAD, markup},
 };
 
@@ -267,9 +267,7 @@ async fn a_reason_is_kept_as_it_was_given() {
         history["changes"].as_array().unwrap().iter().rev().map(|change| change["reason"].as_str().unwrap()).collect();
     assert_eq!(shown[..6], reasons);
     assert_eq!(shown[6], reasons[1]);
-    let pool = sqlx::SqlitePool::connect(&database(&api.folder)).await.unwrap();
-    let query = "SELECT reason FROM spread_audit ORDER BY revision";
-    assert_eq!(sqlx::query_scalar::<_, String>(query).fetch_all(&pool).await.unwrap(), shown);
+    assert_eq!(api.rows().await.texts("SELECT reason FROM spread_audit ORDER BY revision").await, shown);
 }
 
 #[tokio::test]
@@ -399,11 +397,10 @@ async fn an_older_log_is_read() {
     let admin = api.admin().await;
     api.authed(&admin, "PUT", PATH, Some(SPREAD)).await;
     api.stop().await.unwrap();
-    let pool = sqlx::SqlitePool::connect(&database(&folder)).await.unwrap();
+    let rows = folder.database.client().await;
     for sql in ["ALTER TABLE spread_audit DROP COLUMN reason", "DELETE FROM _sqlx_migrations WHERE version = 10"] {
-        sqlx::query(sql).execute(&pool).await.unwrap();
+        rows.execute(sql).await;
     }
-    pool.close().await;
 
     let api = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
     let history = api.authed(&admin, "GET", HISTORY, None).await;

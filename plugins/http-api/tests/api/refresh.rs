@@ -5,11 +5,10 @@ use std::{collections::BTreeSet, fs};
 use ratebus_http_api::admin;
 use ratebus_sdk::model::Timestamp;
 use serde_json::{Value, json};
-use sqlx::SqlitePool;
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN_PASSWORD, Answer, Api, USER, USER_PASSWORD, database, folder, plain, policy},
+    harness::{ADMIN_PASSWORD, Answer, Api, Home, USER, USER_PASSWORD, database, folder, plain, policy},
 };
 
 const GROUPS: &[&str] = &["accounts"];
@@ -75,10 +74,6 @@ async fn refresh(api: &Api, token: &str) -> Answer {
 /// Whether the access token is good.
 async fn is_good(api: &Api, access: &str) -> bool {
     api.authed(access, "GET", "/v1/me", None).await.status == 200
-}
-
-async fn rows(api: &Api) -> SqlitePool {
-    SqlitePool::connect(&database(&api.folder)).await.unwrap()
 }
 
 #[tokio::test]
@@ -180,11 +175,12 @@ async fn of_refreshes_at_once_at_most_one_session_is_left() {
 #[tokio::test]
 async fn a_session_ends_unused_after_a_week_and_used_after_a_month() {
     let api = start().await;
-    let rows = rows(&api).await;
+    let rows = api.rows().await;
     // As if so much time had gone by.
     let age = async |days: i64| {
-        let update = "UPDATE sessions SET created_at = created_at - $1, expires_at = expires_at - $1";
-        assert_eq!(sqlx::query(update).bind(days * DAY).execute(&rows).await.unwrap().rows_affected(), 1);
+        let time = days * DAY;
+        let update = format!("UPDATE sessions SET created_at = created_at - {time}, expires_at = expires_at - {time}");
+        assert_eq!(rows.execute(&update).await, 1);
     };
     let mut tokens = login(&api).await;
     for (days, left) in [(6, 7), (6, 7), (6, 7), (6, 6), (5, 1)] {
@@ -198,8 +194,7 @@ async fn a_session_ends_unused_after_a_week_and_used_after_a_month() {
 
     // The next login forgets what has ended.
     let tokens = login(&api).await;
-    let kept = "SELECT COUNT(*) FROM refresh_tokens";
-    assert_eq!(sqlx::query_scalar::<_, i64>(kept).fetch_one(&rows).await.unwrap(), 1);
+    assert_eq!(rows.count("SELECT COUNT(*) FROM refresh_tokens").await, 1);
     age(7).await;
     assert_eq!(refresh(&api, &tokens.refresh).await.problem(401), NOT_VALID);
 }
@@ -208,9 +203,8 @@ async fn a_session_ends_unused_after_a_week_and_used_after_a_month() {
 async fn an_access_token_does_not_outlast_its_session() {
     let api = start().await;
     let tokens = login(&api).await;
-    let almost = "UPDATE sessions SET created_at = $1";
     let started = now() - 30 * DAY + 60_000_000;
-    sqlx::query(almost).bind(started).execute(&rows(&api).await).await.unwrap();
+    api.rows().await.execute(&format!("UPDATE sessions SET created_at = {started}")).await;
     let last = Tokens::of(&refresh(&api, &tokens.refresh).await);
     assert!(last.time("expiresAt") <= last.time("refreshExpiresAt"));
 }
@@ -259,12 +253,11 @@ async fn logging_out_kills_both_tokens() {
 #[tokio::test]
 async fn whoever_loses_their_sessions_cannot_renew_them() {
     let api = start().await;
-    let rows = rows(&api).await;
+    let rows = api.rows().await;
     let tokens = login(&api).await;
-    let state = |disabled: bool| sqlx::query("UPDATE users SET disabled = $1").bind(disabled).execute(&rows);
-    state(true).await.unwrap();
+    rows.execute("UPDATE users SET disabled = 1").await;
     assert_eq!(refresh(&api, &tokens.refresh).await.problem(401), NOT_VALID);
-    state(false).await.unwrap();
+    rows.execute("UPDATE users SET disabled = 0").await;
     let tokens = Tokens::of(&refresh(&api, &tokens.refresh).await);
 
     let boss = api.admin().await;
@@ -282,26 +275,25 @@ async fn whoever_loses_their_sessions_cannot_renew_them() {
     let own = Tokens::of(&refresh(&api, &own.refresh).await);
     admin::reset_password(&database(&api.folder), USER, "another fine password".into(), &policy()).await.unwrap();
     assert_eq!(refresh(&api, &own.refresh).await.problem(401), NOT_VALID);
-    let left = "SELECT COUNT(*) FROM refresh_tokens";
-    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&rows).await.unwrap(), 0);
+    assert_eq!(rows.count("SELECT COUNT(*) FROM refresh_tokens").await, 0);
 }
 
 #[tokio::test]
 async fn without_the_database_no_token_is_used_up() {
     let api = start().await;
     let tokens = login(&api).await;
-    let (file, away) = (api.folder.path().join("data/ratebus.db"), api.folder.path().join("away.db"));
-    fs::rename(&file, &away).unwrap();
+    api.folder.database.hide();
     refresh(&api, &tokens.refresh).await.problem(503);
     try_login(&api, USER_PASSWORD).await.problem(503);
     api.post(LOGOUT, &json!({ "refreshToken": tokens.refresh })).await.problem(503);
-    fs::rename(&away, &file).unwrap();
+    api.folder.database.show();
     Tokens::of(&refresh(&api, &tokens.refresh).await);
 }
 
 #[tokio::test]
 async fn the_database_holds_no_token() {
-    let api = start().await;
+    let api = Api::start_with(GROUPS, &json!({}), &plain(), &Home::with_file()).await;
+    assert_eq!(api.register(USER, USER_PASSWORD).await.status, 200);
     let first = login(&api).await;
     let second = Tokens::of(&refresh(&api, &first.refresh).await);
     let folder = api.folder.path().join("data");
@@ -313,8 +305,8 @@ async fn the_database_holds_no_token() {
         assert!(!holds(access) && !holds(refresh) && !holds(&refresh[..32]) && !holds(&refresh[32..]));
     }
     // What it does hold is good for nothing.
-    let columns = "SELECT family, token FROM refresh_tokens";
-    let (family, token): (String, String) = sqlx::query_as(columns).fetch_one(&rows(&api).await).await.unwrap();
+    let rows: Vec<(String, String)> = api.rows().await.all("SELECT family, token FROM refresh_tokens").await;
+    let (family, token) = rows[0].clone();
     for stolen in [family, token] {
         assert_eq!(refresh(&api, &stolen).await.problem(401), NOT_VALID);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ratebus_sdk::model::{Adjustment, Rule, Sides};
 use serde_json::json;
 
-use crate::harness::{Api, USER_PASSWORD, database, parse};
+use crate::harness::{Api, USER_PASSWORD, parse};
 
 /// A request to a route, and the status each kind of caller gets.
 struct Row {
@@ -249,7 +249,6 @@ async fn logged_out(api: &Api) -> String {
 async fn expired(api: &Api) -> String {
     let token = registered(api, "expired@example.com").await;
     let end = "UPDATE sessions SET expires_at = 1 WHERE user_id = (SELECT id FROM users WHERE email LIKE 'expired@%')";
-    let pool = sqlx::SqlitePool::connect(&database(&api.folder)).await.unwrap();
-    assert_eq!(sqlx::query(end).execute(&pool).await.unwrap().rows_affected(), 1);
+    assert_eq!(api.rows().await.execute(end).await, 1);
     token
 }

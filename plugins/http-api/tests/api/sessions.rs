@@ -7,7 +7,7 @@ use ratebus_sdk::{NoSession, SessionPass, Sessions, testkit::eventually};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::harness::{Api, DEADLINE, USER, USER_PASSWORD, folder, plain};
+use crate::harness::{Api, DEADLINE, USER, USER_PASSWORD, Home, folder, plain};
 
 const GROUPS: &[&str] = &["accounts"];
 
@@ -121,14 +121,12 @@ async fn without_the_database_nobody_new_is_let_in_and_nobody_is_sent_away() {
     let api = start().await;
     let token = api.token(USER, USER_PASSWORD).await;
     let pass = check(&api, &token).await.unwrap();
-    let file = api.folder.path().join("data/ratebus.db");
-    let aside = api.folder.path().join("data/aside.db");
-    fs::rename(&file, &aside).unwrap();
+    api.folder.database.hide();
     // The first look that fails is what it hears of it.
     eventually("the database is missed", DEADLINE, || !api.ctx.health().state().is_ready()).await;
     assert_eq!(check(&api, &token).await.unwrap_err(), NoSession::Unavailable);
     assert!(goes_on(&pass));
-    fs::rename(&aside, &file).unwrap();
+    api.folder.database.show();
     eventually("the database is back", DEADLINE, || api.ctx.health().state().is_ready()).await;
     assert!(goes_on(&pass));
     assert_eq!(api.authed(&token, "DELETE", "/logout", None).await.status, 200);
@@ -136,7 +134,7 @@ async fn without_the_database_nobody_new_is_let_in_and_nobody_is_sent_away() {
 }
 
 #[tokio::test]
-async fn a_stop_is_not_the_end_of_sessions_and_a_failure_is() {
+async fn a_stop_is_not_the_end_of_sessions() {
     let api = start().await;
     let token = api.token(USER, USER_PASSWORD).await;
     let pass = check(&api, &token).await.unwrap();
@@ -144,8 +142,13 @@ async fn a_stop_is_not_the_end_of_sessions_and_a_failure_is() {
     api.stop().await.unwrap();
     assert!(goes_on(&pass));
     assert_eq!(sessions.check(&token).await.unwrap_err(), NoSession::Unavailable);
+}
 
-    let api = start().await;
+/// A file that is another one asks for a restart of the plugin.
+#[tokio::test]
+async fn a_failure_is_the_end_of_sessions() {
+    let api = Api::start_with(GROUPS, &json!({}), &plain(), &Home::with_file()).await;
+    assert_eq!(api.register(USER, USER_PASSWORD).await.status, 200);
     let token = api.token(USER, USER_PASSWORD).await;
     let pass = check(&api, &token).await.unwrap();
     fs::copy(api.folder.path().join("data/ratebus.db"), api.folder.path().join("data/other.db")).unwrap();

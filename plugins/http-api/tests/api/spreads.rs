@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN, Api, database, folder, parse, plain},
+    harness::{ADMIN, Api, folder, parse, plain},
 };
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
@@ -69,19 +69,15 @@ async fn every_change_is_in_the_audit_log_for_good() {
     let admin = api.admin().await;
     api.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(SPREAD)).await;
     api.authed(&admin, "DELETE", "/v1/spreads/BTC_USD", None).await;
-    let database = sqlx::SqlitePool::connect(&database(&api.folder)).await.unwrap();
-    let rows: Vec<AuditRow> = sqlx::query_as(
-        "SELECT revision, actor_email, old_spread, new_spread, request_id FROM spread_audit ORDER BY revision",
-    )
-    .fetch_all(&database)
-    .await
-    .unwrap();
+    let database = api.rows().await;
+    let query = "SELECT revision, actor_email, old_spread, new_spread, request_id FROM spread_audit ORDER BY revision";
+    let rows: Vec<AuditRow> = database.all(query).await;
     let by = |revision, old: Option<&str>, new: Option<&str>| {
         (revision, ADMIN.to_owned(), old.map(str::to_owned), new.map(str::to_owned), Some("test-1".to_owned()))
     };
     assert_eq!(rows, [by(1, None, Some(SPREAD)), by(2, Some(SPREAD), None)]);
     for sql in ["DELETE FROM spread_audit", "UPDATE spread_audit SET actor_email = 'x'"] {
-        let refused = sqlx::query(sql).execute(&database).await.unwrap_err().to_string();
+        let refused = database.try_execute(sql).await.unwrap_err().to_string();
         assert!(refused.contains("append-only"), "{refused}");
     }
 }

@@ -2,13 +2,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::ConnectInfo, http::Request};
 use ratebus_http_api::{Config, admin};
+use ratebus_test_databases::Client;
 use serde_json::{Value, json};
-use sqlx::SqlitePool;
-use tempfile::TempDir;
 
 use crate::{
     accounts::join_all,
-    harness::{Answer, Api, USER, USER_PASSWORD, database, folder, plain, policy, registration},
+    harness::{Answer, Api, Home, USER, USER_PASSWORD, database, folder, plain, policy, registration},
 };
 
 const GROUPS: &[&str] = &["accounts"];
@@ -17,15 +16,15 @@ const ELSEWHERE: &str = "198.51.100.7:50000";
 const WRONG: &str = "wrong password";
 
 /// One with the limits that it has by default.
-async fn start(folder: &Arc<TempDir>) -> Api {
+async fn start(folder: &Arc<Home>) -> Api {
     Api::start_with(GROUPS, &json!({ "login_attempts": 5, "registrations_per_hour": 10 }), &plain(), folder).await
 }
 
 /// One with the account [`USER`], which never logged in.
-async fn with_user() -> (Api, SqlitePool) {
+async fn with_user() -> (Api, Client) {
     let api = start(&folder()).await;
     api.register(USER, USER_PASSWORD).await.envelope(200, "Registered successfully");
-    let rows = SqlitePool::connect(&database(&api.folder)).await.unwrap();
+    let rows = api.rows().await;
     (api, rows)
 }
 
@@ -54,24 +53,24 @@ async fn fail(api: &Api, peer: &str, email: &str, times: usize) {
     }
 }
 
-async fn execute(rows: &SqlitePool, sql: &'static str) {
-    sqlx::query(sql).execute(rows).await.unwrap();
+async fn execute(rows: &Client, sql: &'static str) {
+    rows.execute(sql).await;
 }
 
 /// Makes every wait as long as it was at first, however slow this test is: its start has not come yet.
-async fn freeze(rows: &SqlitePool) {
+async fn freeze(rows: &Client) {
     execute(rows, "UPDATE attempts SET last_at = last_at + 86400000000, expires_at = expires_at + 86400000000").await;
 }
 
 /// Lets this time and the frozen one pass.
-async fn pass(rows: &SqlitePool, time: Duration) {
+async fn pass(rows: &Client, time: Duration) {
     let micros = i64::try_from((Duration::from_hours(24) + time).as_micros()).unwrap();
-    let sql = "UPDATE attempts SET last_at = last_at - $1, expires_at = expires_at - $1";
-    sqlx::query(sql).bind(micros).execute(rows).await.unwrap();
+    rows.execute(&format!("UPDATE attempts SET last_at = last_at - {micros}, expires_at = expires_at - {micros}"))
+        .await;
 }
 
-async fn count(rows: &SqlitePool) -> i64 {
-    sqlx::query_scalar("SELECT COUNT(*) FROM attempts").fetch_one(rows).await.unwrap()
+async fn count(rows: &Client) -> i64 {
+    rows.count("SELECT COUNT(*) FROM attempts").await
 }
 
 #[test]
@@ -146,7 +145,7 @@ async fn counters_survive_a_restart_and_hold_for_every_instance() {
     let (one, two) = (start(&folder).await, start(&folder).await);
     fail(&one, HOME, USER, 3).await;
     fail(&two, HOME, USER, 2).await;
-    let rows = SqlitePool::connect(&database(&folder)).await.unwrap();
+    let rows = one.rows().await;
     freeze(&rows).await;
     refused(&login(&one, HOME, USER, WRONG).await, 1);
     refused(&login(&two, HOME, USER, WRONG).await, 1);
@@ -195,7 +194,7 @@ async fn an_address_may_fail_fifty_times_over_all_accounts() {
 #[tokio::test]
 async fn an_address_registers_ten_accounts_an_hour() {
     let api = start(&folder()).await;
-    let rows = SqlitePool::connect(&database(&api.folder)).await.unwrap();
+    let rows = api.rows().await;
     let register =
         async |peer: &str, email: &str| post(&api, peer, "/register", &registration(email, USER_PASSWORD)).await;
     // What is refused before the address is looked at does not count; one that is taken does.

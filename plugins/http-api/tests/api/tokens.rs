@@ -173,9 +173,8 @@ async fn a_session_ends_at_once() {
 async fn role_and_state_are_read_at_use() {
     let api = Api::start(GROUPS).await;
     let (admin, user) = (api.admin().await, api.user().await);
-    let database = format!("sqlite://{}", api.folder.path().join("data/ratebus.db").display());
-    let other = sqlx::SqlitePool::connect(&database).await.unwrap();
-    let execute = async |sql: &'static str| sqlx::query(sql).execute(&other).await.unwrap().rows_affected();
+    let rows = api.rows().await;
+    let execute = async |sql: &'static str| rows.execute(sql).await;
     let status = async |token: &str| api.authed(token, "GET", "/v1/spreads", None).await.status;
 
     assert_eq!((status(&admin).await, status(&user).await), (200, 403));

@@ -28,10 +28,6 @@ async fn change_password(api: &Api, token: &str, current: &str, new: &str) -> An
     api.authed(token, "POST", "/v1/me/password", Some(&body)).await
 }
 
-async fn pool(api: &Api) -> sqlx::SqlitePool {
-    sqlx::SqlitePool::connect(&database(&api.folder)).await.unwrap()
-}
-
 #[tokio::test]
 async fn ones_own_account_is_read_and_renamed() {
     let api = Api::start(GROUPS).await;
@@ -203,7 +199,7 @@ async fn administrators_who_remove_each_other_do_not_both_succeed() {
     admin::create_admin(&database(&folder), SECOND, ADMIN_PASSWORD.into(), &policy()).await.unwrap();
     let second = two.token(SECOND, ADMIN_PASSWORD).await;
     let (first_id, second_id) = (id(&one, &first).await, id(&two, &second).await);
-    let database = pool(&one).await;
+    let database = one.rows().await;
     for change in [json!({ "role": "user" }), json!({ "role": "user" }), json!({ "disabled": true })] {
         for _ in 0..4 {
             let ways = [(&one, &first, &second_id), (&two, &second, &first_id), (&two, &first, &first_id)];
@@ -211,12 +207,11 @@ async fn administrators_who_remove_each_other_do_not_both_succeed() {
             let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
             assert!(statuses.iter().all(|status| [200, 401, 403, 409].contains(status)), "{statuses:?}");
             let left = "SELECT COUNT(*) FROM users WHERE role = 'admin' AND disabled = 0";
-            let left: i64 = sqlx::query_scalar(left).fetch_one(&database).await.unwrap();
-            assert_eq!(left, 1, "{statuses:?}");
+            assert_eq!(database.count(left).await, 1, "{statuses:?}");
             if change.get("role").is_none() {
                 return;
             }
-            sqlx::query("UPDATE users SET role = 'admin'").execute(&database).await.unwrap();
+            database.execute("UPDATE users SET role = 'admin'").await;
         }
     }
 }
@@ -225,14 +220,15 @@ async fn administrators_who_remove_each_other_do_not_both_succeed() {
 async fn pages_are_complete_while_accounts_are_made() {
     let api = Api::start(GROUPS).await;
     let admin = api.admin().await;
-    let database = pool(&api).await;
+    let database = api.rows().await;
     let mut made = vec![id(&api, &admin).await];
     for number in 0..24 {
         let user = Uuid::now_v7().to_string();
-        let insert = "INSERT INTO users (id, email, first_name, last_name, password_hash, role, created_at) \
-                      VALUES ($1, $2, 'A', 'B', '', 'user', 0)";
-        let email = format!("user{number}@example.com");
-        sqlx::query(insert).bind(&user).bind(email).execute(&database).await.unwrap();
+        let insert = format!(
+            "INSERT INTO users (id, email, first_name, last_name, password_hash, role, created_at) \
+             VALUES ('{user}', 'user{number}@example.com', 'A', 'B', '', 'user', 0)"
+        );
+        database.execute(&insert).await;
         made.push(user);
     }
     let page = async |query: &str| api.authed(&admin, "GET", &format!("/v1/users{query}"), None).await;
@@ -286,7 +282,7 @@ async fn an_operator_promotes_and_resets_at_the_command_line() {
     api.login(USER, USER_PASSWORD).await.envelope(401, "Invalid credentials");
     assert_eq!(spreads(&api.token(USER, ADMIN_PASSWORD).await).await, 200);
 
-    sqlx::query("UPDATE users SET disabled = 1, role = 'user'").execute(&pool(&api).await).await.unwrap();
+    api.rows().await.execute("UPDATE users SET disabled = 1, role = 'user'").await;
     let error = admin::promote(&url, USER).await.unwrap_err().to_string();
     assert!(error.contains("is disabled"), "{error}");
     assert_eq!(admin::promote(&url, ADMIN).await.unwrap_err().to_string(), "admin@example.com has no account");

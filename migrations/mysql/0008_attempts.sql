@@ -1,0 +1,15 @@
+-- How often something was tried: what logins and registrations are limited by.
+CREATE TABLE attempts (
+    -- 'login' counts failed logins, 'registration' registrations. 'known' counts nothing: its row says that the account
+    -- was logged in to from this address.
+    counter    VARCHAR(16)  NOT NULL CHECK (counter IN ('login', 'registration', 'known')),
+    -- The e-mail address as it is stored with accounts, whether there is such an account or not. Empty: of any account.
+    account    VARCHAR(254) NOT NULL,
+    -- The IP address; of IPv6 the network, such as 2001:db8::/64. Empty: from anywhere.
+    address    VARCHAR(64)  NOT NULL,
+    tries      BIGINT       NOT NULL CHECK (tries >= 0),
+    last_at    BIGINT       NOT NULL,
+    -- From then on the row counts no more.
+    expires_at BIGINT       NOT NULL,
+    PRIMARY KEY (counter, account, address)
+) ENGINE = InnoDB DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin;

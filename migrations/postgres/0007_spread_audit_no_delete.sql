@@ -1,0 +1,2 @@
+CREATE TRIGGER spread_audit_no_delete BEFORE DELETE OR TRUNCATE ON spread_audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_audit();

@@ -1,0 +1,1 @@
+INSERT INTO write_lock (id) VALUES (1);
