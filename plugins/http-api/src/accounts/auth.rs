@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     NotAdmin, authenticate, form,
-    handlers::{log, log_in},
+    handlers::{in_time, log, log_in},
     manage::{complete, failed},
     masked,
     refresh::RefreshToken,
@@ -82,12 +82,15 @@ struct Refresh {
 ))]
 pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
     let shown = form::credentials(&body::read(request).await?)?;
-    let Some((user, attempt)) = log_in::<Problem>(&app, &caller, shown).await? else {
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "no account has this address and this password"));
-    };
-    let tokens = start(&app, &user).await?;
-    attempt.succeeded(&app).await?;
-    Ok(Json(tokens).into_response())
+    in_time(async {
+        let Some((user, attempt)) = log_in::<Problem>(&app, &caller, shown).await? else {
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "no account has this address and this password"));
+        };
+        let tokens = start(&app, &user).await?;
+        attempt.succeeded(&app).await?;
+        Ok(Json(tokens).into_response())
+    })
+    .await
 }
 
 /// New tokens for a refresh token

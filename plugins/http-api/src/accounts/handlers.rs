@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -6,6 +8,7 @@ use axum::{
 use ratebus_model::Timestamp;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tracing::field::display;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -24,6 +27,9 @@ use crate::{
     state::{App, Shared, Unavailable},
     store::{NewUser, Role, User},
 };
+
+/// How long a login may take.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What a registration takes. Other members are ignored, save for those that would give rights or a state: they are
 /// refused.
@@ -139,12 +145,24 @@ pub(crate) async fn login(State(app): State<Shared>, caller: Caller, request: Re
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
     let shown = validate::credentials(&fields).map_err(Failure::invalid)?;
-    let Some((user, attempt)) = log_in::<Failure>(&app, &caller, shown).await? else {
-        return Err(Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"));
-    };
-    let token = start_session(&app, &user).await?;
-    attempt.succeeded(&app).await?;
-    Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
+    in_time(async {
+        let Some((user, attempt)) = log_in::<Failure>(&app, &caller, shown).await? else {
+            return Err(Failure::new(StatusCode::UNAUTHORIZED, "Invalid credentials"));
+        };
+        let token = start_session(&app, &user).await?;
+        attempt.succeeded(&app).await?;
+        Ok(success("You're loggedin", LoggedIn { email: &user.email, token }))
+    })
+    .await
+}
+
+/// Gives a login up that takes too long: each step waits for its turn, and when many people log in that adds up. It
+/// counts as failed then, which is the safe side.
+pub(super) async fn in_time<T, E: From<Busy>>(login: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    timeout(PATIENCE, login).await.unwrap_or_else(|_| {
+        metrics::counter!("ratebus_logins_given_up_total").increment(1);
+        Err(Busy.into())
+    })
 }
 
 /// The account that somebody logs in to, if they may. Counted and logged; for the refusals of either family of routes.
@@ -222,4 +240,21 @@ pub(crate) async fn logout(State(app): State<Shared>, caller: Caller) -> Result<
 pub(super) fn log(caller: &Caller, email: &str, result: &str, event: &str) {
     let (account, peer, words) = (masked(email), caller.peer.map(display), event.replace('_', " "));
     tracing::info!(event, account, result, peer, request_id = caller.request_id, "{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_login_is_waited_for_without_end() {
+        let asked = Instant::now();
+        assert_eq!(in_time(pending::<Result<(), Busy>>()).await, Err(Busy));
+        assert_eq!(asked.elapsed(), PATIENCE);
+        assert_eq!(in_time(async { Ok::<_, Busy>(1) }).await, Ok(1));
+    }
 }
