@@ -201,9 +201,9 @@ impl Ratebus {
     }
 }
 
-/// Some, once the listener answers with more than that it is starting.
+/// Some, once the listener has the routes of every plugin: until then it is starting for the paths it does not know.
 async fn has_routes(url: String) -> Option<()> {
-    let answer = reqwest::get(&url).await.ok()?.text().await.ok()?;
+    let answer = reqwest::get(format!("{url}/nothing")).await.ok()?.text().await.ok()?;
     (!answer.contains("The service is starting.")).then_some(())
 }
 
