@@ -8,7 +8,7 @@ use ratebus_sdk::{
 use utoipa::{
     OpenApi,
     openapi::{
-        self, Content, Header, Ref, RefOr,
+        self, Content, Header, Ref, RefOr, Response,
         content::ContentBuilder,
         header::HeaderBuilder,
         path::Operation,
@@ -50,12 +50,14 @@ pub(crate) fn document<'a>(listener: &str, mounted: impl Iterator<Item = &'a ope
     document.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     for operation in operations(&mut document.paths) {
         add_refusals(operation);
-        for answer in answers(operation) {
-            answer.headers.insert("X-Request-Id".to_owned(), RefOr::T(request_id()));
+        for (status, answer) in answers(operation) {
+            answer.headers.extend(headers(status, answer));
         }
     }
     document.to_json().unwrap_or_default().into()
 }
+
+const PROBLEM: &str = "application/problem+json";
 
 /// What any request may be answered.
 const REFUSALS: &[(&str, &str)] = &[
@@ -71,7 +73,7 @@ fn add_refusals(operation: &mut Operation) {
         let refusal = || ResponseBuilder::new().description(*description).build().into();
         let answer = operation.responses.responses.entry((*status).to_owned()).or_insert_with(refusal);
         if let RefOr::T(answer) = answer {
-            answer.content.entry("application/problem+json".to_owned()).or_insert_with(|| problem().into());
+            answer.content.entry(PROBLEM.to_owned()).or_insert_with(|| problem().into());
         }
     }
 }
@@ -80,7 +82,25 @@ fn problem() -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name("ProblemDocument"))).build()
 }
 
-fn request_id() -> Header {
-    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$")).build();
-    HeaderBuilder::new().schema(Some(schema)).description(Some("Names the request in our log.")).build()
+/// What every answer of a status carries; see also [`ProblemDocument`].
+fn headers(status: &str, answer: &Response) -> Vec<(String, RefOr<Header>)> {
+    let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{32}$"));
+    let mut headers = vec![header("X-Request-Id", "Names the request in our log.", id)];
+    match status {
+        "401" if answer.content.contains_key(PROBLEM) => {
+            let scheme = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^Bearer$"));
+            headers.push(header("WWW-Authenticate", "How to say who one is.", scheme));
+        }
+        "429" | "503" => {
+            let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+            headers.push(header("Retry-After", "In how many seconds to try again.", seconds));
+        }
+        _ => {}
+    }
+    headers
+}
+
+fn header(name: &str, description: &str, schema: ObjectBuilder) -> (String, RefOr<Header>) {
+    let header = HeaderBuilder::new().schema(Some(schema.build())).description(Some(description));
+    (name.to_owned(), header.build().into())
 }

@@ -20,6 +20,8 @@ const VARIABLES = {
   userPassword: 'correct horse',
   newPassword: 'battery staple correct',
   userId: '',
+  scheduledId: '',
+  tomorrow: '',
   token: '',
   refreshToken: '',
 };
@@ -28,7 +30,7 @@ const user = { email: '{{userEmail}}', password: '{{userPassword}}' };
 const admin = { email: '{{adminEmail}}', password: '{{adminPassword}}' };
 const spread = { scope: 'BTC_USD' };
 // What is asked in which order: an operation, the status it answers then, what it is sent beside its examples, and which
-// variables are taken from its answer.
+// variables are set before, or taken from its answer.
 const FOLDERS = [
   ['The service', [
     ['live', 200], ['ready', 200], ['serviceOrPage', 200], ['openapi', 200], ['asyncapi', 200],
@@ -60,6 +62,16 @@ const FOLDERS = [
     ['rollbackSpread', 200, { path: spread }],
     ['getSpreadHistory', 200, { path: spread }],
     ['listSpreads', 200],
+    ['putSpread', 202, {
+      name: 'Set a spread tomorrow',
+      before: { tomorrow: 'new Date(Date.now() + 86_400_000).toISOString()' },
+      path: spread,
+      body: { effectiveFrom: '{{tomorrow}}' },
+      save: { scheduledId: 'id' },
+    }],
+    ['listScheduledSpreads', 200],
+    ['getScheduledSpread', 200, { path: { id: '{{scheduledId}}' } }],
+    ['cancelScheduledSpread', 204, { path: { id: '{{scheduledId}}' } }],
     ['deleteSpread', 204, { path: spread }],
   ]],
 ];
@@ -101,7 +113,7 @@ function build() {
   };
 }
 
-function request(name, status, { name: title, body = {}, path = {}, save = {} } = {}) {
+function request(name, status, { name: title, before = {}, body = {}, path = {}, save = {} } = {}) {
   const operation = operations.get(name);
   if (!operation) throw new Error(`the document has no operation ${name}`);
   const segments = operation.path.split('/').slice(1).map((segment) => {
@@ -110,7 +122,10 @@ function request(name, status, { name: title, body = {}, path = {}, save = {} } 
   });
   return {
     name: title ?? operation.summary,
-    event: [{ listen: 'test', script: { type: 'text/javascript', exec: tests(operation, status, save) } }],
+    event: [
+      ...(Object.keys(before).length > 0 ? [script('prerequest', set(before))] : []),
+      script('test', tests(operation, status, save)),
+    ],
     request: {
       method: operation.method.toUpperCase(),
       description: operation.description,
@@ -120,6 +135,15 @@ function request(name, status, { name: title, body = {}, path = {}, save = {} } 
       url: { raw: `{{baseUrl}}/${segments.join('/')}`, host: ['{{baseUrl}}'], path: segments },
     },
   };
+}
+
+function script(listen, exec) {
+  return { listen, script: { type: 'text/javascript', exec } };
+}
+
+// Sets variables to the values of expressions.
+function set(variables) {
+  return Object.entries(variables).map(([name, value]) => `pm.collectionVariables.set('${name}', ${value});`);
 }
 
 function sent(operation, body) {
@@ -159,5 +183,6 @@ function tests(operation, status, save) {
       lines.push(`pm.test('has what it must have', () => pm.expect(pm.response.json()).to.include.all.keys(${JSON.stringify(required)}));`);
     }
   }
-  return [...lines, ...Object.entries(save).map(([name, path]) => `pm.collectionVariables.set('${name}', pm.response.json().${path});`)];
+  const taken = Object.entries(save).map(([name, path]) => [name, `pm.response.json().${path}`]);
+  return [...lines, ...set(Object.fromEntries(taken))];
 }

@@ -13,10 +13,10 @@ pub fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
     })
 }
 
-/// Every answer that an operation describes.
-pub fn answers(operation: &mut Operation) -> impl Iterator<Item = &mut Response> {
-    operation.responses.responses.values_mut().filter_map(|answer| match answer {
-        RefOr::T(answer) => Some(answer),
+/// Every answer that an operation describes, by its status.
+pub fn answers(operation: &mut Operation) -> impl Iterator<Item = (&str, &mut Response)> {
+    operation.responses.responses.iter_mut().filter_map(|(status, answer)| match answer {
+        RefOr::T(answer) => Some((status.as_str(), answer)),
         RefOr::Ref(_) => None,
     })
 }

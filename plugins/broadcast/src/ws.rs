@@ -66,8 +66,7 @@ pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
     (status = 426, description = "The connection cannot be upgraded.", body = ProblemDocument,
         content_type = "application/problem+json"),
     (status = 503, description = "As many clients as are allowed are connected, tokens cannot be checked, or the service \
-        is stopping.", body = ProblemDocument, content_type = "application/problem+json",
-        headers(("Retry-After" = u32, description = "In how many seconds to try again."))),
+        is stopping.", body = ProblemDocument, content_type = "application/problem+json"),
 ))]
 async fn upgrade(
     State((hub, meter)): State<(Arc<Hub>, Meter)>,

@@ -1,16 +1,10 @@
-//! Answers that many routes have in common, for their `#[utoipa::path]`: said once, with the headers they carry.
+//! Answers that many routes have in common, for their `#[utoipa::path]`: said once.
 
 use std::collections::BTreeMap;
 
 use utoipa::{
     IntoResponses, ToSchema,
-    openapi::{
-        Ref, RefOr, Response,
-        content::ContentBuilder,
-        header::{Header, HeaderBuilder},
-        response::ResponseBuilder,
-        schema::{ObjectBuilder, Type},
-    },
+    openapi::{Ref, RefOr, Response, content::ContentBuilder, response::ResponseBuilder},
 };
 
 type Responses = BTreeMap<String, RefOr<Response>>;
@@ -24,7 +18,7 @@ macro_rules! answers {
         impl IntoResponses for $name {
             fn responses() -> Responses {
                 let schema = <$schema as ToSchema>::name();
-                let answer = |(status, description)| (status, refusal(status, description, $content_type, &schema));
+                let answer = |(status, description)| (status, refusal(description, $content_type, &schema));
                 [$(($status, $description)),+].map(answer).map(|(status, answer)| (status.to_string(), answer)).into()
             }
         }
@@ -105,23 +99,7 @@ pub(crate) mod original {
     }
 }
 
-fn refusal(status: u16, description: &str, content_type: &str, schema: &str) -> RefOr<Response> {
+fn refusal(description: &str, content_type: &str, schema: &str) -> RefOr<Response> {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-    let answer = ResponseBuilder::new().description(description).content(content_type, content);
-    let answer = match status {
-        401 if content_type.contains("problem") => answer.header("WWW-Authenticate", text("Always `Bearer`.")),
-        429 | 503 => answer.header("Retry-After", number("In how many seconds to try again.")),
-        _ => answer,
-    };
-    answer.build().into()
-}
-
-fn text(description: &str) -> Header {
-    let schema = ObjectBuilder::new().schema_type(Type::String).build();
-    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
-}
-
-fn number(description: &str) -> Header {
-    let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
-    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+    ResponseBuilder::new().description(description).content(content_type, content).build().into()
 }

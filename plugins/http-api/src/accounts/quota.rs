@@ -66,7 +66,7 @@ impl QuotaSlot {
 
 /// Makes the answers of a path tell the quota that their request left.
 pub(crate) fn limited(mut methods: UtoipaMethodRouter) -> UtoipaMethodRouter {
-    for answer in operations(&mut methods.1).flat_map(answers) {
+    for (_, answer) in operations(&mut methods.1).flat_map(answers) {
         let policy = header("How many attempts there are in how many seconds.", "\"login\";q=5;w=86400");
         answer.headers.insert("RateLimit-Policy".to_owned(), policy.into());
         let state = header("How many are left, and until when, if the request was counted.", "\"login\";r=4;t=86400");
