@@ -30,12 +30,7 @@ use utoipa::{
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(ProblemDocument, FieldProblem)),
-    tags(
-        (name = "rates", description = "Prices, for everybody."),
-        (name = "accounts", description = "Registering, logging in and out, one's own account; and everybody's, for administrators."),
-        (name = "spreads", description = "What is added to the market's prices: for administrators."),
-        (name = "service", description = "How the service itself is."),
-    ),
+    tags((name = "service", description = "How the service itself is, and what it serves.")),
 )]
 struct Every;
 

@@ -9,7 +9,7 @@ use axum::{
 };
 use utoipa::{
     ToSchema,
-    openapi::{Components, OpenApi},
+    openapi::{Components, OpenApi, tag::TagBuilder},
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -50,6 +50,14 @@ impl Routes {
         T::schemas(&mut schemas);
         schemas.push((T::name().into_owned(), T::schema()));
         self.api.components.get_or_insert_with(Components::new).schemas.extend(schemas);
+        self
+    }
+
+    /// Says in the document what the operations have in common that carry a tag.
+    #[must_use]
+    pub fn tag(mut self, name: &str, description: &str) -> Self {
+        let tag = TagBuilder::new().name(name).description(Some(description)).build();
+        self.api.tags.get_or_insert_default().push(tag);
         self
     }
 

@@ -66,6 +66,7 @@ impl Folder {
     pub(crate) fn answer(&self, file: &Asset, headers: &HeaderMap) -> Response {
         let mut response = answer(file.content_type, Bytes::from_static(file.bytes), headers);
         let headers = response.headers_mut();
+        // Every browser takes it, and nobody else asks.
         if file.compressed().is_some() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }

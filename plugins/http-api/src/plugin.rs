@@ -182,6 +182,7 @@ fn routes(settings: &Settings, app: &Shared) -> Routes {
 
 fn rate_routes(routes: Routes, app: &Shared) -> Routes {
     routes
+        .tag("rates", "The market's prices, for everybody.")
         .documented(original(app, routes!(root::hello)))
         .documented(original(app, routes!(rates::original_one)))
         .documented(v1(app, routes!(rates::pairs)))
@@ -192,6 +193,7 @@ fn rate_routes(routes: Routes, app: &Shared) -> Routes {
 
 fn quote_routes(routes: Routes, app: &Shared) -> Routes {
     routes
+        .tag("rates", "The market's prices and the customer's, for everybody.")
         .documented(original(app, routes!(quotes::original_list)))
         .documented(original(app, routes!(quotes::original_one)))
         .documented(v1(app, routes!(quotes::pairs)))
@@ -202,6 +204,7 @@ fn quote_routes(routes: Routes, app: &Shared) -> Routes {
 
 fn account_routes(routes: Routes, app: &Shared) -> Routes {
     routes
+        .tag("accounts", "Registering, logging in and out, one's own account; for administrators everybody's.")
         .documented(limited(original(app, routes!(handlers::register))))
         .documented(limited(original(app, routes!(handlers::login))))
         .documented(original(app, routes!(handlers::logout)))
@@ -216,6 +219,7 @@ fn account_routes(routes: Routes, app: &Shared) -> Routes {
 
 fn spread_routes(routes: Routes, app: &Shared) -> Routes {
     routes
+        .tag("spreads", "What is added to the market's prices: for administrators.")
         .documented(original(app, routes!(settings::update_rates)))
         .documented(v1(app, routes!(spreads::handlers::list)))
         .documented(v1(app, routes!(spreads::handlers::get, spreads::handlers::put, spreads::handlers::delete)))

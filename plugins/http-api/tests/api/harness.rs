@@ -203,6 +203,7 @@ impl Api {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap();
+        // Some files are compressed.
         let text = String::from_utf8_lossy(&body).into_owned();
         Answer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
