@@ -26,8 +26,10 @@ const origin = new URL(options.url).origin;
 // What the browser must not do: leave the origin, or complain of anything but the refusals this test provokes.
 const strayRequests = [];
 const complaints = [];
-// (A client that is not let in may be about to change its transport.)
-const PROVOKED = /status of (412|422)|ERR_INTERNET_DISCONNECTED|closed before the connection is established/;
+// (A client that is not let in, or is sent away, may be about to change its transport, or have a request on its way.)
+const PROVOKED = options.private
+  ? /status of 400|closed before the connection is established/
+  : /status of (412|422)|ERR_INTERNET_DISCONNECTED/;
 
 const browser = await launch(options.chromium);
 let step = 'start';
