@@ -12,7 +12,8 @@ folder=$1; shift
 while read -r word; do
     case $word in
         start) "$@" >>"$folder/log" 2>&1 & server=$! ;;
-        *) kill -"$word" "$server"; if [ "$word" = KILL ]; then wait "$server"; fi ;;
+        # Postgres has a process for each connection.
+        *) kill -"$word" "$server" $(cat "/proc/$server/task/$server/children"); if [ "$word" = KILL ]; then wait "$server"; fi ;;
     esac
     echo done
 done

@@ -73,6 +73,11 @@ impl Server {
         }
     }
 
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The certificate that its own is signed with.
     pub fn ca_file(&self) -> PathBuf {
         self.folder.join("ca.pem")

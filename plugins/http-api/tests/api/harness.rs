@@ -116,6 +116,11 @@ impl Home {
         Arc::new(Self { database: Database::file(folder.path()), folder })
     }
 
+    /// With a new database on this server.
+    pub(crate) fn on(server: &Arc<Server>) -> Arc<Self> {
+        Arc::new(Self { folder: TempDir::new().unwrap(), database: Database::on(server) })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -128,7 +133,7 @@ pub(crate) fn folder() -> Arc<Home> {
         return Home::with_file();
     }
     let server = SERVER.get_or_init(|| Arc::new(Server::start(crate::KIND, Options::default())));
-    Arc::new(Home { folder: TempDir::new().unwrap(), database: Database::on(server) })
+    Home::on(server)
 }
 
 pub(crate) fn build(config: Value, env: &Env) -> HttpApi {

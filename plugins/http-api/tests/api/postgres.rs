@@ -6,4 +6,6 @@ use ratebus_test_databases::Kind;
 
 include!("suite.rs");
 
+mod servers;
+
 const KIND: Kind = Kind::Postgres;
