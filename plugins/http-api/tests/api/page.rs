@@ -30,6 +30,32 @@ async fn the_page_is_served() {
 }
 
 #[tokio::test]
+async fn the_documentation_is_served_strictly_and_kept_until_it_changes() {
+    let api = Api::start(&["quotes", "docs"]).await;
+    for (path, kind) in [
+        ("/docs/", "text/html; charset=utf-8"),
+        ("/openapi.json", "application/json"),
+        ("/asyncapi.json", "application/json"),
+    ] {
+        let answer = api.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, kind), "{path}");
+        assert_eq!(answer.header("cache-control"), "no-cache", "{path}");
+        let known = [("if-none-match", answer.header("etag"))];
+        assert_eq!(api.call("GET", path, &known, "").await.status, 304, "{path}");
+    }
+    let policy = api.get("/docs/").await.header("content-security-policy").to_owned();
+    assert!(policy.contains("default-src 'self'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    let script = api.get("/docs/vendor/swagger-ui-bundle.js").await;
+    assert_eq!((script.status, script.header("content-encoding")), (200, "gzip"));
+
+    let without = Api::start(&["quotes"]).await;
+    without.get("/openapi.json").await.envelope(404, "We couldn't find what you're looking for.");
+    let raw = Api::start(&["rates", "docs"]).await;
+    raw.get("/asyncapi.json").await.envelope(404, "We couldn't find what you're looking for.");
+}
+
+#[tokio::test]
 async fn a_browser_gets_the_page_at_the_root() {
     let api = Api::start(&["quotes", "page"]).await;
     let page = api.call("GET", "/", &[BROWSER], "").await;
