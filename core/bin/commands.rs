@@ -126,6 +126,12 @@ fn migrate(args: &ConfigArgs, status: bool) -> Result<ExitCode> {
         for (number, name) in status.pending {
             say(&format!("pending: {number:04} {name}\n"))?;
         }
+        for number in status.unknown {
+            say(&format!("unknown: {number:04}, run by a newer version of ratebus\n"))?;
+        }
+        if let Some(number) = status.broken {
+            say(&format!("did not end: {number:04}; `ratebus migrate` says what to do\n"))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let report = block_on(admin::migrate(&url))??;

@@ -112,7 +112,7 @@ pub(crate) async fn one(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     admin(&app, &caller).await?;
-    let Path(id) = id.map_err(|_| unknown())?;
+    let id = account_id(id)?;
     let account = app.backend()?.store.account(&id).await.map_err(failed(&app))?;
     Ok(Json(account.ok_or_else(unknown)?).into_response())
 }
@@ -138,7 +138,7 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Result<Response, Problem> {
     let actor = admin(&app, &caller).await?;
-    let Path(id) = id.map_err(|_| unknown())?;
+    let id = account_id(id)?;
     let change = form::account_change(&body::read(request).await?)?;
     Ok(Json(complete(apply(app, caller, actor, id, change)).await?).into_response())
 }
@@ -198,6 +198,12 @@ pub(crate) async fn complete<T: Send + 'static>(
 
 pub(super) fn failed(app: &App) -> impl Fn(StoreError) -> Problem {
     |error| app.refuse(&error).into()
+}
+
+/// The id that a path names; what is no UUID is nobody's.
+fn account_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    Ok(id.parse::<Uuid>().map_err(|_| unknown())?.to_string())
 }
 
 fn unknown() -> Problem {

@@ -49,6 +49,41 @@ fn every_problem_of_the_config_is_reported() {
 }
 
 #[test]
+fn the_password_of_a_database_comes_from_a_private_file_and_is_never_shown() {
+    const CANARY: &str = "canary-91c4";
+    let folder = folder();
+    let path = folder.path().join("password");
+    fs::write(&path, format!("{CANARY}\n")).unwrap();
+    let set_mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    let build = |more: Value| {
+        let mut config = json!({ "listener": "http", "routes": GROUPS, "database": "postgres://me@db.example/name" });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config: Config = serde_json::from_value(config).unwrap();
+        assert!(!format!("{config:?}").contains(CANARY), "{config:?}");
+        let problem = HttpApi::build(config, &plain()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(!problem.contains(CANARY), "{problem}");
+        problem
+    };
+    set_mode(0o600);
+    assert_eq!(build(json!({ "database_password_file": path })), "");
+    assert_eq!(build(json!({ "database_password": CANARY })), "");
+    assert_eq!(build(json!({ "database": format!("mysql://me:{CANARY}@db.example/name") })), "");
+    let refused = |more: Value, words: &str| {
+        let problem = build(more);
+        assert!(problem.contains(words), "{problem}");
+    };
+    refused(json!({}), "database_password: ");
+    refused(json!({ "database_password": CANARY, "database_password_file": path }), "database_password_file: ");
+    refused(json!({ "database": format!("mysql://me:{CANARY}@db.example/name?tls=1") }), "\"tls\"");
+    refused(json!({ "database_password_file": folder.path().join("nothing") }), "database_password_file: ");
+    set_mode(0o640);
+    refused(json!({ "database_password_file": path }), "chmod 600");
+    set_mode(0o600);
+    fs::write(&path, "\n").unwrap();
+    refused(json!({ "database_password_file": path }), "is empty");
+}
+
+#[test]
 fn an_administrators_password_is_not_the_shorter_one() {
     let shortest = |more: Value| {
         let mut config = json!({ "listener": "http", "routes": ["accounts"] });

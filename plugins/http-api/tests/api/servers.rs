@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     KIND,
-    harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, Home, USER, USER_PASSWORD, folder, plain},
+    harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, Home, USER, USER_PASSWORD, folder, plain, policy},
 };
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
@@ -258,9 +258,10 @@ async fn serving_needs_no_right_to_change_the_schema() {
     };
     let url = format!("{scheme}://small@127.0.0.1:{}/{name}", server.port());
     let api = Api::start_with(GROUPS, &json!({ "database": url, "migrate": null }), &plain(), &home).await;
-    let admin = api.admin().await;
-    assert_eq!(put(&api, &admin).await, 201);
-    assert!(admin::migrate(&url.parse().unwrap()).await.is_err());
+    let url = url.parse().unwrap();
+    admin::create_admin(&url, ADMIN, ADMIN_PASSWORD.into(), &policy()).await.unwrap();
+    assert_eq!(put(&api, &api.token(ADMIN, ADMIN_PASSWORD).await).await, 201);
+    assert!(admin::migrate(&url).await.is_err());
 }
 
 /// MySQL and MariaDB commit each statement that changes the schema: what died in the middle is for people to look at.

@@ -216,6 +216,29 @@ async fn administrators_who_remove_each_other_do_not_both_succeed() {
     }
 }
 
+/// No kind of database is asked for what it cannot store: Postgres takes no NUL.
+#[tokio::test]
+async fn text_that_a_database_could_not_take_is_nobodys() {
+    let api = Api::start(GROUPS).await;
+    let admin = api.admin().await;
+    let change = Some(r#"{"disabled":true}"#);
+    for id in ["%00", "a%00b", "%F0%9F%92%B8", &"x".repeat(5000)] {
+        let path = format!("/v1/users/{id}");
+        for (method, body) in [("GET", None), ("PATCH", change)] {
+            let status = api.authed(&admin, method, &path, body).await.status;
+            assert!([404, 422].contains(&status), "{method} {path:.20}: {status}");
+        }
+        let status = api.authed(&admin, "GET", &format!("/v1/users?after={id}"), None).await.status;
+        assert!(status == 200 || status == 422, "after {id:.20}: {status}");
+    }
+    for bad in ["a\0@example.com", "\0"] {
+        assert!([401, 422].contains(&api.login(bad, USER_PASSWORD).await.status));
+        assert_eq!(api.register(bad, USER_PASSWORD).await.status, 422);
+    }
+    let renamed = api.authed(&admin, "PATCH", "/v1/me", Some(r#"{"firstName":"a\u0000"}"#)).await;
+    assert_eq!(renamed.status, 422);
+}
+
 #[tokio::test]
 async fn pages_are_complete_while_accounts_are_made() {
     let api = Api::start(GROUPS).await;
