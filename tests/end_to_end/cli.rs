@@ -1,7 +1,8 @@
 //! The commands beside `run`.
 
-use std::process::Stdio;
+use std::{process::Stdio, sync::Arc};
 
+use ratebus_test_databases::{Database, Kind, Options, Server};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -61,15 +62,43 @@ async fn plugins_lists_types_versions_and_origin() {
 
 #[tokio::test]
 async fn the_database_is_migrated_and_seeded_by_hand() {
-    let launch = Launch::new();
-    let (code, out, _) = run(&launch, &["migrate", "--status"], "").await;
-    assert_eq!(code, Some(0), "{out}");
+    migrate_and_seed(&Launch::new()).await;
+}
+
+#[tokio::test]
+async fn a_server_is_migrated_and_seeded_by_hand_and_its_password_is_never_shown() {
+    // It looks like a number, and one that would lose its zero.
+    const PASSWORD: &str = "0918273645";
+    let postgres = Arc::new(Server::start(Kind::Postgres, Options::default()));
+    let maria = Server::start(Kind::MariaDb, Options::default());
+    let account = "ratebus@'127.0.0.1'";
+    maria.sql(None, &format!("CREATE DATABASE ratebus; ALTER USER {account} IDENTIFIED BY '{PASSWORD}'"));
+    let urls =
+        [Database::on(&postgres).url().to_owned(), format!("mariadb://ratebus@127.0.0.1:{}/ratebus", maria.port())];
+    for url in urls {
+        let launch = Launch::new().set(&format!("plugin.api.config.database={url}"));
+        let launch = launch.variable("RATEBUS_PLUGIN__API__CONFIG__DATABASE_PASSWORD", PASSWORD);
+        migrate_and_seed(&launch).await;
+        let (code, out, err) = run(&launch, &["check"], "").await;
+        assert_eq!(code, Some(0), "{err}");
+        assert!(!format!("{out}{err}").contains(PASSWORD));
+        let exchange = started().await;
+        let ratebus = launch.exchange(&exchange.url()).set("log.filter=trace").start().await;
+        ratebus.ready("user-api").await;
+        assert!(!ratebus.log_lines("sqlx").is_empty(), "everything is logged");
+        assert_eq!(ratebus.log_lines(PASSWORD), [""; 0]);
+    }
+}
+
+async fn migrate_and_seed(launch: &Launch) {
+    let (code, out, err) = run(launch, &["migrate", "--status"], "").await;
+    assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("pending"), "{out}");
-    let (code, out, _) = run(&launch, &["migrate"], "").await;
-    assert_eq!(code, Some(0), "{out}");
-    let (_, out, _) = run(&launch, &["migrate", "--status"], "").await;
+    let (code, _, err) = run(launch, &["migrate"], "").await;
+    assert_eq!(code, Some(0), "{err}");
+    let (_, out, _) = run(launch, &["migrate", "--status"], "").await;
     assert!(!out.contains("pending"), "{out}");
-    let (code, out, err) = run(&launch, &["seed"], "").await;
+    let (code, out, err) = run(launch, &["seed"], "").await;
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("admin@"), "{out}");
 }

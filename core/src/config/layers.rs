@@ -169,16 +169,17 @@ fn overlay(dict: Dict, one: &Override) -> Dict {
         .path
         .iter()
         .rev()
-        .fold(typed(&one.value, old.as_ref()), |inner, name| Value::from(Dict::from([(name.clone(), inner)])));
+        .fold(typed(one, old.as_ref()), |inner, name| Value::from(Dict::from([(name.clone(), inner)])));
     let Value::Dict(_, layer) = value else { return dict };
     let both = Figment::from(Layer(dict)).merge(Layer(layer));
     both.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default()
 }
 
 /// A variable's text as a value: text stays text where the file has text, and nothing ever becomes a binary float,
-/// since it may be an amount of money.
-fn typed(text: &str, old: Option<&Value>) -> Value {
-    if matches!(old, Some(Value::String(..))) {
+/// since it may be an amount of money. A password is what it is, and not the number it may look like.
+fn typed(one: &Override, old: Option<&Value>) -> Value {
+    let (text, is_password) = (one.value.as_str(), one.path.last().is_some_and(|name| name == "database_password"));
+    if is_password || matches!(old, Some(Value::String(..))) {
         return Value::from(text);
     }
     match text.parse::<Value>() {
