@@ -26,6 +26,7 @@ mod subject;
 mod tick;
 mod time;
 mod version;
+pub mod wire;
 
 pub use asset::Asset;
 pub use delivery::{Outgoing, Policy, PublishError, RequestError};

@@ -43,11 +43,7 @@ pub fn price(original: Sides<Price>, rule: &Rule, step: Price) -> Result<Custome
     if sell > buy {
         return Err(PricingError::Crossed);
     }
-    let difference = |customer: Price, original: Price| {
-        decimal::checked_sub(customer.value(), original.value()).ok_or(PricingError::OutOfRange)
-    };
-    let spread = Sides { buy: difference(buy, original.buy)?, sell: difference(sell, original.sell)? };
-    Ok(Customer { price: Sides { buy, sell }, spread })
+    Customer::over(original, Sides { buy, sell }).ok_or(PricingError::OutOfRange)
 }
 
 /// Judges `rule` before any price is known, as if bid and ask were the same: refused if there is a price at which the

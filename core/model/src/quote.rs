@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use rust_decimal::Decimal;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::{
@@ -57,8 +57,17 @@ pub struct Customer {
     pub spread: Sides<Decimal>,
 }
 
+impl Customer {
+    /// These prices of the customer over the original ones; `None` if their distance is no [`Decimal`].
+    pub fn over(original: Sides<Price>, price: Sides<Price>) -> Option<Self> {
+        let distance = |price: Price, original: Price| decimal::checked_sub(price.value(), original.value());
+        let spread = Sides { buy: distance(price.buy, original.buy)?, sell: distance(price.sell, original.sell)? };
+        Some(Self { price, spread })
+    }
+}
+
 /// Why a quote carries no customer price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Withheld {
     /// No spread is set and the config has no default. Not the same as a spread of zero.
@@ -81,7 +90,7 @@ impl Withheld {
 }
 
 /// Which rule made a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RuleRef {
     /// The scope it was set for; `null` for the config's default.
     #[schema(required)]
