@@ -1,0 +1,3 @@
+//! The bus between processes.
+
+mod floor;
