@@ -16,11 +16,11 @@ use crate::{
     inbox::Inbox,
     lane::Lane,
     lock,
-    publisher::{Publisher, Run, stamp},
+    publisher::{self, Publisher, Run, stamp},
     random,
     replies::Replies,
     slow,
-    subjects::Subjects,
+    subjects::{Entry, Locked, Subjects},
     subscription::{Stats, Subscribe, Subscription},
     targets::{Published, Routes, Targets, WhenFull},
     trie::Trie,
@@ -111,6 +111,12 @@ impl Bus {
         last_values
     }
 
+    /// Delivers a message that was published elsewhere, as it is: with the version and the time it has. Never waits, as
+    /// [`Publisher::try_publish`]; returns how many subscriptions took it.
+    pub fn import(&self, message: Message) -> Result<usize, PublishError> {
+        self.hub.import(Arc::new(message)).and_then(publisher::result)
+    }
+
     /// Ends publishing. Subscriptions end once what they hold is read.
     pub fn close(&self) {
         self.hub.close();
@@ -174,19 +180,35 @@ impl Hub {
         effects: &mut Effects,
     ) -> Result<Published, PublishError> {
         let mut locked = self.subjects.lock(&outgoing.subject);
-        let entry = locked.entry(&outgoing.subject);
-        if entry.generation != self.generation.load(Ordering::Acquire) {
-            (entry.generation, entry.targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
-        }
+        let entry = self.entry(&mut locked, &outgoing.subject)?;
         let sequence = entry.next_sequence(run);
-        if entry.targets.is_empty() && !entry.keeps_last {
+        if entry.is_unwanted() {
             return Ok(Published::default());
         }
         let message = Arc::new(stamp(outgoing, Version { epoch: run.epoch, sequence }));
-        if entry.keeps_last {
-            entry.keep(message.clone(), self.subjects.limits());
+        Ok(entry.deliver(message, self.subjects.limits(), when_full, effects))
+    }
+
+    fn import(&self, message: Arc<Message>) -> Result<Published, PublishError> {
+        let mut effects = Effects::default();
+        let published = if Replies::is_reply(&message.subject) {
+            self.deliver_reply(message, WhenFull::GoOn, &mut effects)
+        } else {
+            let mut locked = self.subjects.lock(&message.subject);
+            let entry = self.entry(&mut locked, &message.subject)?;
+            Ok(entry.deliver(message, self.subjects.limits(), WhenFull::GoOn, &mut effects))
+        };
+        effects.settle(&self.this);
+        published
+    }
+
+    /// What is known of a subject, with those who want it now.
+    fn entry<'a>(&self, locked: &'a mut Locked<'_>, subject: &Subject) -> Result<&'a mut Entry, PublishError> {
+        let entry = locked.entry(subject);
+        if entry.generation != self.generation.load(Ordering::Acquire) {
+            (entry.generation, entry.targets) = self.targets(subject).ok_or(PublishError::Closed)?;
         }
-        Ok(entry.targets.deliver(message, when_full, effects))
+        Ok(entry)
     }
 
     fn publish_reply(
@@ -196,8 +218,16 @@ impl Hub {
         when_full: WhenFull,
         effects: &mut Effects,
     ) -> Result<Published, PublishError> {
-        let (_, mut targets) = self.targets(&outgoing.subject).ok_or(PublishError::Closed)?;
-        let message = Arc::new(stamp(outgoing, Version::first(run.epoch)));
+        self.deliver_reply(Arc::new(stamp(outgoing, Version::first(run.epoch))), when_full, effects)
+    }
+
+    fn deliver_reply(
+        &self,
+        message: Arc<Message>,
+        when_full: WhenFull,
+        effects: &mut Effects,
+    ) -> Result<Published, PublishError> {
+        let (_, mut targets) = self.targets(&message.subject).ok_or(PublishError::Closed)?;
         let answered = self.replies.deliver(&message);
         let mut published = targets.deliver(message, when_full, effects);
         published.delivered += usize::from(answered);

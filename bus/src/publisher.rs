@@ -113,7 +113,7 @@ impl Publisher {
     }
 }
 
-fn result(published: Published) -> Result<usize, PublishError> {
+pub(crate) fn result(published: Published) -> Result<usize, PublishError> {
     match published.full {
         None => Ok(published.delivered),
         Some(subscription) => Err(PublishError::Full { subscription, delivered: published.delivered }),

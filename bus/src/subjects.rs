@@ -14,7 +14,12 @@ use metrics::Counter;
 use ratebus_model::{Message, Pattern, Subject};
 use tokio::time::Instant;
 
-use crate::{lock, publisher::Run, targets::Targets};
+use crate::{
+    effects::Effects,
+    lock,
+    publisher::Run,
+    targets::{Published, Targets, WhenFull},
+};
 
 /// Enough that publishers of different subjects seldom meet.
 const SHARDS: usize = 64;
@@ -61,7 +66,7 @@ pub(crate) struct Entry {
     /// Who wants it, as of a generation of the subscriptions.
     pub(crate) targets: Targets,
     pub(crate) generation: u64,
-    pub(crate) keeps_last: bool,
+    keeps_last: bool,
     last: Option<Last>,
     sequences: Vec<Sequence>,
     /// Whether it was published since the last sweep.
@@ -212,8 +217,28 @@ impl Entry {
         last
     }
 
+    /// Whether nobody wants a message, now or later.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.targets.is_empty() && !self.keeps_last
+    }
+
+    /// Keeps a message, if last values of the subject are kept, and hands it to everybody who wants it.
+    pub(crate) fn deliver(
+        &mut self,
+        message: Arc<Message>,
+        limits: &Limits,
+        when_full: WhenFull,
+        effects: &mut Effects,
+    ) -> Published {
+        self.used = true;
+        if self.keeps_last {
+            self.keep(message.clone(), limits);
+        }
+        self.targets.deliver(message, when_full, effects)
+    }
+
     /// Keeps the last value.
-    pub(crate) fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
+    fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
         if self.last.is_none() && limits.last_values.fetch_add(1, Ordering::Relaxed) >= limits.max_last_values {
             limits.last_values.fetch_sub(1, Ordering::Relaxed);
             limits.refused.increment(1);

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use ratebus_bus::{Bus, BusConfig, Outgoing, Policy, Subscribe, Subscription};
 use ratebus_model::{Message, Payload, Subject};
 
+mod import;
 mod lanes;
 mod last_values;
 mod matching;

@@ -1,0 +1,141 @@
+use proptest::prelude::*;
+use ratebus_model::{Limits, Market, Rate, RateValue};
+
+use super::*;
+
+const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+const OLD_KEY: &[u8] = b"fedcba9876543210fedcba9876543210";
+
+fn now() -> Arrival {
+    let at = Instant::now() + Duration::from_secs(1 << 20);
+    Arrival { time: Timestamp::from_millis(1_790_000_000_000), at }
+}
+
+fn after(start: Arrival, span: Duration) -> Arrival {
+    Arrival { time: start.time.plus(span), at: start.at + span }
+}
+
+fn rate(now: Arrival) -> Rate {
+    let [bid, ask] = ["81413.20", "81413.3"].map(|text| text.parse().unwrap());
+    let version = Version::first(Epoch::new(1));
+    Rate {
+        source: "kraken".parse().unwrap(),
+        pair: "BTC_USD".parse().unwrap(),
+        value: RateValue::TwoSided { bid, ask },
+        market: Market::Online,
+        event_time: None,
+        recv_time: now.time,
+        confirmed_at: now.at,
+        limits: Limits::STREAM,
+        version,
+    }
+}
+
+fn message(now: Arrival) -> Message {
+    let rate = rate(now);
+    Message {
+        subject: Subject::rate(rate.source, rate.pair),
+        reply: Some("_INBOX.1".parse().unwrap()),
+        headers: vec![("a".into(), "b".into())],
+        payload: rate.into(),
+        version: Version::first(Epoch::new(1)),
+        published_at: now.time,
+    }
+}
+
+fn word() -> Word {
+    Word { version: Version { epoch: Epoch::new(7), sequence: 9 }, follows: Some(Epoch::new(6)) }
+}
+
+fn sealed(keys: &Keys, now: Arrival) -> Bytes {
+    let message = message(now);
+    Letter::new(word(), &message, now).seal(&message.subject, keys).unwrap()
+}
+
+fn open(text: &[u8], keys: &Keys, now: Arrival) -> Result<Opened, Refused> {
+    Letter::open(&"rates.kraken.BTC_USD".parse().unwrap(), text, keys, now, LATE)
+}
+
+#[test]
+fn what_is_sent_arrives_and_has_aged() {
+    let sent = now();
+    let keys = Keys::new([KEY]);
+    let later = after(sent, Duration::from_secs(2));
+    let opened = open(&sealed(&keys, sent), &keys, later).unwrap();
+    assert_eq!((opened.word, opened.sent_at), (word(), sent.at));
+    assert_eq!(opened.said(later.at), Said::Something { fresh: true });
+    assert_eq!(opened.said(later.at + Limits::STREAM.stale_after), Said::Something { fresh: false });
+    let arrived = opened.message.unwrap();
+    let Payload::Rate(rate) = &arrived.payload else { panic!() };
+    assert_eq!(rate.feed_age(later.at), Duration::from_secs(2));
+    assert_eq!((arrived.version, arrived.published_at), (word().version, sent.time));
+    assert_eq!((arrived.reply, arrived.headers), (message(sent).reply, message(sent).headers));
+}
+
+#[test]
+fn a_goodbye_arrives() {
+    let (now, keys, subject) = (now(), Keys::new([KEY]), "rates.kraken.BTC_USD".parse().unwrap());
+    let opened = open(&Letter::goodbye(word(), now).seal(&subject, &keys).unwrap(), &keys, now).unwrap();
+    assert!(opened.message.is_none() && opened.word == word() && opened.said(now.at) == Said::Goodbye);
+}
+
+#[test]
+fn only_who_has_a_key_is_believed() {
+    let now = now();
+    let (new, old, both, none) = (Keys::new([KEY]), Keys::new([OLD_KEY]), Keys::new([KEY, OLD_KEY]), Keys::default());
+    let refused = |sender: &Keys, reader: &Keys| open(&sealed(sender, now), reader, now).err();
+    assert_eq!(refused(&new, &new), None);
+    assert_eq!(refused(&old, &both), None);
+    assert_eq!(refused(&both, &new), None);
+    assert_eq!(refused(&both, &old), Some(Refused::Forged(Forged::UnknownKey)));
+    assert_eq!(refused(&none, &new), Some(Refused::Forged(Forged::Unsigned)));
+    assert_eq!(refused(&new, &none), None);
+}
+
+#[test]
+fn a_message_is_good_under_its_own_subject_alone() {
+    let (now, keys) = (now(), Keys::new([KEY]));
+    let other = "rates.kraken.ETH_USD".parse().unwrap();
+    let refused = |keys: &Keys| Letter::open(&other, &sealed(keys, now), keys, now, LATE).err();
+    assert_eq!(refused(&keys), Some(Refused::Forged(Forged::WrongCode)));
+    assert_eq!(refused(&Keys::default()), Some(Refused::Mislabelled));
+}
+
+#[test]
+fn what_comes_late_or_from_the_future_is_refused() {
+    let (sent, keys) = (now(), Keys::default());
+    let text = sealed(&keys, sent);
+    let at = |span| open(&text, &keys, after(sent, span)).err();
+    assert_eq!(at(LATE), None);
+    assert_eq!(at(LATE + Duration::from_millis(1)), Some(Refused::Late));
+    let early = |span| open(&sealed(&keys, after(sent, span)), &keys, sent).err();
+    assert_eq!(early(LATE), None);
+    assert_eq!(early(LATE + Duration::from_millis(1)), Some(Refused::Early));
+}
+
+#[test]
+fn another_form_is_refused() {
+    let (now, keys) = (now(), Keys::default());
+    let text = String::from_utf8(sealed(&keys, now).to_vec()).unwrap();
+    let newer = text.replacen(r#""v":1"#, r#""v":2"#, 1);
+    let long = format!("{}{text}", " ".repeat(LONGEST));
+    for text in ["", "{}", "null", "[1]", r#"{"v":1}"#, r#"{"v":1,"body":{}}"#, &newer, &long, &text[1..]] {
+        assert_eq!(open(text.as_bytes(), &keys, now).err(), Some(Refused::Malformed));
+    }
+}
+
+proptest! {
+    /// Whatever is changed about a signed message: it is refused, or it says what it said.
+    #[test]
+    fn a_changed_message_is_refused(place: prop::sample::Index, flip in 1u8..) {
+        let (now, keys) = (now(), Keys::new([KEY]));
+        let mut text = sealed(&keys, now).to_vec();
+        let place = place.index(text.len());
+        text[place] ^= flip;
+        if let Ok(opened) = open(&text, &keys, now) {
+            let Payload::Rate(here) = opened.message.unwrap().payload else { panic!() };
+            prop_assert_eq!(opened.word, word());
+            prop_assert_eq!(Rate::clone(&here), rate(now));
+        }
+    }
+}
