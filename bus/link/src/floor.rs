@@ -230,6 +230,11 @@ impl Floor {
         !matches!(self.own, Own::Silent)
     }
 
+    /// Whether a turn is another process's, as far as is remembered.
+    pub(crate) fn knows(&self, epoch: Epoch) -> bool {
+        self.other.is_some_and(|turn| turn.version.epoch == epoch) || self.past.contains(&epoch)
+    }
+
     /// Whether it is time to say again what is known.
     pub(crate) fn should_repeat(&self, now: Instant) -> bool {
         match self.own {

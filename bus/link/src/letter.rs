@@ -105,6 +105,11 @@ impl Letter {
         Self { epoch, sequence, follows, sent_at: now.time, reply: None, headers: Headers::new(), payload: None }
     }
 
+    /// Whether it says something that those who join want to know.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.payload.is_some()
+    }
+
     /// The text that goes to the broker.
     pub(crate) fn seal(&self, subject: &Subject, keys: &Keys) -> Result<Bytes, serde_json::Error> {
         let body = serde_json::value::to_raw_value(self)?;

@@ -1,7 +1,15 @@
-//! The bus between processes.
+//! The bus between processes: what one publishes, over a broker, to all.
+//!
+//! A [`Link`] joins the bus of its process to a Redis or NATS server. The process's own bus stays what plugins speak to;
+//! subjects are the same everywhere.
 
+mod broker;
 mod floor;
 mod letter;
+mod link;
+mod redis;
 mod seal;
+mod table;
 
+pub use link::Link;
 pub use seal::Keys;

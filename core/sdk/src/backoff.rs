@@ -7,14 +7,25 @@ use std::{
 /// between zero and that ("full jitter"), so that many clients do not return in step.
 ///
 /// Call [`Backoff::succeeded`] when a session has proved itself; until then delays keep growing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Backoff {
     failures: u32,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::up_to(Duration::from_secs(30))
+    }
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(30);
+
+    /// With delays of at most `longest` in place of 30 s: for what is our own and can bear it.
+    pub const fn up_to(longest: Duration) -> Self {
+        Self { failures: 0, longest }
+    }
 
     /// The delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
@@ -28,7 +39,7 @@ impl Backoff {
     pub fn ceiling(&self) -> Duration {
         match self.failures.checked_sub(1) {
             None => Duration::ZERO,
-            Some(doublings) => Self::FIRST.saturating_mul(1 << doublings.min(16)).min(Self::LONGEST),
+            Some(doublings) => Self::FIRST.saturating_mul(1 << doublings.min(16)).min(self.longest),
         }
     }
 

@@ -1,0 +1,173 @@
+//! What is known of each subject that travels: who speaks, what this process said last, and what came from elsewhere.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use ratebus_model::{Arrival, Epoch, Message, Subject, Version};
+
+use crate::{
+    floor::{Dropped, Floor, Heard, Word},
+    letter::{Letter, Opened, is_fresh},
+};
+
+/// Subjects that say how something is: of several processes that know it, one speaks. Under all other subjects everybody
+/// does.
+const STATES: [&str; 3] = ["rates.", "pairs.", "quotes."];
+/// How many subjects are known at most; messages of more are dropped.
+const MOST: usize = 65_536;
+/// How many publishers of a subject without a speaker are told apart.
+const PUBLISHERS: usize = 16;
+
+/// All subjects.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    lines: HashMap<Subject, Line>,
+}
+
+#[derive(Debug)]
+enum Line {
+    State { floor: Floor, last: Option<Arc<Message>> },
+    Open { own: Publishers, foreign: Publishers },
+}
+
+/// How far each of several publishers is, the one that was heard last at the end.
+#[derive(Debug, Default)]
+struct Publishers(VecDeque<Version>);
+
+/// What is to be done about something that came from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// To be delivered here.
+    pub(crate) message: Option<Message>,
+    /// To be sent in answer.
+    pub(crate) goodbye: Option<Letter>,
+    /// Why it is not to be delivered.
+    pub(crate) dropped: Option<&'static str>,
+}
+
+impl Table {
+    /// This process published something: what is to be sent.
+    pub(crate) fn say(&mut self, message: &Arc<Message>, now: Arrival) -> Option<Letter> {
+        match self.line(&message.subject)? {
+            Line::State { floor, .. } if floor.knows(message.version.epoch) => None,
+            Line::State { floor, last } => {
+                *last = Some(message.clone());
+                speak(floor, message, now)
+            }
+            Line::Open { own, foreign } => {
+                if foreign.knows(message.version.epoch) || !own.advance(message.version) {
+                    return None;
+                }
+                Some(Letter::new(Word { version: message.version, follows: None }, message, now))
+            }
+        }
+    }
+
+    /// What is to be said again, so that whoever joins knows it and whoever missed it hears of it.
+    pub(crate) fn repeat(&mut self, now: Arrival) -> Vec<(Subject, Letter)> {
+        let repeat = |(subject, line): (&Subject, &mut Line)| match line {
+            Line::State { floor, last: Some(last) } if floor.should_repeat(now.at) => {
+                speak(floor, last, now).map(|letter| (subject.clone(), letter))
+            }
+            _ => None,
+        };
+        self.lines.iter_mut().filter_map(repeat).collect()
+    }
+
+    /// This process says nothing any more: the ends of its turns.
+    pub(crate) fn leave(&mut self, now: Arrival) -> Vec<(Subject, Letter)> {
+        let leave = |(subject, line): (&Subject, &mut Line)| match line {
+            Line::State { floor, .. } => floor.leave(now.at).map(|word| (subject.clone(), Letter::goodbye(word, now))),
+            Line::Open { .. } => None,
+        };
+        self.lines.iter_mut().filter_map(leave).collect()
+    }
+
+    /// Something came from the broker; or was `kept` there, and counts from when it was said: that does not make its
+    /// speaker alive.
+    pub(crate) fn hear(&mut self, subject: &Subject, opened: Opened, kept: bool, now: Arrival) -> Outcome {
+        let Some(line) = self.line(subject) else {
+            return Outcome { dropped: Some("too_many_subjects"), ..Outcome::default() };
+        };
+        match line {
+            Line::State { floor, .. } => {
+                let heard_at = if kept { opened.sent_at } else { now.at };
+                let Heard { taken, goodbye } = floor.hear(opened.word, opened.said(now.at), heard_at);
+                let goodbye = goodbye.map(|word| Letter::goodbye(word, now));
+                match taken {
+                    // Who knows it himself needs nobody else's word.
+                    Ok(()) if floor.is_ours() => Outcome { goodbye, ..Outcome::default() },
+                    Ok(()) => Outcome { message: opened.message, goodbye, dropped: None },
+                    Err(dropped) => Outcome { goodbye, dropped: Some(dropped.as_str()), message: None },
+                }
+            }
+            Line::Open { own, foreign } => {
+                let version = opened.word.version;
+                let dropped = if own.knows(version.epoch) {
+                    Some(Dropped::Echo)
+                } else if foreign.advance(version) {
+                    None
+                } else {
+                    Some(Dropped::NotNewer)
+                };
+                let message = opened.message.filter(|_| dropped.is_none());
+                Outcome { message, goodbye: None, dropped: dropped.map(Dropped::as_str) }
+            }
+        }
+    }
+
+    fn line(&mut self, subject: &Subject) -> Option<&mut Line> {
+        if !self.lines.contains_key(subject) {
+            if self.lines.len() >= MOST {
+                return None;
+            }
+            self.lines.insert(subject.clone(), Line::new(subject));
+        }
+        self.lines.get_mut(subject)
+    }
+}
+
+/// Whether the last value under a subject is kept at the broker.
+pub(crate) fn is_state(subject: &Subject) -> bool {
+    STATES.iter().any(|prefix| subject.as_str().starts_with(prefix))
+}
+
+fn speak(floor: &mut Floor, message: &Message, now: Arrival) -> Option<Letter> {
+    let word = floor.say(is_fresh(&message.payload, now.at), now.at, random)?;
+    Some(Letter::new(word, message, now))
+}
+
+/// A number nobody else has; one that somebody may have when the system has none only makes a tie longer.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}
+
+impl Line {
+    fn new(subject: &Subject) -> Self {
+        if is_state(subject) {
+            Self::State { floor: Floor::default(), last: None }
+        } else {
+            Self::Open { own: Publishers::default(), foreign: Publishers::default() }
+        }
+    }
+}
+
+impl Publishers {
+    fn knows(&self, epoch: Epoch) -> bool {
+        self.0.iter().any(|known| known.epoch == epoch)
+    }
+
+    /// Whether the version is newer than all of its publisher.
+    fn advance(&mut self, version: Version) -> bool {
+        match self.0.iter().position(|known| known.epoch == version.epoch) {
+            Some(place) if !version.is_after(self.0[place]) => return false,
+            Some(place) => _ = self.0.remove(place),
+            None if self.0.len() == PUBLISHERS => _ = self.0.pop_front(),
+            None => {}
+        }
+        self.0.push_back(version);
+        true
+    }
+}

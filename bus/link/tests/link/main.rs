@@ -1,0 +1,101 @@
+//! Buses of several processes, joined by a broker.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod redis;
+mod server;
+
+use std::{sync::Arc, task::Poll, time::Duration};
+
+use ratebus_bus::{Bus, BusConfig, Publisher, Subscribe, Subscription};
+use ratebus_link::{Keys, Link};
+use ratebus_model::{
+    Limits, Market, Message, Outgoing, Pattern, Payload, Rate, RateValue, Subject, Timestamp, Version,
+};
+use ratebus_sdk::{Health, Inbox, PollInbox};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// A process: a bus, and its link to the broker.
+struct Process {
+    bus: Bus,
+    publisher: Publisher,
+    health: Health,
+    stop: CancellationToken,
+    run: JoinHandle<()>,
+}
+
+impl Process {
+    fn start(link: impl FnOnce(Bus, Keys, Vec<Pattern>, Health) -> Link) -> Self {
+        let bus = Bus::new(BusConfig::default());
+        let health = Health::new("bus");
+        let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
+        let link = link(bus.clone(), Keys::new([KEY]), patterns.to_vec(), health.clone());
+        let subscribe = |pattern: &Pattern| -> Box<dyn PollInbox> {
+            Box::new(Subscribed(bus.subscribe(Subscribe { replay: true, ..Subscribe::new("link", pattern.clone()) })))
+        };
+        let exports = Inbox::new(patterns.iter().map(subscribe).collect());
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(link.run(exports, stop.clone()));
+        let publisher = bus.publisher("test");
+        Self { bus, publisher, health, stop, run }
+    }
+
+    fn subscribe(&self, pattern: &str) -> Subscription {
+        let pattern: Pattern = pattern.parse().unwrap();
+        self.bus.subscribe(Subscribe { replay: true, ..Subscribe::new("test", pattern) })
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        timeout(DEADLINE, self.run).await.unwrap().unwrap();
+    }
+
+    /// Publishes a rate with this ask.
+    fn rate(&self, ask: u32) {
+        let rate = rate(&self.publisher, ask);
+        self.publisher.try_publish(Outgoing::new(Subject::rate(rate.source, rate.pair), rate)).unwrap();
+    }
+}
+
+struct Subscribed(Subscription);
+
+impl PollInbox for Subscribed {
+    fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Arc<Message>>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+fn rate(publisher: &Publisher, ask: u32) -> Rate {
+    Rate {
+        source: "kraken".parse().unwrap(),
+        pair: "BTC_USD".parse().unwrap(),
+        value: RateValue::TwoSided { bid: "1".parse().unwrap(), ask: ask.to_string().parse().unwrap() },
+        market: Market::Online,
+        event_time: None,
+        recv_time: Timestamp::from(std::time::SystemTime::now()),
+        confirmed_at: Instant::now().into_std(),
+        limits: Limits::STREAM,
+        version: Version::first(publisher.epoch()),
+    }
+}
+
+/// The ask of the next rate.
+async fn ask(subscription: &mut Subscription) -> u32 {
+    let message = timeout(DEADLINE, subscription.recv()).await.expect("a message comes").unwrap();
+    let Payload::Rate(rate) = &message.payload else { panic!("{message:?}") };
+    rate.value.ask().to_string().parse().unwrap()
+}
+
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

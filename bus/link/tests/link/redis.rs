@@ -1,0 +1,63 @@
+use super::{server::Server, *};
+
+fn process(server: &Server) -> Process {
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    Process::start(|bus, keys, imports, health| Link::redis(bus, &url, keys, imports, health).unwrap())
+}
+
+#[tokio::test]
+async fn what_one_publishes_all_others_get() {
+    let server = Server::redis(None);
+    let (exchange, first) = (process(&server), process(&server));
+    let mut rates = first.subscribe("rates.>");
+    exchange.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    exchange.rate(101);
+    assert_eq!(ask(&mut rates).await, 101);
+    // One that comes later is whole at once.
+    let second = process(&server);
+    assert_eq!(ask(&mut second.subscribe("rates.>")).await, 101);
+    for process in [exchange, first, second] {
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_publishers_one_is_heard_until_it_stops() {
+    let server = Server::redis(None);
+    let (one, two, reader) = (process(&server), process(&server), process(&server));
+    let mut rates = reader.subscribe("rates.>");
+    one.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    two.rate(200);
+    for number in 101..110 {
+        one.rate(number);
+        two.rate(number + 100);
+        assert_eq!(ask(&mut rates).await, number);
+    }
+    one.stop().await;
+    assert_eq!(ask(&mut rates).await, 209);
+    for process in [two, reader] {
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn after_an_outage_the_newest_value_comes() {
+    let server = Server::redis(None);
+    let (exchange, reader) = (process(&server), process(&server));
+    let mut rates = reader.subscribe("rates.>");
+    exchange.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    let port = server.kill();
+    eventually("the outage is noticed", || !matches!(exchange.health.state(), ratebus_sdk::HealthState::Ready)).await;
+    for number in 101..200 {
+        exchange.rate(number);
+    }
+    let server = Server::redis(Some(port));
+    assert_eq!(ask(&mut rates).await, 199);
+    for process in [exchange, reader] {
+        process.stop().await;
+    }
+    drop(server);
+}
