@@ -21,8 +21,8 @@ use ratebus_model::{Epoch, Version};
 /// How long a process listens before it speaks for the first time: longer than [`REPEAT`], within which whoever speaks
 /// is heard.
 pub(crate) const LISTEN: Duration = Duration::from_millis(1500);
-/// Whoever speaks repeats what he said after so long, though it is nothing new.
-pub(crate) const REPEAT: Duration = Duration::from_secs(1);
+/// Whoever speaks repeats what he said after so long, though it is nothing new: whoever joins is whole within a second.
+pub(crate) const REPEAT: Duration = Duration::from_millis(700);
 /// Whoever was not heard for so long speaks no more.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 

@@ -7,6 +7,7 @@ mod broker;
 mod floor;
 mod letter;
 mod link;
+mod nats;
 mod redis;
 mod seal;
 mod table;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     broker::{Broker, Connection, Intake, Outlet, Parcel},
     letter::{LATE, Letter},
+    nats::Nats,
     redis::Redis,
     seal::Keys,
     table::{self, Table},
@@ -73,6 +74,14 @@ impl Link {
     /// `Config` if the URL is not one.
     pub fn redis(bus: Bus, url: &str, keys: Keys, imports: Vec<Pattern>, health: Health) -> Result<Self, Error> {
         Ok(Self::new(bus, Box::new(Redis::new(url)?), keys, imports, health))
+    }
+
+    /// Joins `bus` to a NATS server, at `nats://[user:password@]host[:port]` or, with TLS, `tls://`.
+    ///
+    /// # Errors
+    /// `Config` if the URL is not one.
+    pub fn nats(bus: Bus, url: &str, keys: Keys, imports: Vec<Pattern>, health: Health) -> Result<Self, Error> {
+        Ok(Self::new(bus, Box::new(Nats::new(url)?), keys, imports, health))
     }
 
     fn new(bus: Bus, broker: Box<dyn Broker>, keys: Keys, imports: Vec<Pattern>, health: Health) -> Self {

@@ -1,7 +1,7 @@
 //! Buses of several processes, joined by a broker.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-mod redis;
+mod contract;
 mod server;
 
 use std::{sync::Arc, task::Poll, time::Duration};
@@ -12,6 +12,7 @@ use ratebus_model::{
     Limits, Market, Message, Outgoing, Pattern, Payload, Rate, RateValue, Subject, Timestamp, Version,
 };
 use ratebus_sdk::{Health, Inbox, PollInbox};
+use server::Server;
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -20,6 +21,53 @@ use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// A kind of broker.
+enum Broker {
+    Redis,
+    Nats,
+}
+
+impl Broker {
+    fn start(&self, port: Option<u16>) -> Server {
+        match self {
+            Self::Redis => Server::redis(port),
+            Self::Nats => Server::nats(port),
+        }
+    }
+
+    fn process(&self, server: &Server) -> Process {
+        let port = server.port();
+        Process::start(|bus, keys, imports, health| match self {
+            Self::Redis => Link::redis(bus, &format!("redis://127.0.0.1:{port}"), keys, imports, health).unwrap(),
+            Self::Nats => Link::nats(bus, &format!("nats://127.0.0.1:{port}"), keys, imports, health).unwrap(),
+        })
+    }
+}
+
+/// Each of the contract's tests over each broker.
+macro_rules! over_each_broker {
+    ($($test:ident),* $(,)?) => {
+        mod redis {
+            $(#[tokio::test]
+            async fn $test() {
+                super::contract::$test(&super::Broker::Redis).await;
+            })*
+        }
+        mod nats {
+            $(#[tokio::test]
+            async fn $test() {
+                super::contract::$test(&super::Broker::Nats).await;
+            })*
+        }
+    };
+}
+
+over_each_broker!(
+    what_one_publishes_all_others_get,
+    of_two_publishers_one_is_heard_until_it_stops,
+    after_an_outage_the_newest_value_comes
+);
 
 /// A process: a bus, and its link to the broker.
 struct Process {

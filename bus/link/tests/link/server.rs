@@ -22,6 +22,14 @@ impl Server {
         Self::start(command, port)
     }
 
+    /// A NATS server on a free port, or on this one.
+    pub(crate) fn nats(port: Option<u16>) -> Self {
+        let port = port.unwrap_or_else(free_port);
+        let mut command = Command::new("nats-server");
+        command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+        Self::start(command, port)
+    }
+
     fn start(mut command: Command, port: u16) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

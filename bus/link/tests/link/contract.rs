@@ -1,31 +1,26 @@
-use super::{server::Server, *};
+//! What holds whatever the broker.
 
-fn process(server: &Server) -> Process {
-    let url = format!("redis://127.0.0.1:{}", server.port());
-    Process::start(|bus, keys, imports, health| Link::redis(bus, &url, keys, imports, health).unwrap())
-}
+use super::*;
 
-#[tokio::test]
-async fn what_one_publishes_all_others_get() {
-    let server = Server::redis(None);
-    let (exchange, first) = (process(&server), process(&server));
+pub(crate) async fn what_one_publishes_all_others_get(broker: &Broker) {
+    let server = broker.start(None);
+    let (exchange, first) = (broker.process(&server), broker.process(&server));
     let mut rates = first.subscribe("rates.>");
     exchange.rate(100);
     assert_eq!(ask(&mut rates).await, 100);
     exchange.rate(101);
     assert_eq!(ask(&mut rates).await, 101);
     // One that comes later is whole at once.
-    let second = process(&server);
+    let second = broker.process(&server);
     assert_eq!(ask(&mut second.subscribe("rates.>")).await, 101);
     for process in [exchange, first, second] {
         process.stop().await;
     }
 }
 
-#[tokio::test]
-async fn of_two_publishers_one_is_heard_until_it_stops() {
-    let server = Server::redis(None);
-    let (one, two, reader) = (process(&server), process(&server), process(&server));
+pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(broker: &Broker) {
+    let server = broker.start(None);
+    let (one, two, reader) = (broker.process(&server), broker.process(&server), broker.process(&server));
     let mut rates = reader.subscribe("rates.>");
     one.rate(100);
     assert_eq!(ask(&mut rates).await, 100);
@@ -42,10 +37,9 @@ async fn of_two_publishers_one_is_heard_until_it_stops() {
     }
 }
 
-#[tokio::test]
-async fn after_an_outage_the_newest_value_comes() {
-    let server = Server::redis(None);
-    let (exchange, reader) = (process(&server), process(&server));
+pub(crate) async fn after_an_outage_the_newest_value_comes(broker: &Broker) {
+    let server = broker.start(None);
+    let (exchange, reader) = (broker.process(&server), broker.process(&server));
     let mut rates = reader.subscribe("rates.>");
     exchange.rate(100);
     assert_eq!(ask(&mut rates).await, 100);
@@ -54,7 +48,7 @@ async fn after_an_outage_the_newest_value_comes() {
     for number in 101..200 {
         exchange.rate(number);
     }
-    let server = Server::redis(Some(port));
+    let server = broker.start(Some(port));
     assert_eq!(ask(&mut rates).await, 199);
     for process in [exchange, reader] {
         process.stop().await;
