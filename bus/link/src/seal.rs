@@ -43,7 +43,9 @@ impl Keys {
     pub(crate) fn sign(&self, subject: &Subject, body: &str) -> Option<String> {
         let Key { name, key } = self.0.first()?;
         let mut context = hmac::Context::with_key(key);
-        parts(subject, body).into_iter().for_each(|part| context.update(part));
+        for part in parts(subject, body) {
+            context.update(part);
+        }
         Some(format!("{name}:{}", HEXLOWER.encode(context.sign().as_ref())))
     }
 

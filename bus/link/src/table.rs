@@ -171,3 +171,6 @@ impl Publishers {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

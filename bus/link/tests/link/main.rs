@@ -135,7 +135,7 @@ fn rate(publisher: &Publisher, ask: u32) -> Rate {
 
 /// The ask of the next rate.
 async fn ask(subscription: &mut Subscription) -> u32 {
-    let message = timeout(DEADLINE, subscription.recv()).await.expect("a message comes").unwrap();
+    let message = timeout(DEADLINE, subscription.recv()).await.unwrap().unwrap();
     let Payload::Rate(rate) = &message.payload else { panic!("{message:?}") };
     rate.value.ask().to_string().parse().unwrap()
 }

@@ -1,0 +1,102 @@
+use std::time::{Duration, Instant};
+
+use ratebus_model::{Payload, Timestamp};
+
+use super::*;
+use crate::{letter::LATE, seal::Keys};
+
+fn at(start: Instant, millis: u64) -> Arrival {
+    let span = Duration::from_millis(millis);
+    Arrival { time: Timestamp::from_millis(1_790_000_000_000).plus(span), at: start + span }
+}
+
+fn message(subject: &str, epoch: u64, sequence: u64) -> Arc<Message> {
+    Arc::new(Message {
+        subject: subject.parse().unwrap(),
+        reply: None,
+        headers: Vec::new(),
+        payload: Payload::Bytes("x".into()),
+        version: Version { epoch: Epoch::new(epoch), sequence },
+        published_at: Timestamp::from_millis(0),
+    })
+}
+
+/// What `from` sends, taken in by `to`.
+fn carry(subject: &str, letter: &Letter, to: &mut Table, now: Arrival) -> Outcome {
+    let (subject, keys) = (subject.parse().unwrap(), Keys::default());
+    let text = letter.seal(&subject, &keys).unwrap();
+    let opened = Letter::open(&subject, &text, &keys, now, LATE).unwrap();
+    to.hear(&subject, opened, false, now)
+}
+
+/// The letter with which a process takes the floor.
+fn first_word(table: &mut Table, subject: &str, epoch: u64, start: Instant) -> (Letter, Arrival) {
+    assert!(table.say(&message(subject, epoch, 1), at(start, 0)).is_none(), "it listens first");
+    let now = at(start, 1500);
+    let mut repeated = table.repeat(now);
+    assert_eq!(repeated.len(), 1);
+    (repeated.remove(0).1, now)
+}
+
+#[test]
+fn what_came_is_not_sent_on() {
+    let start = Instant::now();
+    for subject in ["rates.kraken.X", "events.x"] {
+        let (mut one, mut two) = (Table::default(), Table::default());
+        let (letter, now) = if is_state(&subject.parse().unwrap()) {
+            first_word(&mut one, subject, 1, start)
+        } else {
+            let now = at(start, 0);
+            (one.say(&message(subject, 1, 1), now).unwrap(), now)
+        };
+        let outcome = carry(subject, &letter, &mut two, now);
+        let arrived = Arc::new(outcome.message.unwrap());
+        assert!(two.say(&arrived, now).is_none(), "{subject}");
+        // The broker tells it to him who said it, too.
+        assert_eq!(carry(subject, &letter, &mut one, now).dropped, Some("echo"), "{subject}");
+        assert_eq!(carry(subject, &letter, &mut two, now).dropped, Some("not_newer"), "{subject}");
+    }
+}
+
+#[test]
+fn who_knows_it_himself_needs_nobody_elses_word() {
+    let (start, subject) = (Instant::now(), "rates.kraken.X");
+    let (mut one, mut two) = (Table::default(), Table::default());
+    let (letter, now) = first_word(&mut one, subject, 1, start);
+    two.say(&message(subject, 2, 1), at(start, 100));
+    let outcome = carry(subject, &letter, &mut two, now);
+    assert!(outcome.message.is_none() && outcome.goodbye.is_none() && outcome.dropped.is_none());
+    // It stands by, and speaks as soon as the other stops.
+    let later = at(start, 2000);
+    assert!(two.say(&message(subject, 2, 2), later).is_none() && two.repeat(later).is_empty());
+    let (_, goodbye) = one.leave(later).remove(0);
+    carry(subject, &goodbye, &mut two, later);
+    assert_eq!(two.repeat(later).len(), 1);
+}
+
+#[test]
+fn everybody_speaks_where_there_is_no_state() {
+    let now = at(Instant::now(), 0);
+    let (mut one, mut two, mut reader) = (Table::default(), Table::default(), Table::default());
+    for sequence in 1..=3 {
+        for (epoch, table) in [(1, &mut one), (2, &mut two)] {
+            let letter = table.say(&message("events.x", epoch, sequence), now).unwrap();
+            let outcome = carry("events.x", &letter, &mut reader, now);
+            assert_eq!(outcome.message.unwrap().version, Version { epoch: Epoch::new(epoch), sequence });
+        }
+    }
+    assert!(one.say(&message("events.x", 1, 3), now).is_none(), "one as new was sent");
+    assert!(one.repeat(at(Instant::now(), 10_000)).is_empty());
+}
+
+#[test]
+fn the_number_of_subjects_is_bounded() {
+    let (now, mut table) = (at(Instant::now(), 0), Table::default());
+    for number in 0..MOST {
+        assert!(table.say(&message(&format!("events.{number}"), 1, 1), now).is_some());
+    }
+    assert!(table.say(&message("events.more", 1, 1), now).is_none());
+    let letter = Letter::goodbye(Word { version: Version::first(Epoch::new(2)), follows: None }, now);
+    assert_eq!(carry("events.more", &letter, &mut table, now).dropped, Some("too_many_subjects"));
+    assert_eq!(carry("events.1", &letter, &mut table, now).dropped, None);
+}
