@@ -8,8 +8,9 @@ use std::{
 
 use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig};
+use ratebus_link::Link;
 use ratebus_model::{SourceName, Subject};
-use ratebus_sdk::{Context, Error, ErrorKind, Health, Retry, Sink, Source};
+use ratebus_sdk::{Context, Error, ErrorKind, Health, Interest, Retry, Sink, Source};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -18,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    config::{self, Blueprint, RolePlan},
+    config::{self, Blueprint, LinkPlan, RolePlan},
     health::Readiness,
     host::{PluginHost, Shared, inbox},
     listener::Listener,
@@ -29,6 +30,9 @@ use crate::{
     supervisor::supervise,
     telemetry::Telemetry,
 };
+
+/// What the way to other processes is called among the components.
+const LINK: &str = "bus";
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +105,7 @@ struct Engine {
 }
 
 struct Running {
-    name: SourceName,
+    name: String,
     cancel: CancellationToken,
     supervisor: JoinHandle<()>,
 }
@@ -121,6 +125,8 @@ impl Engine {
         let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
         let mut stages = vec![sources.into_iter().map(start).collect::<Vec<_>>()];
         stages.extend(sinks.into_iter().map(|sink| vec![sink]));
+        // Stops last: what the others still say goes out, and then its goodbyes.
+        stages.extend(plan.link.map(|link| vec![Running::link(link, &shared)]));
         // Last: while a plugin's health is not known yet, nobody may be told that the process is ready.
         for listener in listeners.into_iter().chain([operators]) {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
@@ -179,7 +185,21 @@ impl Running {
             let ctx = Context::new(name, host.epoch(), Arc::new(host), health.clone(), stop.clone());
             run_component(plugin.clone(), shared.bus.clone(), ctx)
         });
-        Self { name, cancel, supervisor: tokio::spawn(supervised) }
+        Self { name: name.to_string(), cancel, supervisor: tokio::spawn(supervised) }
+    }
+}
+
+impl Running {
+    /// The way to other processes, which needs no supervisor: it connects again by itself.
+    fn link(plan: LinkPlan, shared: &Shared) -> Self {
+        let LinkPlan { target, keys, exports, imports } = plan;
+        let health = Health::new(LINK);
+        shared.readiness.add(health.clone());
+        let link = Link::new(shared.bus.clone(), target, keys, imports, health);
+        let exports = inbox(&shared.bus, LINK, exports.into_iter().map(Interest::latest).collect());
+        let cancel = CancellationToken::new();
+        let supervisor = tokio::spawn(link.run(exports, cancel.clone()));
+        Self { name: LINK.to_owned(), cancel, supervisor }
     }
 }
 
@@ -187,7 +207,7 @@ async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), 
     match plugin.build() {
         Ok(Component::Source(source)) => Source::run(source, ctx).await,
         Ok(Component::Sink(sink)) => {
-            let inbox = inbox(&bus, ctx.name(), sink.interests());
+            let inbox = inbox(&bus, ctx.name().as_str(), sink.interests());
             Sink::run(sink, inbox, ctx).await
         }
         // It was accepted at the start: a file that it names has changed, and may be mended.

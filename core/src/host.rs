@@ -92,11 +92,11 @@ impl Host for PluginHost {
     }
 }
 
-/// Subscribes `plugin` to what it wants to hear.
-pub(crate) fn inbox(bus: &Bus, plugin: SourceName, interests: Vec<Interest>) -> Inbox {
+/// Subscribes `reader` to what it wants to hear.
+pub(crate) fn inbox(bus: &Bus, reader: &str, interests: Vec<Interest>) -> Inbox {
     let subscribe = |interest: Interest| -> Box<dyn PollInbox> {
         let subscription = bus.subscribe(Subscribe {
-            name: format!("{plugin} {}", interest.pattern).into(),
+            name: format!("{reader} {}", interest.pattern).into(),
             pattern: interest.pattern,
             policy: interest.policy,
             capacity: interest.capacity,

@@ -11,6 +11,8 @@ mod nats;
 mod redis;
 mod seal;
 mod table;
+mod target;
 
 pub use link::Link;
 pub use seal::Keys;
+pub use target::Target;

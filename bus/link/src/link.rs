@@ -21,10 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     broker::{Broker, Connection, Intake, Outlet, Parcel},
     letter::{LATE, Letter},
-    nats::Nats,
-    redis::Redis,
     seal::Keys,
     table::{self, Table},
+    target::Target,
 };
 
 /// How long the broker may take for anything.
@@ -51,7 +50,7 @@ const GOODBYES: usize = 1024;
 /// goes out afterwards. What comes in is checked (signature, age, subject, order) before anybody sees it.
 pub struct Link {
     bus: Bus,
-    broker: Box<dyn Broker>,
+    broker: Arc<dyn Broker>,
     keys: Keys,
     imports: Vec<Pattern>,
     health: Health,
@@ -68,24 +67,9 @@ struct State {
 }
 
 impl Link {
-    /// Joins `bus` to a Redis server (6 or later), at `redis://[user:password@]host[:port]` or, with TLS, `rediss://`.
-    ///
-    /// # Errors
-    /// `Config` if the URL is not one.
-    pub fn redis(bus: Bus, url: &str, keys: Keys, imports: Vec<Pattern>, health: Health) -> Result<Self, Error> {
-        Ok(Self::new(bus, Box::new(Redis::new(url)?), keys, imports, health))
-    }
-
-    /// Joins `bus` to a NATS server, at `nats://[user:password@]host[:port]` or, with TLS, `tls://`.
-    ///
-    /// # Errors
-    /// `Config` if the URL is not one.
-    pub fn nats(bus: Bus, url: &str, keys: Keys, imports: Vec<Pattern>, health: Health) -> Result<Self, Error> {
-        Ok(Self::new(bus, Box::new(Nats::new(url)?), keys, imports, health))
-    }
-
-    fn new(bus: Bus, broker: Box<dyn Broker>, keys: Keys, imports: Vec<Pattern>, health: Health) -> Self {
-        Self { bus, broker, keys, imports, health, state: Mutex::default(), goodbyes: Notify::new() }
+    /// Joins `bus` to a broker. Nothing happens until [`Link::run`].
+    pub fn new(bus: Bus, target: Target, keys: Keys, imports: Vec<Pattern>, health: Health) -> Self {
+        Self { bus, broker: target.0, keys, imports, health, state: Mutex::default(), goodbyes: Notify::new() }
     }
 
     /// Runs until `cancel`, and then says goodbye. `exports` brings what this process publishes.

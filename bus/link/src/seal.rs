@@ -14,9 +14,10 @@ const PURPOSE: &[u8] = b"ratebus message 1\0";
 const NAME: usize = 4;
 
 /// The keys of a process. Without one nothing is signed and nothing is checked.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Keys(Vec<Key>);
 
+#[derive(Clone)]
 struct Key {
     name: String,
     key: hmac::Key,

@@ -1,6 +1,7 @@
 //! The config: one file, overridden by `RATEBUS_*` variables and the command line, checked as a whole before anything
 //! starts.
 
+mod bus;
 mod gather;
 mod layers;
 mod problem;
@@ -15,10 +16,11 @@ use ratebus_model::SourceName;
 use ratebus_sdk::{ConfigError, Env, feed::DecoderEntry};
 use serde::de::DeserializeOwned;
 
+pub use bus::{Backend, Bus, LinkPlan, RoleBus};
 pub(crate) use gather::read;
 pub use layers::{ConfigFile, Override};
 pub use problem::{ConfigProblem, ConfigReport};
-pub use settings::{Backend, Bus, Listener, Log, LogFormat, Metrics, Plugin, Role, Runtime, Settings};
+pub use settings::{Listener, Log, LogFormat, Metrics, Plugin, Role, Runtime, Settings};
 
 pub use crate::proxies::TrustedProxies;
 use crate::registry::{Entry, Registry};
@@ -56,6 +58,8 @@ pub struct RolePlan {
     pub metrics: Metrics,
     /// The process.
     pub runtime: Runtime,
+    /// How it is joined to other processes, if it is.
+    pub link: Option<LinkPlan>,
 }
 
 impl Config {
@@ -119,7 +123,12 @@ impl Config {
         }
         let used: BTreeSet<String> = plugins.iter().flat_map(|plugin| plugin.env.claimed_listeners()).collect();
         let listeners = settings.listener.iter().filter(|(name, _)| used.contains(*name));
+        let link = settings.bus.under(&found.bus).plan().unwrap_or_else(|(key, message)| {
+            problems.push(self.problem(&["bus", key], message));
+            None
+        });
         let plan = RolePlan {
+            link,
             name: role.to_owned(),
             file: self.layers.file.name.clone(),
             listeners: listeners.map(|(name, listener)| (name.clone(), listener.clone())).collect(),

@@ -6,6 +6,7 @@ use ratebus_sdk::{Compat, Origins, PairSettings};
 use serde::{Deserialize, Deserializer, de::Error};
 use tracing_subscriber::EnvFilter;
 
+use super::bus::{Bus, RoleBus};
 use crate::proxies::TrustedProxies;
 
 /// The whole config file. Unknown keys are refused everywhere.
@@ -98,23 +99,6 @@ impl Default for Metrics {
     }
 }
 
-/// `[bus]`: what carries messages between processes.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bus {
-    /// Which bus.
-    pub backend: Backend,
-}
-
-/// A bus that carries messages between processes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// None: everything in one process.
-    #[default]
-    Memory,
-}
-
 /// `[role.<name>]`: a list of plugins, and what differs for them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +107,9 @@ pub struct Role {
     pub plugins: Vec<SourceName>,
     /// Replaces `[metrics]`.
     pub metrics: Option<Metrics>,
+    /// What differs from `[bus]`.
+    #[serde(default)]
+    pub bus: RoleBus,
 }
 
 /// `[plugin.<name>]`: one component.

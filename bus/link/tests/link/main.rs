@@ -7,7 +7,7 @@ mod server;
 use std::{sync::Arc, task::Poll, time::Duration};
 
 use ratebus_bus::{Bus, BusConfig, Publisher, Subscribe, Subscription};
-use ratebus_link::{Keys, Link};
+use ratebus_link::{Keys, Link, Target};
 use ratebus_model::{
     Limits, Market, Message, Outgoing, Pattern, Payload, Rate, RateValue, Subject, Timestamp, Version,
 };
@@ -38,10 +38,11 @@ impl Broker {
 
     fn process(&self, server: &Server) -> Process {
         let port = server.port();
-        Process::start(|bus, keys, imports, health| match self {
-            Self::Redis => Link::redis(bus, &format!("redis://127.0.0.1:{port}"), keys, imports, health).unwrap(),
-            Self::Nats => Link::nats(bus, &format!("nats://127.0.0.1:{port}"), keys, imports, health).unwrap(),
-        })
+        let target = match self {
+            Self::Redis => Target::redis(&format!("redis://127.0.0.1:{port}")),
+            Self::Nats => Target::nats(&format!("nats://127.0.0.1:{port}")),
+        };
+        Process::start(target.unwrap())
     }
 }
 
@@ -79,11 +80,11 @@ struct Process {
 }
 
 impl Process {
-    fn start(link: impl FnOnce(Bus, Keys, Vec<Pattern>, Health) -> Link) -> Self {
+    fn start(target: Target) -> Self {
         let bus = Bus::new(BusConfig::default());
         let health = Health::new("bus");
         let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
-        let link = link(bus.clone(), Keys::new([KEY]), patterns.to_vec(), health.clone());
+        let link = Link::new(bus.clone(), target, Keys::new([KEY]), patterns.to_vec(), health.clone());
         let subscribe = |pattern: &Pattern| -> Box<dyn PollInbox> {
             Box::new(Subscribed(bus.subscribe(Subscribe { replay: true, ..Subscribe::new("link", pattern.clone()) })))
         };

@@ -1,0 +1,211 @@
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf};
+
+use ratebus_link::{Keys, Target};
+use ratebus_model::Pattern;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::{Host, Url};
+
+/// The fewest bytes of a key that messages are signed with: as long as the code.
+const SHORTEST_KEY: usize = 32;
+/// What travels between processes unless the config says otherwise.
+const SHARED: [&str; 5] = ["rates.>", "pairs.>", "quotes.>", "health.>", "changes.>"];
+/// What goes out and does not come in: the database is the truth about spreads.
+const TOLD: [&str; 1] = ["spreads.>"];
+
+/// `[bus]`: what carries messages between processes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// Which broker.
+    pub backend: Backend,
+    /// Where it is: `redis://`, `rediss://`, `nats://` or `tls://`, with user and password.
+    pub url: Option<SecretString>,
+    /// A file with the keys that messages are signed with, one in each line; the first one signs, and all of them are good.
+    /// The same for all processes. Without it nothing is signed.
+    pub keys_file: Option<PathBuf>,
+    /// Whether a broker on another machine may do without a password.
+    pub allow_insecure: bool,
+    /// What goes out.
+    pub exports: Option<Vec<Pattern>>,
+    /// What comes in.
+    pub imports: Option<Vec<Pattern>>,
+}
+
+/// A broker that carries messages between processes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// None: everything in one process.
+    #[default]
+    Memory,
+    /// Redis 6 or later.
+    Redis,
+    /// NATS, core protocol.
+    Nats,
+}
+
+/// `[role.<name>] bus.…`: what differs from `[bus]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoleBus {
+    /// Replaces `bus.backend`.
+    pub backend: Option<Backend>,
+    /// Replaces `bus.exports`.
+    pub exports: Option<Vec<Pattern>>,
+    /// Replaces `bus.imports`.
+    pub imports: Option<Vec<Pattern>>,
+}
+
+/// A [`Bus`] that was checked.
+#[derive(Clone)]
+pub struct LinkPlan {
+    pub(crate) target: Target,
+    pub(crate) keys: Keys,
+    pub(crate) exports: Vec<Pattern>,
+    pub(crate) imports: Vec<Pattern>,
+}
+
+/// What is wrong, under which key of `[bus]`.
+pub(super) type Fault = (&'static str, String);
+
+impl Bus {
+    /// With what a role says otherwise.
+    pub(super) fn under(&self, role: &RoleBus) -> Self {
+        Self {
+            backend: role.backend.unwrap_or(self.backend),
+            exports: role.exports.clone().or_else(|| self.exports.clone()),
+            imports: role.imports.clone().or_else(|| self.imports.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// How processes are joined; `None` if they are not.
+    pub(super) fn plan(&self) -> Result<Option<LinkPlan>, Fault> {
+        let schemes = match self.backend {
+            Backend::Memory => return Ok(None),
+            Backend::Redis => ["redis", "rediss"],
+            Backend::Nats => ["nats", "tls"],
+        };
+        let [plain, secure] = schemes;
+        let expected = || ("url", format!("expected the broker's URL, {plain}://… or {secure}://…"));
+        let text = self.url.as_ref().map(ExposeSecret::expose_secret).ok_or_else(expected)?;
+        let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme())).ok_or_else(expected)?;
+        self.check_exposure(&url, secure)?;
+        let target = match self.backend {
+            Backend::Nats => Target::nats(text),
+            _ => Target::redis(text),
+        };
+        let patterns = |given: &Option<Vec<Pattern>>, usual: &[&str]| {
+            given.clone().unwrap_or_else(|| usual.iter().filter_map(|text| text.parse().ok()).collect())
+        };
+        Ok(Some(LinkPlan {
+            // The error may quote the URL.
+            target: target.map_err(|_| expected())?,
+            keys: self.keys()?,
+            exports: patterns(&self.exports, &[&SHARED[..], &TOLD[..]].concat()),
+            imports: patterns(&self.imports, &SHARED),
+        }))
+    }
+
+    /// Anybody on the network can speak to a broker without a password, and hear one without TLS.
+    fn check_exposure(&self, url: &Url, secure: &str) -> Result<(), Fault> {
+        if is_loopback(url) {
+            return Ok(());
+        }
+        if url.username().is_empty() && url.password().is_none() && !self.allow_insecure {
+            let message = "a broker on another machine needs a password in the URL, or allow_insecure = true";
+            return Err(("url", message.to_owned()));
+        }
+        if url.scheme() != secure {
+            tracing::warn!("the way to the broker is not encrypted: {secure}:// would be");
+        }
+        Ok(())
+    }
+
+    fn keys(&self) -> Result<Keys, Fault> {
+        let Some(path) = &self.keys_file else { return Ok(Keys::default()) };
+        let fault = |message: String| ("keys_file", format!("{}: {message}", path.display()));
+        let cannot_read = |error: std::io::Error| fault(error.to_string());
+        let mode = fs::metadata(path).map_err(cannot_read)?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(fault(format!("open to others than its owner (mode {mode:04o}); make it private: chmod 600")));
+        }
+        let text = SecretString::from(fs::read_to_string(path).map_err(cannot_read)?);
+        let lines = text.expose_secret().lines().map(str::trim_ascii_end).filter(|line| !line.is_empty());
+        let keys: Vec<&[u8]> = lines.map(str::as_bytes).collect();
+        if keys.is_empty() || keys.iter().any(|key| key.len() < SHORTEST_KEY) {
+            return Err(fault(format!("expected at least {SHORTEST_KEY} random characters in each line")));
+        }
+        Ok(Keys::new(keys))
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        // The parser takes an address for a name under schemes it does not know.
+        Some(Host::Domain(name)) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    fn bus(backend: Backend, url: &str) -> Bus {
+        Bus { backend, url: Some(url.into()), ..Bus::default() }
+    }
+
+    #[test]
+    fn a_broker_elsewhere_needs_a_password() {
+        let planned = |backend, url| bus(backend, url).plan().map(|plan| plan.is_some());
+        assert_eq!(bus(Backend::Memory, "").plan().map(|plan| plan.is_some()), Ok(false));
+        for (backend, url) in [
+            (Backend::Redis, "redis://127.0.0.1:6379"),
+            (Backend::Redis, "redis://localhost"),
+            (Backend::Redis, "rediss://user:secret@redis.example"),
+            (Backend::Redis, "redis://:secret@10.0.0.1:6379"),
+            (Backend::Nats, "nats://[::1]:4222"),
+            (Backend::Nats, "tls://token@nats.example"),
+        ] {
+            assert_eq!(planned(backend, url), Ok(true), "{url}");
+        }
+        for (backend, url) in [
+            (Backend::Redis, "redis://redis.example"),
+            (Backend::Redis, "redis://127.0.0.1.example"),
+            (Backend::Nats, "tls://10.0.0.1"),
+            (Backend::Nats, "redis://127.0.0.1"),
+            (Backend::Redis, "127.0.0.1:6379"),
+            (Backend::Redis, ""),
+        ] {
+            let (key, message) = planned(backend, url).unwrap_err();
+            assert!(key == "url" && (url.is_empty() || !message.contains(url)), "{url}: {message}");
+            let open = Bus { allow_insecure: true, ..bus(backend, url) };
+            assert_eq!(open.plan().is_ok(), message.contains("allow_insecure"), "{url}");
+        }
+    }
+
+    #[test]
+    fn keys_are_long_and_private() {
+        let planned = |content: &str, mode| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            write!(file, "{content}").unwrap();
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let keys_file = Some(file.path().to_owned());
+            let plan = Bus { keys_file, ..bus(Backend::Redis, "redis://localhost") }.plan();
+            plan.map(|plan| plan.is_some())
+        };
+        let good = "0123456789abcdef0123456789abcdef";
+        assert_eq!(planned(good, 0o600), Ok(true));
+        assert_eq!(planned(&format!("{good}\n\n{good}2 \r\n"), 0o400), Ok(true));
+        for (content, mode) in [(good, 0o644), ("", 0o600), ("secret", 0o600), (&format!("{good}\nsecret"), 0o600)] {
+            let (key, message) = planned(content, mode).unwrap_err();
+            assert!(key == "keys_file" && (content.is_empty() || !message.contains(content)), "{message}");
+        }
+    }
+}
