@@ -48,6 +48,11 @@ impl Subject {
         Self("spreads._known".into())
     }
 
+    /// `changes.spreads`: somebody has changed a spread in the database, where all instances read it.
+    pub fn spreads_changed() -> Self {
+        Self("changes.spreads".into())
+    }
+
     /// `spreads.<PAIR>`; `*` cannot be a token, so its spread travels as `spreads._default`.
     pub fn spread(scope: Scope) -> Self {
         match scope {

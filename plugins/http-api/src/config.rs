@@ -159,6 +159,11 @@ pub(crate) struct BackendSettings {
 }
 
 impl Settings {
+    /// Whether the routes of a group are served.
+    pub(crate) fn serves(&self, group: Group) -> bool {
+        self.routes.contains(&group)
+    }
+
     /// Checks everything; all problems are reported at once.
     pub(crate) fn new(config: Config, env: &Env) -> Result<Self, ConfigError> {
         let mut errors = ConfigError::default();

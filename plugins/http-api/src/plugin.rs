@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ratebus_model::Subject;
 use ratebus_sdk::{
     Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, Inbox, Interest, Retry, Routes, Sink,
 };
@@ -21,10 +22,8 @@ use crate::{
     store::StoreError,
 };
 
-/// How often the database is looked at while nothing fails.
-const CADENCE: Duration = Duration::from_secs(5);
-/// How often it is looked at while it fails.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often the database is looked at: whether it answers, and what other instances have changed there.
+const CADENCE: Duration = Duration::from_secs(1);
 
 /// Serves HTTP on a listener: the groups of routes that its config names.
 ///
@@ -47,12 +46,13 @@ impl Factory for HttpApi {
 
 #[async_trait]
 impl Sink for HttpApi {
-    /// None: handlers read the last values when they are asked.
+    /// That spreads have changed, where they are served. Handlers read the last values when they are asked.
     fn interests(&self) -> Vec<Interest> {
-        Vec::new()
+        let changes = Interest::latest(Subject::spreads_changed().into());
+        self.settings.serves(Group::Spreads).then_some(changes).into_iter().collect()
     }
 
-    async fn run(self: Box<Self>, _inbox: Inbox, ctx: Context) -> Result<(), Error> {
+    async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
         let app = App::new(ctx.clone(), self.env);
         let address = ctx.mount(&self.settings.listener, routes(&self.settings, &app))?;
         let page = page_path(&self.settings.routes).map(|path| page::origin(address) + path);
@@ -62,15 +62,16 @@ impl Sink for HttpApi {
             ctx.cancelled().await;
             return Ok(());
         };
-        let serves_accounts = self.settings.routes.contains(&Group::Accounts);
+        let serves_accounts = self.settings.serves(Group::Accounts);
         if serves_accounts {
             ctx.offer_sessions(app.clone());
         }
-        let serves_spreads = self.settings.routes.contains(&Group::Spreads);
+        let serves_spreads = self.settings.serves(Group::Spreads);
         let served = tokio::select! {
             served = serve(&app, backend, serves_spreads, page) => served,
             () = accounts::watch(&app), if serves_accounts => Ok(()),
             () = spreads::keep_schedule(&app), if serves_spreads => Ok(()),
+            () = spreads::hear_changes(&app, &mut inbox), if serves_spreads => Ok(()),
             () = ctx.cancelled() => Ok(()),
         };
         if let Ok(backend) = app.backend() {
@@ -101,22 +102,18 @@ async fn serve(
     }
     loop {
         let backend = app.backend().map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let pause = match spreads::catch_up(app, &backend.store).await {
+        match spreads::catch_up(app, &backend.store).await {
             Ok(()) => {
                 app.ctx.health().ready();
                 invite(page.take());
-                CADENCE
             }
             Err(error @ StoreError::Replaced) => {
                 return Err(Error::new(ErrorKind::Connect, error.to_string()).with_retry(Retry::Now));
             }
-            Err(error) => {
-                app.ctx.health().not_ready(error.to_string());
-                RETRY
-            }
-        };
+            Err(error) => app.ctx.health().not_ready(error.to_string()),
+        }
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep(CADENCE) => {}
             () = app.trouble.notified() => {}
         }
     }
@@ -168,7 +165,7 @@ fn page_path(routes: &[Group]) -> Option<&'static str> {
 fn routes(settings: &Settings, app: &Shared) -> Routes {
     settings.routes.iter().fold(Routes::new().schema::<Failed>(), |routes, group| match group {
         Group::Rates => rate_routes(routes, app),
-        Group::Quotes if settings.routes.contains(&Group::Page) => {
+        Group::Quotes if settings.serves(Group::Page) => {
             quote_routes(routes.documented(original(app, routes!(root::service_or_page))), app)
         }
         Group::Quotes => quote_routes(routes.documented(original(app, routes!(root::service))), app),
@@ -176,7 +173,7 @@ fn routes(settings: &Settings, app: &Shared) -> Routes {
         Group::Accounts => account_routes(routes, app),
         Group::Spreads => spread_routes(routes, app),
         Group::Page => page::FOLDER.mount(routes),
-        Group::Docs => docs::mount(routes, &app.ctx, &settings.listener, settings.routes.contains(&Group::Quotes)),
+        Group::Docs => docs::mount(routes, &app.ctx, &settings.listener, settings.serves(Group::Quotes)),
     })
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct App {
     pub(crate) env: Env,
     /// Empty until the database could be opened; for good where no route needs it.
     backend: OnceLock<Backend>,
-    /// The database failed: whoever watches it looks at once.
+    /// The database failed, or another instance has changed it: whoever watches it looks at once.
     pub(crate) trouble: Notify,
     /// The sessions of who is connected.
     pub(crate) watch: Watch,

@@ -1,8 +1,8 @@
-use std::sync::Arc;
+use std::{future, sync::Arc};
 
 use bytes::Bytes;
 use ratebus_model::{Payload, Rule, Scope, Spread, Subject, Timestamp};
-use ratebus_sdk::Context;
+use ratebus_sdk::{Context, Inbox};
 use tracing::field::display;
 
 use super::check::{self, Refusal};
@@ -105,7 +105,25 @@ pub(super) fn tell(app: &App, changed: Vec<Spread>, actor: Actor<'_>) -> impl Fn
             tracing::info!(event, %scope, revision, removed, account, peer, request_id, "spread changed");
             publish(&ctx, spread);
         }
+        announce(&ctx);
     }
+}
+
+/// Tells all instances that there is something new in the database. Nothing but that: what is new they read there, so
+/// nobody who can write to their bus can set a spread.
+fn announce(ctx: &Context) {
+    let subject = Subject::spreads_changed();
+    if let Err(error) = ctx.try_publish(&subject, Bytes::new()) {
+        tracing::debug!(%subject, %error, "not delivered to everybody");
+    }
+}
+
+/// Has the database looked at whenever another instance has changed a spread, for ever.
+pub(crate) async fn hear_changes(app: &App, inbox: &mut Inbox) {
+    while inbox.recv().await.is_some() {
+        app.trouble.notify_one();
+    }
+    future::pending().await
 }
 
 /// Tells the bus of a spread as the database has it; last values keep it.

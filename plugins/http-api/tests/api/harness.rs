@@ -13,7 +13,7 @@ use axum::{
 };
 use ratebus_http_api::{Config, DatabaseUrl, HttpApi, PasswordPolicy, admin};
 use ratebus_sdk::{
-    Compat, Context, Env, Error, Factory, Inbox, PairSettings, Sink,
+    Compat, Context, Env, Error, Factory, PairSettings, Sink,
     model::{
         Limits, Market, Message, Pair, PairList, PairState, Payload, Price, Quote, Rate, RateKind, RateValue, Rule,
         RuleRef, Scope, Sides, Spread, Status, Subject, Timestamp, Version, Withheld, pricing,
@@ -181,8 +181,8 @@ impl Api {
         let host = RecordingHost::new();
         let ctx = host.context("api");
         let plugin = Box::new(build(config, env));
-        assert!(plugin.interests().is_empty());
-        let mut run = Box::pin(plugin.run(Inbox::new(Vec::new()), ctx.clone()));
+        let inbox = host.inbox(&plugin.interests());
+        let mut run = Box::pin(plugin.run(inbox, ctx.clone()));
         // The first poll mounts the routes.
         let mut noop = task::Context::from_waker(task::Waker::noop());
         let run = match run.as_mut().poll(&mut noop) {

@@ -1,12 +1,15 @@
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use ratebus_sdk::model::{Adjustment, PairState, Rule, Scope, Sides};
+use ratebus_sdk::{
+    model::{Adjustment, Message, PairState, Payload, Rule, Scope, Sides, Subject},
+    testkit::eventually,
+};
 use serde_json::{Value, json};
 
 use crate::{
     accounts::join_all,
-    harness::{ADMIN, Api, folder, parse, plain},
+    harness::{ADMIN, Api, DEADLINE, folder, parse, plain},
 };
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
@@ -131,6 +134,27 @@ async fn two_writers_at_once() {
 }
 
 /// Requests are dropped at the moments at which they wait for something, after their commit among them.
+/// The database is the truth: what another instance sets there is found without a word from it, and at once with one.
+#[tokio::test]
+async fn what_another_instance_sets_is_published_here() {
+    let (folder, more) = (folder(), json!({}));
+    let here = Api::start_with(GROUPS, &more, &plain(), &folder).await;
+    let there = Api::start_with(GROUPS, &more, &plain(), &folder).await;
+    let admin = there.admin().await;
+    for revision in 1..=2 {
+        let set = there.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(SPREAD)).await;
+        assert!(set.status < 300, "{set:?}");
+        let changed = |message: &Arc<Message>| message.subject == Subject::spreads_changed();
+        assert!(there.host.messages().iter().any(changed), "the others are told");
+        if revision == 2 {
+            here.ctx.try_publish(&Subject::spreads_changed(), Payload::Bytes("".into())).unwrap();
+        }
+        let known = || here.published_spreads().last().is_some_and(|spread| spread.revision == revision);
+        eventually("it is published", DEADLINE, known).await;
+    }
+    assert_eq!(here.published_spreads().len(), 2);
+}
+
 #[tokio::test]
 async fn clients_that_leave_leave_no_change_untold() {
     let api = Api::start(GROUPS).await;
