@@ -123,7 +123,7 @@ pub(crate) async fn hear_changes(app: &App, inbox: &mut Inbox) {
     while inbox.recv().await.is_some() {
         app.trouble.notify_one();
     }
-    future::pending().await
+    future::pending::<()>().await;
 }
 
 /// Tells the bus of a spread as the database has it; last values keep it.
