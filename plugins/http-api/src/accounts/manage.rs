@@ -138,8 +138,9 @@ pub(crate) async fn patch(
     request: Request,
 ) -> Result<Response, Problem> {
     let actor = admin(&app, &caller).await?;
-    let id = account_id(id)?;
+    // What is wrong with the body is said first, whoever it is for.
     let change = form::account_change(&body::read(request).await?)?;
+    let id = account_id(id)?;
     Ok(Json(complete(apply(app, caller, actor, id, change)).await?).into_response())
 }
 
