@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, sync::Arc};
 
-use ratebus_test_databases::{Database, Kind, Options, Server};
+use ratebus_test_servers::{Database, Kind, Options, Server};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 

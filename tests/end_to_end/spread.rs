@@ -9,8 +9,8 @@ use std::{
 };
 
 use ratebus_sdk::model::Timestamp;
-use ratebus_test_databases::{Database, Kind, Options, Server};
 use ratebus_test_exchange::Exchange;
+use ratebus_test_servers::{Database, Kind, Options, Server};
 use reqwest::Method;
 use serde_json::{Value, json};
 

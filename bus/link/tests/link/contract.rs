@@ -2,25 +2,25 @@
 
 use super::*;
 
-pub(crate) async fn what_one_publishes_all_others_get(broker: &Broker) {
-    let server = broker.start(None);
-    let (exchange, first) = (broker.process(&server), broker.process(&server));
+pub(crate) async fn what_one_publishes_all_others_get(kind: BrokerKind) {
+    let broker = start(kind);
+    let (exchange, first) = (Process::join(kind, &broker), Process::join(kind, &broker));
     let mut rates = first.subscribe("rates.>");
     exchange.rate(100);
     assert_eq!(ask(&mut rates).await, 100);
     exchange.rate(101);
     assert_eq!(ask(&mut rates).await, 101);
     // One that comes later is whole at once.
-    let second = broker.process(&server);
+    let second = Process::join(kind, &broker);
     assert_eq!(ask(&mut second.subscribe("rates.>")).await, 101);
     for process in [exchange, first, second] {
         process.stop().await;
     }
 }
 
-pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(broker: &Broker) {
-    let server = broker.start(None);
-    let (one, two, reader) = (broker.process(&server), broker.process(&server), broker.process(&server));
+pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(kind: BrokerKind) {
+    let broker = start(kind);
+    let (one, two, reader) = (Process::join(kind, &broker), Process::join(kind, &broker), Process::join(kind, &broker));
     let mut rates = reader.subscribe("rates.>");
     one.rate(100);
     assert_eq!(ask(&mut rates).await, 100);
@@ -37,21 +37,20 @@ pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(broker: &Broke
     }
 }
 
-pub(crate) async fn after_an_outage_the_newest_value_comes(broker: &Broker) {
-    let server = broker.start(None);
-    let (exchange, reader) = (broker.process(&server), broker.process(&server));
+pub(crate) async fn after_an_outage_the_newest_value_comes(kind: BrokerKind) {
+    let broker = start(kind);
+    let (exchange, reader) = (Process::join(kind, &broker), Process::join(kind, &broker));
     let mut rates = reader.subscribe("rates.>");
     exchange.rate(100);
     assert_eq!(ask(&mut rates).await, 100);
-    let port = server.kill();
+    broker.kill();
     eventually("the outage is noticed", || !matches!(exchange.health.state(), ratebus_sdk::HealthState::Ready)).await;
     for number in 101..200 {
         exchange.rate(number);
     }
-    let server = broker.start(Some(port));
+    broker.restart();
     assert_eq!(ask(&mut rates).await, 199);
     for process in [exchange, reader] {
         process.stop().await;
     }
-    drop(server);
 }

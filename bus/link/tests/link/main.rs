@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod contract;
-mod server;
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
@@ -12,7 +11,7 @@ use ratebus_model::{
     Limits, Market, Message, Outgoing, Pattern, Payload, Rate, RateValue, Subject, Timestamp, Version,
 };
 use ratebus_sdk::{Health, Inbox, PollInbox};
-use server::Server;
+use ratebus_test_servers::{Broker, BrokerKind, BrokerOptions};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -22,28 +21,16 @@ use tokio_util::sync::CancellationToken;
 const DEADLINE: Duration = Duration::from_secs(20);
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-/// A kind of broker.
-enum Broker {
-    Redis,
-    Nats,
+fn start(kind: BrokerKind) -> Broker {
+    Broker::start(kind, BrokerOptions::default())
 }
 
-impl Broker {
-    fn start(&self, port: Option<u16>) -> Server {
-        match self {
-            Self::Redis => Server::redis(port),
-            Self::Nats => Server::nats(port),
-        }
+fn target(kind: BrokerKind, broker: &Broker) -> Target {
+    match kind {
+        BrokerKind::Redis => Target::redis(&broker.url()),
+        BrokerKind::Nats => Target::nats(&broker.url()),
     }
-
-    fn process(&self, server: &Server) -> Process {
-        let port = server.port();
-        let target = match self {
-            Self::Redis => Target::redis(&format!("redis://127.0.0.1:{port}")),
-            Self::Nats => Target::nats(&format!("nats://127.0.0.1:{port}")),
-        };
-        Process::start(target.unwrap())
-    }
+    .unwrap()
 }
 
 /// Each of the contract's tests over each broker.
@@ -52,13 +39,13 @@ macro_rules! over_each_broker {
         mod redis {
             $(#[tokio::test]
             async fn $test() {
-                super::contract::$test(&super::Broker::Redis).await;
+                super::contract::$test(super::BrokerKind::Redis).await;
             })*
         }
         mod nats {
             $(#[tokio::test]
             async fn $test() {
-                super::contract::$test(&super::Broker::Nats).await;
+                super::contract::$test(super::BrokerKind::Nats).await;
             })*
         }
     };
@@ -80,11 +67,11 @@ struct Process {
 }
 
 impl Process {
-    fn start(target: Target) -> Self {
+    fn join(kind: BrokerKind, broker: &Broker) -> Self {
         let bus = Bus::new(BusConfig::default());
         let health = Health::new("bus");
         let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
-        let link = Link::new(bus.clone(), target, Keys::new([KEY]), patterns.to_vec(), health.clone());
+        let link = Link::new(bus.clone(), target(kind, broker), Keys::new([KEY]), patterns.to_vec(), health.clone());
         let subscribe = |pattern: &Pattern| -> Box<dyn PollInbox> {
             Box::new(Subscribed(bus.subscribe(Subscribe { replay: true, ..Subscribe::new("link", pattern.clone()) })))
         };

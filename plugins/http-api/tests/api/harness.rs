@@ -20,7 +20,7 @@ use ratebus_sdk::{
     },
     testkit::{RecordingHost, eventually},
 };
-use ratebus_test_databases::{Client, Database, Kind, Options, Server};
+use ratebus_test_servers::{Client, Database, Kind, Options, Server};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

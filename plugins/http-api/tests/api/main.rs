@@ -1,7 +1,7 @@
 //! The API against the real router, a real SQLite file and a bus in memory.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
 
-use ratebus_test_databases::Kind;
+use ratebus_test_servers::Kind;
 
 include!("suite.rs");
 

@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
 #![allow(dead_code, reason = "the harness is for more tests than these")]
 
-use ratebus_test_databases::Kind;
+use ratebus_test_servers::Kind;
 
 include!("suite.rs");
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use ratebus_http_api::{DatabaseUrl, admin};
 use ratebus_sdk::{ErrorKind, testkit::eventually};
-use ratebus_test_databases::{Kind, Options, Server};
+use ratebus_test_servers::{Kind, Options, Server};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

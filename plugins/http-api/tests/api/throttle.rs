@@ -2,7 +2,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, extract::ConnectInfo, http::Request};
 use ratebus_http_api::{Config, admin};
-use ratebus_test_databases::Client;
+use ratebus_test_servers::Client;
 use serde_json::{Value, json};
 
 use crate::{

@@ -1,6 +1,5 @@
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -8,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Kind, keeper::Keeper};
+use crate::{
+    Kind, certificate,
+    keeper::Keeper,
+    machine::{free_port, program, scratch},
+};
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_mins(1);
@@ -36,9 +39,9 @@ impl Server {
     /// Starts one and waits until it answers. A missing program is a panic that says what to install.
     pub fn start(kind: Kind, options: Options) -> Self {
         let folder = scratch();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_port();
         if options.tls {
-            write_certificate(&folder);
+            certificate::write(&folder);
         }
         let command = match kind {
             Kind::MariaDb => mariadb(&folder, port, options),
@@ -116,14 +119,6 @@ impl Drop for Server {
             keeper.end();
         }
     }
-}
-
-/// A folder in memory where there is one: making a server's files on a disk takes seconds.
-fn scratch() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    // The keeper removes it, also when a test is killed.
-    tempfile::Builder::new().prefix("ratebus-db-").tempdir_in(place).expect("a folder").keep()
 }
 
 fn mariadb(folder: &Path, port: u16, options: Options) -> Vec<String> {
@@ -222,13 +217,6 @@ fn postgres_program(name: &str) -> String {
     found.pop().map_or_else(|| program(&[name], "postgresql"), |path| path.display().to_string())
 }
 
-/// The first of these that can be run.
-fn program(names: &[&str], package: &str) -> String {
-    let runs = |name: &&&str| Command::new(**name).arg("--version").output().is_ok();
-    let found = names.iter().find(runs).map(|&name| name.to_owned());
-    found.unwrap_or_else(|| panic!("{} is missing: install {package}, as tests/run does", names[0]))
-}
-
 fn expect_success(output: std::io::Result<Output>, name: &str) {
     let output = output.unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
@@ -236,20 +224,4 @@ fn expect_success(output: std::io::Result<Output>, name: &str) {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
-}
-
-fn write_certificate(folder: &Path) {
-    let ca_key = rcgen::KeyPair::generate().expect("a key");
-    let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
-    let issuer = rcgen::Issuer::new(ca, ca_key);
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let certificate = own.signed_by(&key, &issuer).expect("a certificate");
-    for (name, text) in [("ca", ca_certificate.pem()), ("cert", certificate.pem()), ("key", key.serialize_pem())] {
-        fs::write(folder.join(name).with_extension("pem"), text).expect("a file");
-    }
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(folder.join("key.pem"), private).expect("a private key");
 }

@@ -1,0 +1,146 @@
+use std::{
+    net::{Ipv4Addr, TcpStream},
+    path::PathBuf,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    certificate,
+    keeper::Keeper,
+    machine::{free_port, program, scratch},
+};
+
+/// How long a broker may take to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A kind of broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerKind {
+    /// Redis, which stores nothing on a disk.
+    Redis,
+    /// NATS.
+    Nats,
+}
+
+/// How a broker is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BrokerOptions {
+    /// What it asks for; of NATS' user `ratebus`, of Redis' default one.
+    pub password: Option<&'static str>,
+    /// It speaks TLS alone, with a certificate for `localhost` of the authority in [`Broker::ca_file`].
+    pub tls: bool,
+}
+
+/// A running broker, on 127.0.0.1 alone.
+pub struct Broker {
+    kind: BrokerKind,
+    options: BrokerOptions,
+    port: u16,
+    folder: PathBuf,
+    keeper: Option<Keeper>,
+}
+
+impl Broker {
+    /// Starts one and waits until it listens. A missing program is a panic that says what to install.
+    pub fn start(kind: BrokerKind, options: BrokerOptions) -> Self {
+        let (folder, port) = (scratch(), free_port());
+        if options.tls {
+            certificate::write(&folder);
+        }
+        let file = |name: &str| folder.join(name).display().to_string();
+        let (text, cert, key, ca) = (port.to_string(), file("cert.pem"), file("key.pem"), file("ca.pem"));
+        let mut command = match kind {
+            BrokerKind::Redis => vec![program(&["redis-server"], "redis-server")],
+            BrokerKind::Nats => vec![program(&["nats-server", "/usr/sbin/nats-server"], "nats-server")],
+        };
+        let mut add = |arguments: &[&str]| command.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        match kind {
+            BrokerKind::Redis => {
+                add(&["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &file("")]);
+                if options.tls {
+                    add(&["--port", "0", "--tls-port", &text, "--tls-auth-clients", "no"]);
+                    add(&["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca]);
+                } else {
+                    add(&["--port", &text]);
+                }
+                options.password.inspect(|password| add(&["--requirepass", password]));
+            }
+            BrokerKind::Nats => {
+                add(&["--addr", "127.0.0.1", "--port", &text]);
+                if options.tls {
+                    add(&["--tls", "--tlscert", &cert, "--tlskey", &key]);
+                }
+                options.password.inspect(|password| add(&["--user", "ratebus", "--pass", password]));
+            }
+        }
+        let keeper = Some(Keeper::new(&folder, &command));
+        let broker = Self { kind, options, port, folder, keeper };
+        broker.restart();
+        broker
+    }
+
+    /// Where it is, with the password it asks for.
+    pub fn url(&self) -> String {
+        self.url_with(self.options.password)
+    }
+
+    /// Where it is, with this password or none.
+    pub fn url_with(&self, password: Option<&str>) -> String {
+        let (scheme, user) = match (self.kind, self.options.tls) {
+            (BrokerKind::Redis, false) => ("redis", ""),
+            (BrokerKind::Redis, true) => ("rediss", ""),
+            (BrokerKind::Nats, false) => ("nats", "ratebus"),
+            (BrokerKind::Nats, true) => ("tls", "ratebus"),
+        };
+        let credentials = password.map(|password| format!("{user}:{password}@")).unwrap_or_default();
+        let host = if self.options.tls { "localhost" } else { "127.0.0.1" };
+        format!("{scheme}://{credentials}{host}:{}", self.port)
+    }
+
+    /// The certificate that its own is signed with.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// Kills it as `kill -9` does; what it kept is lost.
+    pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        if let Some(keeper) = &self.keeper {
+            keeper.tell(name);
+        }
+    }
+
+    /// Starts it again and waits until it listens.
+    pub fn restart(&self) {
+        self.signal("start");
+        let deadline = Instant::now() + START;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "{:?} does not start:\n{}", self.kind, log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Runs a command on a Redis without password and TLS, and returns what it answers.
+    pub fn redis_command(&self, words: &[&str]) -> String {
+        let mut command = Command::new(program(&["redis-cli"], "redis-tools"));
+        let output = command.args(["-p", &self.port.to_string()]).args(words).output().expect("redis-cli");
+        let answer = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        assert!(output.status.success() && !answer.starts_with("ERR"), "{words:?}: {answer}");
+        answer
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.end();
+        }
+    }
+}
