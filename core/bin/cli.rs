@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use hyper::Uri;
 use ratebus_core::config::Override;
 
 /// Streams live exchange rates, adds the spread an administrator sets, and lets everyone see it at once.
@@ -57,6 +58,12 @@ pub(crate) enum Command {
     Demo,
     /// Check the config, every role of it or the one named with --role, and start nothing
     Check,
+    /// Ask the running process of this config and role whether it is ready: exit code 0 if it is, 1 and the reason if not
+    Health {
+        /// Where it is asked, instead of the config's metrics.listen: `http://127.0.0.1:9090`
+        #[arg(long)]
+        url: Option<Uri>,
+    },
     /// List the plugin types, their versions and where they come from
     Plugins,
     /// Bring the database's schema up to date

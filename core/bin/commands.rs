@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use hyper::Uri;
 use ratebus_core::{
     Stopped, Telemetry,
     config::{Config, ConfigFile, ConfigReport, Override},
@@ -23,6 +24,7 @@ use secrecy::ExposeSecret;
 use crate::{
     builtin::{COMPONENTS, DECODERS},
     cli::{AdminCommand, Cli, Command, ConfigArgs},
+    health,
 };
 
 /// The config for those who have none.
@@ -33,6 +35,7 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Run => run(&load(&cli.config)?),
         Command::Demo => demo(&cli.config),
         Command::Check => check(&cli.config),
+        Command::Health { url } => health(&cli.config, url),
         Command::Plugins => plugins(),
         Command::Migrate { status } => migrate(&cli.config, status),
         Command::Seed => seed(&cli.config),
@@ -108,6 +111,18 @@ fn check(args: &ConfigArgs) -> Result<ExitCode> {
         }
     }
     if report.problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(report.into()) }
+}
+
+fn health(args: &ConfigArgs, url: Option<Uri>) -> Result<ExitCode> {
+    let uri = if let Some(uri) = url {
+        uri
+    } else {
+        let config = load(args)?;
+        let role = &config.settings.runtime.role;
+        health::at(config.operators(role).with_context(|| format!("no role {role:?}"))?.listen)?
+    };
+    say(&format!("{}\n", block_on(health::ask(&uri))??))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn plugins() -> Result<ExitCode> {

@@ -3,6 +3,7 @@
 mod builtin;
 mod cli;
 mod commands;
+mod health;
 
 use std::{io::Write, process::ExitCode};
 

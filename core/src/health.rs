@@ -78,27 +78,29 @@ impl Readiness {
     /// The answer of `/readyz`: 200 or 503, and each plugin's state in one word.
     fn response(&self) -> Response {
         let report = self.report();
-        let stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping;
-        let ready = !stopping && report.iter().all(|one| one.state.is_ready());
+        let (code, status) = self.verdict(&report);
         let plugins = report.into_iter().map(|one| (one.plugin, one.state.as_str())).collect();
-        let status = if stopping {
-            "stopping"
-        } else if ready {
-            "ready"
-        } else {
-            "not_ready"
-        };
-        let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         (code, Json(Ready { status, plugins })).into_response()
     }
 
-    /// The operator's answer: states with their reasons.
+    /// The operator's answer: the same verdict, and states with their reasons.
     pub(crate) fn detail(&self) -> Response {
-        let plugins: Vec<Value> = self
-            .report()
+        let report = self.report();
+        let (code, status) = self.verdict(&report);
+        let plugins: Vec<Value> = report
             .into_iter()
             .map(|one| json!({ "plugin": one.plugin, "state": one.state.as_str(), "reason": one.state.reason() }))
             .collect();
-        Json(json!({ "plugins": plugins })).into_response()
+        (code, Json(json!({ "status": status, "plugins": plugins }))).into_response()
+    }
+
+    fn verdict(&self, report: &[HealthReport]) -> (StatusCode, &'static str) {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping {
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+        } else if report.iter().all(|one| one.state.is_ready()) {
+            (StatusCode::OK, "ready")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+        }
     }
 }

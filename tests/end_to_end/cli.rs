@@ -6,7 +6,7 @@ use ratebus_test_servers::{Database, Kind, Options, Server};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{EMAIL, Launch, PASSWORD, Ratebus, started, within};
+use crate::harness::{EMAIL, Launch, PASSWORD, Ratebus, eventually, silence, started, within};
 
 /// Runs a command to its end: exit code, standard output, standard error.
 async fn run(launch: &Launch, args: &[&str], stdin: &str) -> (Option<i32>, String, String) {
@@ -27,7 +27,7 @@ async fn version_help_and_wrong_arguments() {
     assert_eq!((code, out), (Some(0), format!("ratebus {}\n", env!("CARGO_PKG_VERSION"))));
     let (code, out, _) = run(&launch, &["--help"], "").await;
     assert_eq!(code, Some(0));
-    for command in ["run", "demo", "check", "plugins", "migrate", "seed", "admin", "Exit codes", "Examples"] {
+    for command in ["run", "demo", "check", "health", "plugins", "migrate", "seed", "admin", "Exit codes", "Examples"] {
         assert!(out.contains(command), "{command}: {out}");
     }
     for wrong in [&["fly"][..], &["check", "--set", "log.filter"], &["check", "--set", "=debug"]] {
@@ -48,6 +48,41 @@ async fn check_tells_about_every_role() {
     let (code, _, err) = run(&Launch::new().set("runtime.role=nobody"), &["check"], "").await;
     assert_eq!(code, Some(78), "the role that would be run is checked too");
     assert!(err.contains("no role \"nobody\""), "{err}");
+}
+
+#[tokio::test]
+async fn health_tells_whether_the_process_is_ready_and_why_not() {
+    let exchange = started().await;
+    let launch = Launch::new().exchange(&exchange.url());
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let url = ratebus.url("metrics");
+    let asked = run(&launch, &["health", "--url", &url], "").await;
+    assert_eq!(asked, (Some(0), "ready\n".to_owned(), String::new()));
+
+    // Where it listens is in the config: of the role, or of all.
+    let listen = format!("metrics.listen={}", url.trim_start_matches("http://"));
+    assert_eq!(run(&launch, &["health", "--set", &listen], "").await.0, Some(0));
+    let listen = format!("role.user-api.{listen}");
+    assert_eq!(run(&launch, &["health", "--role", "user-api", "--set", &listen], "").await.0, Some(0));
+    let (code, _, err) = run(&launch, &["health"], "").await;
+    assert_eq!((code, err.contains("--url")), (Some(1), true), "{err}");
+    let (code, _, err) = run(&launch, &["health", "--role", "nobody"], "").await;
+    assert_eq!((code, err.contains("no role \"nobody\"")), (Some(1), true), "{err}");
+
+    silence(&exchange);
+    let (code, out, err) = eventually("the loss to be noticed", async || {
+        Some(run(&launch, &["health", "--url", &url], "").await).filter(|(code, ..)| *code != Some(0))
+    })
+    .await;
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.contains("not ready (503 Service Unavailable)") && err.contains("kraken is"), "{err}");
+
+    ratebus.kill().await;
+    let (code, _, err) = run(&launch, &["health", "--url", &url], "").await;
+    assert_eq!((code, err.contains("does not answer")), (Some(1), true), "{err}");
+    let (code, _, err) = run(&launch, &["health", "--url", "https://127.0.0.1:1"], "").await;
+    assert_eq!((code, err.contains("expected http://")), (Some(1), true), "{err}");
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl Config {
             file: self.layers.file.name.clone(),
             listeners: listeners.map(|(name, listener)| (name.clone(), listener.clone())).collect(),
             plugins,
-            metrics: found.metrics.clone().unwrap_or_else(|| settings.metrics.clone()),
+            metrics: self.metrics(found).clone(),
             runtime: settings.runtime.clone(),
         };
         problems.extend(self.shared_addresses(&plan));
@@ -141,6 +141,15 @@ impl Config {
             problems.extend(self.unknown_sessions(&plan));
         }
         if problems.is_empty() { Ok(plan) } else { Err(ConfigReport { problems }) }
+    }
+
+    /// The operator's listener of `role`: the role's own, else everybody's. `None` if there is no such role.
+    pub fn operators(&self, role: &str) -> Option<&Metrics> {
+        self.settings.role.get(role).map(|role| self.metrics(role))
+    }
+
+    fn metrics<'a>(&'a self, role: &'a Role) -> &'a Metrics {
+        role.metrics.as_ref().unwrap_or(&self.settings.metrics)
     }
 
     /// The settings of every plugin of type `kind` in `role`, read as a `T`: for commands that work beside the plugin.
