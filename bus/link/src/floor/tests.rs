@@ -57,6 +57,20 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 }
 
 impl Scenario {
+    /// What the listeners were let through.
+    fn run(&self) -> [Listener; 2] {
+        let world = World {
+            processes: self.faults.iter().map(|_| Floor::default()).collect(),
+            listeners: Default::default(),
+            on_the_way: BinaryHeap::new(),
+            sent: 0,
+            epochs: 0,
+            start: Instant::now(),
+            scenario: self,
+        };
+        world.run()
+    }
+
     fn suffers(&self, process: usize, kind: Kind, at: Duration) -> bool {
         let faults = self.faults.get(process).map(Vec::as_slice).unwrap_or_default();
         faults.iter().any(|fault| fault.kind == kind && (fault.from..fault.to).contains(&at))
@@ -175,16 +189,7 @@ proptest! {
     /// Whatever was wrong: nobody is ever led back, and once it is right again all listen to one process.
     #[test]
     fn listeners_hear_one_stream(scenario in scenario()) {
-        let world = World {
-            processes: scenario.faults.iter().map(|_| Floor::default()).collect(),
-            listeners: Default::default(),
-            on_the_way: BinaryHeap::new(),
-            sent: 0,
-            epochs: 0,
-            start: Instant::now(),
-            scenario: &scenario,
-        };
-        let listeners = world.run();
+        let listeners = scenario.run();
         let settled = HEALED + Duration::from_secs(15);
         let mut speakers = Vec::new();
         for Listener { taken, .. } in &listeners {
@@ -212,19 +217,7 @@ proptest! {
     fn another_takes_over(gone_at in 10_000u64..20_000, network in vec(0u64..=200, 16), seed: u32) {
         let gone_at = Duration::from_millis(gone_at);
         let network: Vec<_> = network.into_iter().map(|millis| (Duration::from_millis(millis), false)).collect();
-        let run = |faults: Vec<Vec<Fault>>| {
-            let scenario = Scenario { faults, network: network.clone(), seed };
-            World {
-                processes: scenario.faults.iter().map(|_| Floor::default()).collect(),
-                listeners: Default::default(),
-                on_the_way: BinaryHeap::new(),
-                sent: 0,
-                epochs: 0,
-                start: Instant::now(),
-                scenario: &scenario,
-            }
-            .run()
-        };
+        let run = |faults| Scenario { faults, network: network.clone(), seed }.run();
         for gone in 0..2 {
             let mut faults = vec![Vec::new(), Vec::new()];
             faults[gone].push(Fault { from: gone_at, to: END, kind: Kind::Suspended });
