@@ -19,4 +19,5 @@ mod harness;
 mod live;
 mod logins;
 mod page;
+mod shipping;
 mod spread;

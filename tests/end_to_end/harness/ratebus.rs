@@ -26,13 +26,19 @@ pub(crate) struct Launch {
 impl Launch {
     /// The shipped config on free ports, with its database in a folder of its own.
     pub(crate) fn new() -> Self {
+        let launch = Self::as_configured();
+        let database = launch.folder().join("ratebus.db");
+        launch.set(&format!("plugin.api.config.database=sqlite://{}", database.display()))
+    }
+
+    /// The shipped config on free ports, with the database that it or a variable names.
+    pub(crate) fn as_configured() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self { folder: folder.clone(), args: Vec::new(), variables: Vec::new(), most_files: None }
+        Self { folder, args: Vec::new(), variables: Vec::new(), most_files: None }
             .set("listener.exchange-rate.listen=127.0.0.1:0")
             .set("listener.user-api.listen=127.0.0.1:0")
             .set("metrics.listen=127.0.0.1:0")
             .set("role.user-api.metrics.listen=127.0.0.1:0")
-            .set(&format!("plugin.api.config.database=sqlite://{}", folder.path().join("ratebus.db").display()))
     }
 
     /// Takes rates from the scripted exchange at `url`.

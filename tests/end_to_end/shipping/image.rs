@@ -1,0 +1,71 @@
+use std::{collections::BTreeSet, fs, process::Command};
+
+use super::{file, ports, tool};
+use crate::harness::in_project;
+
+/// The arguments of every such instruction.
+fn instructions<'a>(dockerfile: &'a str, name: &str) -> Vec<&'a str> {
+    dockerfile.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect()
+}
+
+#[test]
+fn the_recipe_is_clean_and_says_what_the_project_says() {
+    tool("hadolint", &["Dockerfile"]);
+    let recipe = file("Dockerfile");
+    let toolchain = file("rust-toolchain.toml");
+    let version = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let bases = instructions(&recipe, "FROM");
+    assert_eq!(bases, [&*format!("rust:{version}-slim-bookworm AS build"), "debian:bookworm-slim"]);
+    let user: u32 = instructions(&recipe, "USER")[0].split(':').next().unwrap().parse().unwrap();
+    assert_ne!(user, 0);
+    assert!(file("docker/secrets.sh").contains(&format!("\nratebus={user}\n")), "who reads the bus' key");
+    let exposed =
+        instructions(&recipe, "EXPOSE")[0].split(' ').map(|port| port.parse().unwrap()).collect::<BTreeSet<u64>>();
+    assert_eq!(exposed, ports());
+    assert!(recipe.contains(&format!("image.version=\"{}\"", env!("CARGO_PKG_VERSION"))), "the version's label");
+    assert!(
+        recipe.contains(&format!("image.description=\"{}\"", env!("CARGO_PKG_DESCRIPTION"))),
+        "the description's label"
+    );
+    let check = recipe.lines().find_map(|line| line.strip_prefix("HEALTHCHECK")?.split_once(" CMD ")).unwrap().1;
+    let check: Vec<String> = serde_json::from_str(check).unwrap();
+    assert_eq!(check, ["ratebus", "health"]);
+}
+
+#[test]
+fn the_build_gets_all_it_reads_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let ignored = file(".dockerignore");
+    let listed: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert!(ignored.lines().any(|line| line == "*"), "nothing comes along that is not listed");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg("--parents")
+        .args(&listed)
+        .arg(folder.path())
+        .current_dir(in_project(""))
+        .status();
+    assert!(copied.unwrap().success());
+    // Every member of the workspace has its manifest and its sources.
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--offline", "--locked", "--no-deps", "--format-version=1"]).current_dir(folder.path());
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What sources embed from other folders.
+    let embedded = embedded(&["bus", "core", "plugins"]);
+    assert!(embedded.contains("docs/asyncapi.json") && embedded.contains("plugins.toml"), "{embedded:?}");
+    for path in embedded {
+        assert!(folder.path().join(&path).exists(), "{path} is not among what the build gets");
+    }
+}
+
+/// Files outside of their crates that are part of the build, as paths from the project's root.
+fn embedded(folders: &[&str]) -> BTreeSet<String> {
+    let mut command = Command::new("grep");
+    command.args(["-rEoh", "include_(str|bytes)!\\(\"(\\.\\./)+[^\"]+\"", "--include=*.rs"]).args(folders);
+    let found = String::from_utf8(command.current_dir(in_project("")).output().unwrap().stdout).unwrap();
+    let paths =
+        found.lines().filter_map(|line| line.split('"').nth(1)).map(|path| path.trim_start_matches("../").to_owned());
+    // A test's own file is not the image's.
+    paths.filter(|path| fs::exists(in_project(path)).unwrap() && path != "docs/api.md").collect()
+}
