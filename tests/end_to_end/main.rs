@@ -9,6 +9,7 @@
 
 mod access;
 mod api;
+mod brokers;
 mod cli;
 mod config;
 mod contract;

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use metrics::counter;
 use ratebus_model::{Pattern, Subject};
-use ratebus_sdk::{Clock, Error, ErrorKind};
+use ratebus_sdk::{Clock, Error, ErrorKind, LogLimit};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, Msg, Pipeline, ProtocolVersion, PushInfo,
     PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection,
@@ -36,6 +36,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(2);
 /// The sorted set of subjects.
 const SUBJECTS: &str = "ratebus:subjects";
+/// How many subjects are read at most.
+const MOST: usize = 65_536;
 /// How many keys are asked for at once.
 const CHUNK: usize = 512;
 
@@ -73,7 +75,8 @@ impl Broker for Redis {
             connection.psubscribe(glob(pattern)).await.map_err(failed)?;
         }
         let kept = read_kept(&mut connection).await.map_err(failed)?;
-        let outlet = Box::new(RedisOutlet { connection: connection.clone(), listed: HashMap::new() });
+        let outlet =
+            Box::new(RedisOutlet { connection: connection.clone(), listed: HashMap::new(), log: LogLimit::default() });
         Ok(Connection { outlet, intake: Box::new(RedisIntake { connection, receiver }), kept })
     }
 }
@@ -120,26 +123,41 @@ fn key(subject: &Subject) -> String {
     format!("ratebus:last:{subject}")
 }
 
-/// What is kept, whatever its subject.
+/// What is kept, whatever its subject. It is a help and no more: where Redis refuses to tell, or something else is under
+/// our keys, there is nothing.
 async fn read_kept(connection: &mut MultiplexedConnection) -> RedisResult<Vec<(Subject, Bytes)>> {
     let now = Clock.wall().millis();
-    let subjects: Vec<String> =
-        redis::cmd("ZRANGEBYSCORE").arg(SUBJECTS).arg(now).arg("+inf").query_async(connection).await?;
-    let subjects: Vec<Subject> = subjects.iter().filter_map(|subject| subject.parse().ok()).collect();
+    let mut list = redis::cmd("ZRANGEBYSCORE");
+    list.arg(SUBJECTS).arg(now).arg("+inf").arg("LIMIT").arg(0).arg(MOST);
+    let subjects: Vec<Vec<u8>> = unless_refused(list.query_async(connection).await)?;
+    let subject = |text: &Vec<u8>| str::from_utf8(text).ok()?.parse().ok();
+    let subjects: Vec<Subject> = subjects.iter().filter_map(subject).collect();
     let mut kept = Vec::new();
     for chunk in subjects.chunks(CHUNK) {
         let keys: Vec<String> = chunk.iter().map(key).collect();
-        let texts: Vec<Option<Vec<u8>>> = redis::cmd("MGET").arg(keys).query_async(connection).await?;
+        let texts: Vec<Option<Vec<u8>>> = unless_refused(redis::cmd("MGET").arg(keys).query_async(connection).await)?;
         let found = chunk.iter().zip(texts).filter_map(|(subject, text)| Some((subject.clone(), text?.into())));
         kept.extend(found);
     }
     Ok(kept)
 }
 
+/// The answer, or an empty one if Redis has answered that it will not.
+fn unless_refused<T: Default>(answer: RedisResult<T>) -> RedisResult<T> {
+    match answer {
+        Err(error) if error.kind() != redis::ErrorKind::Io => {
+            tracing::warn!(%error, "Redis does not tell the last values: they come when they are said again");
+            Ok(T::default())
+        }
+        answer => answer,
+    }
+}
+
 struct RedisOutlet {
     connection: MultiplexedConnection,
     /// Until when each subject is listed.
     listed: HashMap<Subject, Instant>,
+    log: LogLimit,
 }
 
 impl RedisOutlet {
@@ -151,6 +169,24 @@ impl RedisOutlet {
         }
         self.listed.insert(subject.clone(), now.at + keep * 2);
         pipeline.zadd(SUBJECTS, subject.as_str(), now.time.plus(keep * 2).millis()).ignore();
+    }
+}
+
+impl RedisOutlet {
+    /// What Redis did not keep it may have kept of earlier messages: those who join are better off without.
+    async fn forget(&mut self, not_kept: Vec<(Subject, RedisError)>) {
+        let Some((_, error)) = not_kept.first() else { return };
+        counter!("ratebus_link_not_kept_total").increment(not_kept.len() as u64);
+        if self.log.allows(Clock.now()) {
+            tracing::warn!(%error, "Redis does not keep the last values: whoever joins waits until they are said again");
+        }
+        let mut forget = redis::cmd("DEL");
+        for (subject, _) in not_kept {
+            forget.arg(key(&subject));
+            self.listed.remove(&subject);
+        }
+        // One that is read-only refuses this too; a lost connection is noticed by whoever uses it next.
+        _ = forget.exec_async(&mut self.connection).await;
     }
 }
 
@@ -169,13 +205,16 @@ impl Outlet for RedisOutlet {
             pipeline.publish(subject.as_str(), &text[..]);
         }
         let results: Vec<RedisResult<Value>> = pipeline.query_async(&mut self.connection).await.map_err(failed)?;
-        let mut results = results.into_iter();
-        for parcel in parcels {
-            if parcel.keep.is_some() && results.next().is_some_and(|kept| kept.is_err()) {
-                counter!("ratebus_link_not_kept_total").increment(1);
+        let (mut results, mut not_kept) = (results.into_iter(), Vec::new());
+        for Parcel { subject, keep, .. } in parcels {
+            if keep.is_some()
+                && let Some(Err(error)) = results.next()
+            {
+                not_kept.push((subject, error));
             }
             results.next().transpose().map_err(failed)?;
         }
+        self.forget(not_kept).await;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, process::Stdio};
+use std::{collections::HashMap, future::ready, process::Stdio};
 
 use futures_util::{SinkExt, Stream, StreamExt};
 use serde_json::Value;
@@ -117,16 +117,18 @@ impl WebSocket {
 
     /// The next text frame.
     pub(crate) async fn next(&mut self) -> Value {
-        let text = async {
-            loop {
-                match self.socket.next().await {
-                    Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    other => panic!("no text frame: {other:?}"),
-                }
+        within("a text frame", self.try_next()).await.expect("the connection goes on")
+    }
+
+    /// The next text frame, whenever it comes; none when the connection has ended.
+    pub(crate) async fn try_next(&mut self) -> Option<Value> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return None,
             }
-        };
-        within("a text frame", text).await
+        }
     }
 
     /// The close frame's code, once it comes.
@@ -189,7 +191,10 @@ impl Sse {
     async fn open(request: reqwest::RequestBuilder) -> Self {
         let answer = within("an event stream", request.send()).await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        let chunks = answer.bytes_stream().map(|chunk| chunk.expect("the stream goes on").to_vec());
+        let chunks = answer
+            .bytes_stream()
+            .take_while(|chunk| ready(chunk.is_ok()))
+            .filter_map(|chunk| ready(chunk.ok().map(|chunk| chunk.to_vec())));
         Self { chunks: Box::pin(chunks), buffer: String::new(), table: Table::default() }
     }
 
@@ -200,17 +205,21 @@ impl Sse {
 
     /// The next event's name and data.
     pub(crate) async fn next(&mut self) -> (String, Value) {
+        within("an event", self.try_next()).await.expect("the stream goes on")
+    }
+
+    /// The next event's name and data, whenever it comes; none when the stream has ended.
+    pub(crate) async fn try_next(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some((event, rest)) = split_event(&self.buffer) {
                 let field = |name| event.lines().find_map(|line: &str| line.strip_prefix(name)).map(str::trim);
                 let found = field("event:").map(str::to_owned).zip(field("data:").map(str::to_owned));
                 self.buffer = rest;
                 if let Some((event, data)) = found {
-                    return (event, serde_json::from_str(&data).unwrap());
+                    return Some((event, serde_json::from_str(&data).unwrap()));
                 }
             }
-            let chunk = within("an event", self.chunks.next()).await.expect("the stream ended");
-            self.buffer.push_str(&String::from_utf8(chunk).unwrap());
+            self.buffer.push_str(&String::from_utf8(self.chunks.next().await?).unwrap());
         }
     }
 

@@ -2,7 +2,9 @@
 
 mod admin;
 mod clients;
+mod cluster;
 mod exchange;
+mod follower;
 mod ratebus;
 
 use std::{future::Future, time::Duration};
@@ -11,7 +13,9 @@ use serde_json::Value;
 
 pub(crate) use admin::{Admin, EMAIL, PASSWORD};
 pub(crate) use clients::{SocketIo, Sse, WebSocket};
+pub(crate) use cluster::{Cluster, Plan};
 pub(crate) use exchange::{play, recorded, silence, started};
+pub(crate) use follower::{Follower, decimal, markup};
 pub(crate) use ratebus::{Launch, Ratebus, in_project, metric};
 
 /// How long anything may take before a test gives up: generous, since it is only waited for in full by a test that fails.

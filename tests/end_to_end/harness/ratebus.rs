@@ -16,6 +16,7 @@ use tokio::{
 use super::{eventually, within};
 
 /// How a process is to be started.
+#[derive(Clone)]
 pub(crate) struct Launch {
     folder: Arc<TempDir>,
     args: Vec<String>,

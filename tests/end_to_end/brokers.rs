@@ -1,0 +1,131 @@
+//! Roles in processes of their own, several of each, joined by a broker: whatever dies, clients are told nothing wrong.
+
+use std::time::{Duration, Instant};
+
+use ratebus_test_servers::BrokerKind;
+
+use crate::harness::{Admin, Cluster, Plan, decimal, eventually, markup};
+
+/// Within what time another takes over: as long as a price stays fresh.
+const TAKEOVER: Duration = Duration::from_secs(10);
+
+macro_rules! over_each_broker {
+    ($($test:ident),* $(,)?) => {
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::BrokerKind::Redis).await;
+            })*
+        }
+        mod nats {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::BrokerKind::Nats).await;
+            })*
+        }
+    };
+}
+
+over_each_broker!(any_process_may_be_killed, the_broker_may_be_killed_and_may_stand_still);
+
+async fn any_process_may_be_killed(kind: BrokerKind) {
+    let mut cluster = Cluster::start(Plan::new(kind)).await;
+    let first = cluster.heard();
+    for _ in 0..2 {
+        let heard = cluster.heard();
+        let other = 3 - heard;
+        cluster.kill_publisher(heard).await;
+        let killed = Instant::now();
+        for follower in &cluster.followers {
+            follower.until("the other", |history| history.exchanges.last() == Some(&other)).await;
+        }
+        let took = killed.elapsed();
+        println!("{kind:?}: the other exchange-rate was heard after {took:?}");
+        assert!(took < TAKEOVER, "{took:?}");
+        cluster.start_publisher(heard).await;
+        set_spread(&cluster, 0, "with both").await;
+    }
+    for (number, _) in cluster.followers.iter().enumerate() {
+        assert_eq!(cluster.exchanges_heard(number), [first, 3 - first, first], "nobody hears both in turns");
+    }
+    cluster.restart_api(1).await;
+    cluster.all_go_on().await;
+    set_spread(&cluster, 1, "on the new one").await;
+    cluster.check();
+}
+
+async fn the_broker_may_be_killed_and_may_stand_still(kind: BrokerKind) {
+    let limits = [Duration::from_secs(3), Duration::from_secs(6)];
+    let cluster = Cluster::start(Plan { limits, ..Plan::new(kind) }).await;
+    cluster.broker.kill();
+    set_spread(&cluster, 0, "without the broker").await;
+    for status in ["stale", "dead"] {
+        for follower in &cluster.followers {
+            follower.until(status, |history| history.last["status"] == status).await;
+        }
+    }
+    cluster.broker.restart();
+    println!("{kind:?}: back from empty, all were whole after {:?}", cluster.all_go_on().await);
+
+    cluster.broker.signal("STOP");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    cluster.broker.signal("CONT");
+    println!("{kind:?}: back from standing still, all were whole after {:?}", cluster.all_go_on().await);
+    // What was under way is sorted out, and everybody hears one.
+    cluster.all_go_on().await;
+    cluster.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_may_drop_everybody_and_may_be_full() {
+    let mut cluster = Cluster::start(Plan::new(BrokerKind::Redis)).await;
+    cluster.broker.redis_command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    all_were_dropped(&cluster, 1).await;
+    // Whoever cannot take a message as a whole is dropped.
+    cluster.broker.redis_command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1 1 0"]);
+    cluster.broker.redis_command(&["PUBLISH", "rates.large", &"x".repeat(100_000)]);
+    cluster.broker.redis_command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0"]);
+    all_were_dropped(&cluster, 2).await;
+
+    cluster.broker.redis_command(&["CONFIG", "SET", "maxmemory", "1mb"]);
+    eventually("values that are not kept", || async {
+        let mut not_kept = 0;
+        for publisher in cluster.publishers() {
+            not_kept += publisher.metric("ratebus_link_not_kept_total").await;
+        }
+        (not_kept > 0).then_some(())
+    })
+    .await;
+    cluster.all_go_on().await;
+    cluster.restart_api(0).await;
+    cluster.all_go_on().await;
+    cluster.check();
+}
+
+/// Waits until every process has noticed so many times that it was dropped, and everybody is whole again.
+async fn all_were_dropped(cluster: &Cluster, times: u64) {
+    for process in cluster.publishers().chain(&cluster.apis) {
+        eventually("the loss to be noticed", || async {
+            (process.metric("ratebus_link_failures_total").await >= times).then_some(())
+        })
+        .await;
+    }
+    println!("dropped, all were whole after {:?}", cluster.all_go_on().await);
+}
+
+/// Sets a new spread of a pair at one `user-api`, and waits until the clients of both have it.
+async fn set_spread(cluster: &Cluster, at: usize, when: &str) {
+    let admin = Admin::login(&cluster.apis[at]).await;
+    let last = |number: usize| cluster.followers[number].read("BTC_USD", |history| history.last.clone());
+    let revision = last(0).map_or(0, |quote| quote["rule"]["revision"].as_u64().unwrap_or_default()) + 1;
+    let cents = decimal(markup(revision));
+    admin.set_spread("BTC_USD", &cents, &cents).await;
+    let set = Instant::now();
+    for (number, _) in cluster.followers.iter().enumerate() {
+        eventually("the new spread", || async {
+            (last(number)?["rule"]["revision"].as_u64()? >= revision).then_some(())
+        })
+        .await;
+    }
+    println!("a spread set {when} was with all after {:?}", set.elapsed());
+}
