@@ -4,6 +4,7 @@
 mod compose;
 mod image;
 mod running;
+mod unit;
 
 use std::{collections::BTreeSet, fs, process::Command};
 
