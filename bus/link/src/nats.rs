@@ -1,18 +1,22 @@
 //! NATS, core protocol: subjects and patterns are its own. It keeps nothing, so those who join wait until what they want
 //! is said again.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, Message, ServerAddr, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::SelectAll};
 use metrics::counter;
+use percent_encoding::percent_decode_str;
 use ratebus_model::{Pattern, Subject};
 use ratebus_sdk::{Error, ErrorKind};
 use tokio::{select, sync::mpsc};
 
-use crate::broker::{Broker, Connection, Intake, Outlet, Parcel};
+use crate::{
+    authorities::Authorities,
+    broker::{Broker, Connection, Intake, Outlet, Parcel},
+};
 
 /// How many messages of a pattern may wait to be read. When they are more, the connection is given up, and what was
 /// missed is said again.
@@ -27,13 +31,30 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// A NATS server.
 pub(crate) struct Nats {
     address: ServerAddr,
+    ca_file: Option<PathBuf>,
 }
 
 impl Nats {
     /// At `nats://` or `tls://`, with user and password, or a token, in the URL.
-    pub(crate) fn new(url: &str) -> Result<Self, Error> {
+    pub(crate) fn new(url: &str, authorities: Option<&Authorities>) -> Result<Self, Error> {
         let address = url.parse().map_err(|error: std::io::Error| Error::new(ErrorKind::Config, error.to_string()))?;
-        Ok(Self { address })
+        Ok(Self { address, ca_file: authorities.map(|authorities| authorities.path.clone()) })
+    }
+}
+
+impl Nats {
+    /// With what both sides prove who they are by. The client does not look for credentials in the URL.
+    fn prove(&self, options: ConnectOptions) -> ConnectOptions {
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let options = match (self.address.username(), self.address.password()) {
+            (Some(user), Some(password)) => options.user_and_password(decoded(user), decoded(password)),
+            (Some(token), None) | (None, Some(token)) => options.token(decoded(token)),
+            (None, None) => options,
+        };
+        match &self.ca_file {
+            Some(path) => options.add_root_certificates(path.clone()),
+            None => options,
+        }
     }
 }
 
@@ -55,7 +76,7 @@ impl Broker for Nats {
                 }
                 async {}
             });
-        let client = options.connect(self.address.clone()).await.map_err(cannot_connect)?;
+        let client = self.prove(options).connect(self.address.clone()).await.map_err(cannot_connect)?;
         let mut messages = SelectAll::new();
         for pattern in patterns {
             let subscriber = client.subscribe(pattern.as_str().to_owned()).await;

@@ -19,11 +19,14 @@ use ratebus_model::{Pattern, Subject};
 use ratebus_sdk::{Clock, Error, ErrorKind, LogLimit};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, Msg, Pipeline, ProtocolVersion, PushInfo,
-    PushKind, RedisError, RedisResult, Value, aio::MultiplexedConnection,
+    PushKind, RedisError, RedisResult, TlsCertificates, Value, aio::MultiplexedConnection,
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::broker::{Broker, Connection, Intake, Outlet, Parcel};
+use crate::{
+    authorities::Authorities,
+    broker::{Broker, Connection, Intake, Outlet, Parcel},
+};
 
 /// How many messages may wait to be read. When they are more, the connection is given up, and what was missed comes
 /// with the next one.
@@ -48,11 +51,18 @@ pub(crate) struct Redis {
 
 impl Redis {
     /// At `redis://` or `rediss://` (TLS), with user and password in the URL.
-    pub(crate) fn new(url: &str) -> Result<Self, Error> {
+    pub(crate) fn new(url: &str, authorities: Option<&Authorities>) -> Result<Self, Error> {
         let invalid = |error: RedisError| Error::new(ErrorKind::Config, error.to_string());
         let info: ConnectionInfo = url.into_connection_info().map_err(invalid)?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(settings)).map_err(invalid)?;
+        let info = info.set_redis_settings(settings);
+        let client = match authorities {
+            None => Client::open(info),
+            Some(Authorities { pem, .. }) => {
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) })
+            }
+        };
+        let client = client.map_err(invalid)?;
         Ok(Self { client })
     }
 }

@@ -2,27 +2,29 @@ use std::{fmt, sync::Arc};
 
 use ratebus_sdk::Error;
 
-use crate::{broker::Broker, nats::Nats, redis::Redis};
+use crate::{authorities::Authorities, broker::Broker, nats::Nats, redis::Redis};
 
 /// A broker that a [`Link`](crate::Link) can connect to.
 #[derive(Clone)]
 pub struct Target(pub(crate) Arc<dyn Broker>);
 
 impl Target {
-    /// A Redis server (6 or later), at `redis://[user:password@]host[:port]` or, with TLS, `rediss://`.
+    /// A Redis server (6 or later), at `redis://[user:password@]host[:port]` or, with TLS, `rediss://`. With
+    /// `authorities` it has to prove itself by one of them, else by a public one.
     ///
     /// # Errors
-    /// `Config` if the URL is not one.
-    pub fn redis(url: &str) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Redis::new(url)?)))
+    /// `Config` if the URL is not one, or one without TLS though there are authorities.
+    pub fn redis(url: &str, authorities: Option<&Authorities>) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Redis::new(url, authorities)?)))
     }
 
-    /// A NATS server, at `nats://[user:password@]host[:port]` or, with TLS, `tls://`.
+    /// A NATS server, at `nats://[user:password@]host[:port]` or, with TLS, `tls://`. With `authorities`
+    /// it has to prove itself by one of them, else by one that the system trusts.
     ///
     /// # Errors
     /// `Config` if the URL is not one.
-    pub fn nats(url: &str) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Nats::new(url)?)))
+    pub fn nats(url: &str, authorities: Option<&Authorities>) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Nats::new(url, authorities)?)))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf};
 
-use ratebus_link::{Keys, Target};
+use ratebus_link::{Authorities, Keys, Target};
 use ratebus_model::Pattern;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -21,6 +21,9 @@ pub struct Bus {
     pub backend: Backend,
     /// Where it is: `redis://`, `rediss://`, `nats://` or `tls://`, with user and password.
     pub url: Option<SecretString>,
+    /// A file with the certificate authorities, in PEM form, that a broker with TLS has to prove itself by; without it, a
+    /// public one.
+    pub ca_file: Option<PathBuf>,
     /// A file with the keys that messages are signed with, one in each line; the first one signs, and all of them are good.
     /// The same for all processes. Without it nothing is signed.
     pub keys_file: Option<PathBuf>,
@@ -92,9 +95,10 @@ impl Bus {
         let text = self.url.as_ref().map(ExposeSecret::expose_secret).ok_or_else(expected)?;
         let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme())).ok_or_else(expected)?;
         self.check_exposure(&url, secure)?;
+        let authorities = self.authorities(&url, secure)?;
         let target = match self.backend {
-            Backend::Nats => Target::nats(text),
-            _ => Target::redis(text),
+            Backend::Nats => Target::nats(text, authorities.as_ref()),
+            _ => Target::redis(text, authorities.as_ref()),
         };
         let patterns = |given: &Option<Vec<Pattern>>, usual: &[&str]| {
             given.clone().unwrap_or_else(|| usual.iter().filter_map(|text| text.parse().ok()).collect())
@@ -121,6 +125,14 @@ impl Bus {
             tracing::warn!("the way to the broker is not encrypted: {secure}:// would be");
         }
         Ok(())
+    }
+
+    fn authorities(&self, url: &Url, secure: &str) -> Result<Option<Authorities>, Fault> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        if url.scheme() != secure {
+            return Err(("ca_file", format!("is for TLS: expected {secure}://… in bus.url")));
+        }
+        Authorities::read(path).map(Some).map_err(|error| ("ca_file", error.to_string()))
     }
 
     fn keys(&self) -> Result<Keys, Fault> {
@@ -187,6 +199,20 @@ mod tests {
             assert!(key == "url" && (url.is_empty() || !message.contains(url)), "{url}: {message}");
             let open = Bus { allow_insecure: true, ..bus(backend, url) };
             assert_eq!(open.plan().is_ok(), message.contains("allow_insecure"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_authorities_that_cannot_be_used_is_a_problem_of_its_key() {
+        let no_certificate = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        for (backend, url, path) in [
+            (Backend::Redis, "rediss://localhost", "/nonexistent/ca.pem"),
+            (Backend::Nats, "tls://localhost", no_certificate),
+            (Backend::Redis, "redis://localhost", no_certificate),
+            (Backend::Nats, "nats://localhost", no_certificate),
+        ] {
+            let plan = Bus { ca_file: Some(path.into()), ..bus(backend, url) }.plan();
+            assert_eq!(plan.map(|_| ()).unwrap_err().0, "ca_file", "{url} {path}");
         }
     }
 

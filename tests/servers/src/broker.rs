@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::{
     certificate,
     keeper::Keeper,
@@ -94,7 +96,8 @@ impl Broker {
             (BrokerKind::Nats, false) => ("nats", "ratebus"),
             (BrokerKind::Nats, true) => ("tls", "ratebus"),
         };
-        let credentials = password.map(|password| format!("{user}:{password}@")).unwrap_or_default();
+        let encoded = password.map(|password| utf8_percent_encode(password, NON_ALPHANUMERIC));
+        let credentials = encoded.map(|password| format!("{user}:{password}@")).unwrap_or_default();
         let host = if self.options.tls { "localhost" } else { "127.0.0.1" };
         format!("{scheme}://{credentials}{host}:{}", self.port)
     }

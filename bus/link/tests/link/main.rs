@@ -2,12 +2,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod contract;
+mod guarded;
 mod kept;
 
 use std::{sync::Arc, task::Poll, time::Duration};
 
+use contract::*;
+use guarded::*;
 use ratebus_bus::{Bus, BusConfig, Publisher, Subscribe, Subscription};
-use ratebus_link::{Keys, Link, Target};
+use ratebus_link::{Authorities, Keys, Link, Target};
 use ratebus_model::{
     Limits, Market, Message, Outgoing, Pattern, Payload, Rate, RateValue, Subject, Timestamp, Version,
 };
@@ -26,10 +29,10 @@ fn start(kind: BrokerKind) -> Broker {
     Broker::start(kind, BrokerOptions::default())
 }
 
-fn target(kind: BrokerKind, broker: &Broker) -> Target {
+fn target(kind: BrokerKind, url: &str, authorities: Option<&Authorities>) -> Target {
     match kind {
-        BrokerKind::Redis => Target::redis(&broker.url()),
-        BrokerKind::Nats => Target::nats(&broker.url()),
+        BrokerKind::Redis => Target::redis(url, authorities),
+        BrokerKind::Nats => Target::nats(url, authorities),
     }
     .unwrap()
 }
@@ -40,13 +43,13 @@ macro_rules! over_each_broker {
         mod redis {
             $(#[tokio::test]
             async fn $test() {
-                super::contract::$test(super::BrokerKind::Redis).await;
+                super::$test(super::BrokerKind::Redis).await;
             })*
         }
         mod nats {
             $(#[tokio::test]
             async fn $test() {
-                super::contract::$test(super::BrokerKind::Nats).await;
+                super::$test(super::BrokerKind::Nats).await;
             })*
         }
     };
@@ -55,7 +58,9 @@ macro_rules! over_each_broker {
 over_each_broker!(
     what_one_publishes_all_others_get,
     of_two_publishers_one_is_heard_until_it_stops,
-    after_an_outage_the_newest_value_comes
+    after_an_outage_the_newest_value_comes,
+    only_who_knows_the_password_gets_in,
+    a_broker_with_tls_proves_itself,
 );
 
 /// A process: a bus, and its link to the broker.
@@ -69,10 +74,14 @@ struct Process {
 
 impl Process {
     fn join(kind: BrokerKind, broker: &Broker) -> Self {
+        Self::start(target(kind, &broker.url(), None))
+    }
+
+    fn start(target: Target) -> Self {
         let bus = Bus::new(BusConfig::default());
         let health = Health::new("bus");
         let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
-        let link = Link::new(bus.clone(), target(kind, broker), Keys::new([KEY]), patterns.to_vec(), health.clone());
+        let link = Link::new(bus.clone(), target, Keys::new([KEY]), patterns.to_vec(), health.clone());
         let subscribe = |pattern: &Pattern| -> Box<dyn PollInbox> {
             Box::new(Subscribed(bus.subscribe(Subscribe { replay: true, ..Subscribe::new("link", pattern.clone()) })))
         };

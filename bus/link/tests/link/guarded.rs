@@ -1,0 +1,55 @@
+//! Brokers that let not everybody in, and links that do not trust every broker.
+
+use ratebus_sdk::HealthState;
+
+use super::*;
+
+const PASSWORD: &str = "correct horse@battery/1";
+
+pub(crate) async fn only_who_knows_the_password_gets_in(kind: BrokerKind) {
+    let broker = Broker::start(kind, BrokerOptions { password: Some(PASSWORD), tls: false });
+    for wrong in [Some("wrong horse@battery/1"), None] {
+        let reason = refused(target(kind, &broker.url_with(wrong), None)).await.to_lowercase();
+        assert!(["auth", "password"].iter().any(|word| reason.contains(word)), "{reason}");
+        assert!(!reason.contains("horse"), "{reason}");
+    }
+    passes(&target(kind, &broker.url(), None)).await;
+}
+
+pub(crate) async fn a_broker_with_tls_proves_itself(kind: BrokerKind) {
+    let options = BrokerOptions { password: Some(PASSWORD), tls: true };
+    let (broker, other) = (Broker::start(kind, options), Broker::start(kind, options));
+    let [right, wrong] = [&broker, &other].map(|broker| Authorities::read(&broker.ca_file()).unwrap());
+    for authorities in [Some(&wrong), None] {
+        let reason = refused(target(kind, &broker.url(), authorities)).await.to_lowercase();
+        assert!(reason.contains("certificate"), "{reason}");
+        assert!(!reason.contains(PASSWORD), "{reason}");
+    }
+    passes(&target(kind, &broker.url(), Some(&right))).await;
+}
+
+/// Why a process cannot join.
+async fn refused(target: Target) -> String {
+    let process = Process::start(target);
+    let mut reason = String::new();
+    eventually("a refusal", || match process.health.state() {
+        HealthState::Degraded(why) => {
+            reason = why;
+            true
+        }
+        _ => false,
+    })
+    .await;
+    process.stop().await;
+    reason
+}
+
+/// Two processes join and hear each other.
+async fn passes(target: &Target) {
+    let (exchange, reader) = (Process::start(target.clone()), Process::start(target.clone()));
+    exchange.rate(100);
+    assert_eq!(ask(&mut reader.subscribe("rates.>")).await, 100);
+    for process in [exchange, reader] {
+        process.stop().await;
+    }
+}
