@@ -2,6 +2,7 @@
 //! `docker-compose.yml`, the unit of systemd, and what the operators' guide names.
 
 mod compose;
+mod guide;
 mod image;
 mod running;
 mod unit;

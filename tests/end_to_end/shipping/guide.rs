@@ -1,0 +1,52 @@
+//! What `docs/operations.md` names is there.
+
+use std::{collections::BTreeSet, process::Command};
+
+use super::file;
+use crate::harness::in_project;
+
+const GUIDE: &str = "docs/operations.md";
+
+/// Names of metrics: in the guide, or in the sources.
+fn metrics(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    words.filter(|word| word.starts_with("ratebus_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_the_config_that_it_names_exists() {
+    let (guide, config) = (file(GUIDE), file("plugins.toml"));
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let keys: BTreeSet<&str> = config.split(|c| !is_name(c)).collect();
+    // Tables of the database, an event of the log, a file, a program.
+    let others = ["refresh_tokens", "spread_audit", "token_reuse", "compose.override.yaml", "pg_restore"];
+    let quoted = guide.split('`').skip(1).step_by(2);
+    // Of `bus.backend` the last part; a single word may be anything.
+    let names = quoted.filter(|text| text.contains(['_', '.']) && text.chars().all(|c| is_name(c) || c == '.'));
+    let names = names.filter(|name| !name.starts_with("ratebus") && !others.contains(name));
+    let missing: Vec<&str> = names.filter(|name| !keys.contains(name.rsplit('.').next().unwrap())).collect();
+    assert_eq!(missing, [""; 0], "no keys of plugins.toml");
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let mut grep = Command::new("grep");
+    grep.args(["-rEoh", "\"ratebus_[a-z_]+\"", "--include=*.rs"]).args([
+        "core/src",
+        "core/sdk/src",
+        "bus/src",
+        "bus/link/src",
+    ]);
+    grep.args(["broadcast", "http-api", "kraken", "replay", "spread"].map(|name| format!("plugins/{name}/src")));
+    let output = grep.current_dir(in_project("")).output().unwrap();
+    let known = metrics(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(metrics(&file(GUIDE)), known);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let guide = file(GUIDE);
+    for target in guide.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        assert!(in_project("docs").join(target).exists(), "{target}");
+    }
+}
