@@ -122,14 +122,21 @@ impl Fold {
     /// Takes a tick of this pair. The rate returned has a new version if the price or the market state changed, and
     /// the old one if the tick only said the same again.
     pub fn apply(&mut self, tick: &Tick<'_>, arrival: Arrival) -> Result<&Rate, Refusal> {
-        let event_time = tick.event_time.filter(|&at| self.is_plausible(at, arrival.time));
+        let event_time = self.event_time(tick, arrival);
+        // An update is as old as its own time says (a relay catching up, a polled source); a snapshot is the exchange's
+        // word of now, however long ago a quiet market last moved.
+        let lag = event_time.filter(|_| !tick.snapshot).map_or(Duration::ZERO, |at| at.age_at(arrival.time));
+        self.apply_aged(tick, arrival, lag)
+    }
+
+    /// As [`Fold::apply`], for a relay that says how long ago its own feed vouched for the price: the rate is as old as
+    /// that, whatever the exchange's time.
+    pub fn apply_aged(&mut self, tick: &Tick<'_>, arrival: Arrival, lag: Duration) -> Result<&Rate, Refusal> {
+        let event_time = self.event_time(tick, arrival);
         if !tick.snapshot && event_time.is_some() && event_time < self.newest_event {
             return Err(Refusal::Older);
         }
         self.newest_event = if tick.snapshot { event_time } else { event_time.or(self.newest_event) };
-        // An update is as old as its own time says (a relay catching up, a polled source); a snapshot is the exchange's
-        // word of now, however long ago a quiet market last moved.
-        let lag = event_time.filter(|_| !tick.snapshot).map_or(Duration::ZERO, |at| at.age_at(arrival.time));
         self.vouched = false;
         let value = self.read(tick)?;
         self.believe(value, event_time)?;
@@ -137,6 +144,10 @@ impl Fold {
         let confirmed_at = arrival.at.checked_sub(lag).ok_or(Refusal::Older)?;
         self.vouched = lag <= self.limits.freshness.stale_after;
         Ok(self.settle(value, event_time, arrival.time, confirmed_at))
+    }
+
+    fn event_time(&self, tick: &Tick<'_>, arrival: Arrival) -> Option<Timestamp> {
+        tick.event_time.filter(|&at| self.is_plausible(at, arrival.time))
     }
 
     /// Whether `at` can be the time of an event that arrived at `now`. Never-traded pairs carry 1970; a time from the
@@ -175,6 +186,14 @@ impl Fold {
     pub fn confirm(&mut self, now: Instant) -> Option<&Rate> {
         let rate = self.rate.as_mut().filter(|_| self.vouched)?;
         rate.confirmed_at = rate.confirmed_at.max(now);
+        Some(rate)
+    }
+
+    /// A relay says that the price has not been vouched for since `at`. Returns the rate if it seemed fresher than that.
+    pub fn lapse(&mut self, at: Instant) -> Option<&Rate> {
+        self.vouched = false;
+        let rate = self.rate.as_mut().filter(|rate| rate.confirmed_at > at)?;
+        rate.confirmed_at = at;
         Some(rate)
     }
 

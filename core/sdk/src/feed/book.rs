@@ -1,10 +1,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::Counter;
-use ratebus_model::{Arrival, Fold, FoldLimits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick};
+use ratebus_model::{
+    Arrival, Fold, FoldLimits, Limits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick,
+};
 
 use crate::{Context, LogLimit};
 
@@ -18,6 +20,7 @@ pub struct RateBook {
     /// In the config's order.
     order: Vec<Pair>,
     pairs: HashMap<Pair, Entry>,
+    limits: Limits,
     pairs_subject: Subject,
     accepted: Counter,
     /// By reason, each made when it is first needed.
@@ -43,6 +46,7 @@ impl RateBook {
         let book = Self {
             order: pairs.to_vec(),
             pairs: pairs.iter().map(entry).collect(),
+            limits: limits.freshness,
             pairs_subject: Subject::pairs(source),
             accepted: metrics::counter!("ratebus_ticks_total", "source" => source.to_string()),
             refused: BTreeMap::new(),
@@ -54,8 +58,26 @@ impl RateBook {
 
     /// Takes a tick. A refused one is counted and logged at a limited rate; unknown pairs are counted.
     pub fn tick(&mut self, tick: &Tick<'_>, arrival: Arrival) {
+        self.fold(tick, arrival, |fold| fold.apply(tick, arrival));
+    }
+
+    /// As [`RateBook::tick`], for a tick that was passed on to us by somebody whose feed vouched for it `age` ago.
+    pub fn relay(&mut self, tick: &Tick<'_>, arrival: Arrival, age: Duration) {
+        self.fold(tick, arrival, |fold| fold.apply_aged(tick, arrival, age));
+    }
+
+    /// Somebody who passes rates on says that this pair's is dead.
+    pub fn dead(&mut self, pair: Pair, now: Instant) {
+        let Some(entry) = self.pairs.get_mut(&pair) else { return };
+        let at = now.checked_sub(self.limits.dead_after + Duration::from_millis(1));
+        if let Some(rate) = at.and_then(|at| entry.fold.lapse(at)) {
+            publish(&self.ctx, &entry.subject, rate);
+        }
+    }
+
+    fn fold(&mut self, tick: &Tick<'_>, arrival: Arrival, apply: impl FnOnce(&mut Fold) -> Result<&Rate, Refusal>) {
         let Some(entry) = self.pairs.get_mut(&tick.pair) else { return self.count_refused("unknown_pair") };
-        match entry.fold.apply(tick, arrival) {
+        match apply(&mut entry.fold) {
             Ok(rate) => {
                 self.accepted.increment(1);
                 publish(&self.ctx, &entry.subject, rate);
@@ -166,9 +188,9 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::sync::Arc;
 
-    use ratebus_model::{Limits, Payload};
+    use ratebus_model::{Payload, Status};
 
     use super::*;
     use crate::testkit::RecordingHost;
@@ -276,6 +298,25 @@ mod tests {
         assert_eq!(book.rate(btc), before.as_ref());
         let expected = [(btc, PairState::Pending), (eth, PairState::Refused("unknown".to_owned()))];
         assert_eq!(states(&host), expected);
+    }
+
+    #[test]
+    fn a_relayed_rate_is_as_old_as_its_relay_says() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        let btc = pair("BTC_USD");
+        let now = arrival(Duration::from_secs(100));
+        let status = |book: &RateBook| book.rate(btc).unwrap().status(now.at);
+        for (age, expected) in [(0, Status::Fresh), (11, Status::Stale), (1, Status::Fresh), (61, Status::Dead)] {
+            book.relay(&tick("BTC_USD", "1", "2"), now, Duration::from_secs(age));
+            assert_eq!(status(&book), expected, "{age} s");
+        }
+        book.relay(&tick("BTC_USD", "1", "2"), now, Duration::ZERO);
+        book.dead(btc, now.at);
+        assert_eq!(status(&book), Status::Dead);
+        let published = host.rates().len();
+        book.dead(btc, now.at);
+        assert_eq!(host.rates().len(), published, "it is no deader than dead");
     }
 
     #[test]
