@@ -4,6 +4,7 @@ use ratebus_broadcast::Broadcast;
 use ratebus_core::{Entry, Registry};
 use ratebus_http_api::HttpApi;
 use ratebus_kraken::Kraken;
+use ratebus_redis::{RedisFeed, RedisPublisher};
 use ratebus_replay::Replay;
 use ratebus_sdk::feed::DecoderEntry;
 use ratebus_spread::Spread;
@@ -12,8 +13,10 @@ use ratebus_spread::Spread;
 pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::sink::<Broadcast>(ratebus_broadcast::VERSION),
     Entry::sink::<HttpApi>(ratebus_http_api::VERSION),
+    Entry::sink::<RedisPublisher>(ratebus_redis::VERSION),
     Entry::sink::<Spread>(ratebus_spread::VERSION),
     Entry::source::<Kraken>(ratebus_kraken::VERSION),
+    Entry::source::<RedisFeed>(ratebus_redis::VERSION),
     Entry::source::<Replay>(ratebus_replay::VERSION),
 ]);
 

@@ -89,7 +89,15 @@ async fn health_tells_whether_the_process_is_ready_and_why_not() {
 async fn plugins_lists_types_versions_and_origin() {
     let (code, out, _) = run(&Launch::new(), &["plugins"], "").await;
     assert_eq!(code, Some(0));
-    for name in ["sink/broadcast", "sink/http-api", "sink/spread", "source/kraken", "source/replay"] {
+    for name in [
+        "sink/broadcast",
+        "sink/http-api",
+        "sink/redis",
+        "sink/spread",
+        "source/kraken",
+        "source/redis",
+        "source/replay",
+    ] {
         let line = out.lines().find(|line| line.starts_with(name)).unwrap();
         assert!(line.contains(env!("CARGO_PKG_VERSION")) && line.contains("built in"), "{line}");
     }

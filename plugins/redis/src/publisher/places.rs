@@ -1,0 +1,42 @@
+use std::time::Duration;
+
+use ratebus_model::Arrival;
+use redis::Pipeline;
+
+use crate::{document::Value, template::Template};
+
+/// Where a document goes.
+pub(super) struct Places {
+    pub(super) channel: Template,
+    pub(super) hash: Option<Template>,
+    pub(super) key: Option<Key>,
+}
+
+/// A key that expires.
+pub(super) struct Key {
+    pub(super) name: Template,
+    pub(super) ttl: Duration,
+}
+
+impl Places {
+    /// Adds the commands that put `value` in its places, the channel last: whoever subscribes and then reads misses
+    /// nothing.
+    pub(super) fn put(&self, value: &Value, now: Arrival, pipeline: &mut Pipeline) -> serde_json::Result<()> {
+        let document = value.document(now)?;
+        let (pair, source, kind) = value.labels();
+        let name = |template: &Template| template.fill(pair, source, kind);
+        if let Some(hash) = &self.hash {
+            pipeline.hset(name(hash), pair.to_string(), &document);
+        }
+        if let Some(Key { name: key, ttl }) = &self.key {
+            pipeline.pset_ex(name(key), &document, u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        }
+        pipeline.publish(name(&self.channel), document);
+        Ok(())
+    }
+
+    /// How many commands [`Places::put`] adds; the last one is the channel's.
+    pub(super) fn commands(&self) -> usize {
+        1 + usize::from(self.hash.is_some()) + usize::from(self.key.is_some())
+    }
+}
