@@ -9,23 +9,6 @@ use crate::harness::{Admin, Cluster, Plan, decimal, eventually, markup};
 /// Within what time another takes over: as long as a price stays fresh.
 const TAKEOVER: Duration = Duration::from_secs(10);
 
-macro_rules! over_each_broker {
-    ($($test:ident),* $(,)?) => {
-        mod redis {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test(super::BrokerKind::Redis).await;
-            })*
-        }
-        mod nats {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test(super::BrokerKind::Nats).await;
-            })*
-        }
-    };
-}
-
 over_each_broker!(any_process_may_be_killed, the_broker_may_be_killed_and_may_stand_still);
 
 async fn any_process_may_be_killed(kind: BrokerKind) {

@@ -7,6 +7,24 @@
     reason = "a failed step must fail the test"
 )]
 
+/// Each of the tests over each kind of broker.
+macro_rules! over_each_broker {
+    ($($test:ident),* $(,)?) => {
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::BrokerKind::Redis).await;
+            })*
+        }
+        mod nats {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::BrokerKind::Nats).await;
+            })*
+        }
+    };
+}
+
 mod access;
 mod api;
 mod brokers;
@@ -22,3 +40,4 @@ mod logins;
 mod page;
 mod shipping;
 mod spread;
+mod trust;

@@ -5,6 +5,7 @@ mod clients;
 mod cluster;
 mod exchange;
 mod follower;
+mod outsider;
 mod ratebus;
 
 use std::{future::Future, time::Duration};
@@ -16,6 +17,7 @@ pub(crate) use clients::{SocketIo, Sse, WebSocket};
 pub(crate) use cluster::{Cluster, Plan};
 pub(crate) use exchange::{play, recorded, silence, started};
 pub(crate) use follower::{Follower, decimal, markup};
+pub(crate) use outsider::Outsider;
 pub(crate) use ratebus::{Launch, Ratebus, in_project, metric};
 
 /// How long anything may take before a test gives up: generous, since it is only waited for in full by a test that fails.

@@ -168,6 +168,11 @@ impl Ratebus {
         metric(&self.url("metrics"), name).await
     }
 
+    /// The sum of a metric over those of its labels' values that contain `label`.
+    pub(crate) async fn metric_of(&self, name: &str, label: &str) -> u64 {
+        sum(&self.url("metrics"), name, label).await
+    }
+
     /// Every line of its log so far that contains `text`.
     pub(crate) fn log_lines(&self, text: &str) -> Vec<String> {
         self.log.lines().into_iter().filter(|line| line.contains(text)).collect()
@@ -221,8 +226,13 @@ pub(crate) fn in_project(path: &str) -> PathBuf {
 
 /// The sum of a metric over its labels at the operator's listener, 0 when there is none.
 pub(crate) async fn metric(url: &str, name: &str) -> u64 {
+    sum(url, name, "").await
+}
+
+async fn sum(url: &str, name: &str, label: &str) -> u64 {
     let text = reqwest::get(format!("{url}/metrics")).await.unwrap().text().await.unwrap();
-    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let of_name =
+        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label));
     let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
     values.sum()
 }
