@@ -24,6 +24,8 @@ use crate::{
 
 /// How often the database is looked at: whether it answers, and what other instances have changed there.
 const CADENCE: Duration = Duration::from_secs(1);
+/// How long it is left alone when somebody asks to look: many may ask.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves HTTP on a listener: the groups of routes that its config names.
 ///
@@ -114,7 +116,7 @@ async fn serve(
         }
         tokio::select! {
             () = sleep(CADENCE) => {}
-            () = app.trouble.notified() => {}
+            () = app.trouble.notified() => sleep(PAUSE).await,
         }
     }
 }
@@ -133,7 +135,7 @@ async fn open(app: &App, settings: &BackendSettings, serves_spreads: bool) -> Re
     // Looked at first: what is published meanwhile was committed before.
     let in_use = spreads::published(&app.ctx);
     let mut spreads = backend.store.spreads().await.map_err(cannot_read)?;
-    if !in_use.iter().all(|spread| spreads::is_in(&spreads, spread)) {
+    if spreads::lacks(&spreads, &in_use) {
         return Err(Error::new(
             ErrorKind::Config,
             "the database lacks spreads that are in use: was an older one put in its place? Restart everything",

@@ -136,17 +136,31 @@ pub(crate) fn publish(ctx: &Context, spread: Spread) {
 
 /// Tells the bus of stored spreads that are newer than what it knows: another instance has set them, or the answer to
 /// the commit of one got lost.
+///
+/// # Errors
+/// [`StoreError::Replaced`] if the database lacks spreads that are in use.
 pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), StoreError> {
-    let is_new = |spread: &Spread| {
-        published(&app.ctx).iter().all(|known| known.scope != spread.scope || known.revision < spread.revision)
-    };
-    if !store.spreads().await?.iter().any(is_new) {
+    let in_use = published(&app.ctx);
+    let stored = store.spreads().await?;
+    if lacks(&stored, &in_use) {
+        return Err(StoreError::Replaced);
+    }
+    if stored.iter().all(|spread| in_use.iter().any(|known| **known == *spread)) {
         return Ok(());
     }
     // One that was just committed here may be on its way to the bus, so it is looked at again.
+    let is_new = |spread: &Spread| published(&app.ctx).iter().all(|known| **known != *spread);
     store
         .publish_stored(|spreads| spreads.into_iter().filter(is_new).for_each(|spread| publish(&app.ctx, spread)))
         .await
+}
+
+/// Whether `stored`, which was read after `in_use`, is older: some spread in use, or one that followed it, is not there.
+/// Whoever took it from the bus would keep it, and take every change for older until the revisions have caught up.
+pub(crate) fn lacks(stored: &[Spread], in_use: &[Arc<Spread>]) -> bool {
+    let follows =
+        |now: &Spread, used: &Spread| now.scope == used.scope && (now.revision > used.revision || now == used);
+    in_use.iter().any(|used| !stored.iter().any(|now| follows(now, used)))
 }
 
 /// The spreads that the bus knows.
@@ -155,12 +169,6 @@ pub(crate) fn published(ctx: &Context) -> Vec<Arc<Spread>> {
         Payload::Spread(spread) => Some(Arc::clone(spread)),
         _ => None,
     })
-}
-
-/// Whether `stored` has this state of a spread or one that followed it. Without that, whoever took it from the bus would
-/// keep it, and take every change for older until the revisions have caught up.
-pub(crate) fn is_in(stored: &[Spread], spread: &Spread) -> bool {
-    stored.iter().any(|now| now.scope == spread.scope && (now.revision > spread.revision || now == spread))
 }
 
 /// Tells the bus that every stored spread has been published.

@@ -43,8 +43,8 @@ pub(crate) enum StoreError {
     /// The file is not where it was opened: what is written would be lost with it.
     #[error("the database file is missing")]
     Missing,
-    /// The file is another than the one that was opened, which only opening it anew can settle.
-    #[error("the database file was replaced")]
+    /// It is another one than was opened, or an older state of it, which only opening it anew can settle.
+    #[error("the database was replaced")]
     Replaced,
     /// It did not answer in time.
     #[error("the database did not answer in time")]

@@ -29,11 +29,14 @@ const READERS: u32 = 3;
 /// of.
 ///
 /// Waits for locks and statements end before the request does, so that nothing is done that nobody waits for. A transaction
-/// that says nothing more (the process is suspended, the network cut) does not keep all others from writing for long.
+/// that says nothing more (the process is suspended, the network cut) does not keep all others from writing for long:
+/// MariaDB ends it by itself, MySQL with its connection.
 const MYSQL_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
      SET SESSION autocommit = 1, SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
-     SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 2 \
+     SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 2, SESSION wait_timeout = 30 \
      /*M! , SESSION max_statement_time = 5, SESSION idle_transaction_timeout = 10 */";
+/// How long a connection to MySQL may be idle: less than the `wait_timeout` above.
+const MYSQL_IDLE: Duration = Duration::from_secs(20);
 /// As [`MYSQL_SESSION`], for Postgres.
 const POSTGRES_SESSION: &str = "SET lock_timeout = '2s'; SET statement_timeout = '5s'; \
      SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; SET synchronous_commit = on";
@@ -128,6 +131,8 @@ fn pool(connections: u32) -> SqlitePoolOptions {
 
 fn mysql(connections: u32) -> MySqlPoolOptions {
     bounded(MySqlPoolOptions::new(), connections)
+        // Before the server does, which writes each such end into its log.
+        .idle_timeout(MYSQL_IDLE)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(MYSQL_SESSION).await.map(drop) }))
 }
 

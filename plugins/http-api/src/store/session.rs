@@ -16,7 +16,7 @@ use super::{
 
 /// How long a connection may be used for one request, in which a transaction with all its statements has to end.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// How long an answer to a commit is waited for at least: without one nobody knows how it ended.
+/// How long a server's answer to a commit is waited for at least: without one nobody knows how it ended.
 const COMMIT: Duration = Duration::from_secs(2);
 
 /// A connection in use.
@@ -151,10 +151,16 @@ impl Write {
         self.0.execute(statement).await
     }
 
-    /// Not cancel-safe: dropped meanwhile, or failed for a lost answer, it may have worked.
+    /// Not cancel-safe: dropped meanwhile, or failed because a server's answer was lost or late, it may have worked. A file's
+    /// answer is waited for however long it takes, since it comes.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.0.until = self.0.until.max(Instant::now() + COMMIT);
-        self.0.control("COMMIT").await?;
+        match &mut self.0.connection {
+            Connection::Sqlite(connection) => connection.execute("COMMIT").await.map(drop)?,
+            Connection::MySql(_) | Connection::Postgres(_) => {
+                self.0.until = self.0.until.max(Instant::now() + COMMIT);
+                self.0.control("COMMIT").await?;
+            }
+        }
         self.0.settled = true;
         Ok(())
     }

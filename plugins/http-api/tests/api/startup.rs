@@ -1,13 +1,16 @@
 use ratebus_http_api::admin;
 use ratebus_sdk::{
-    ErrorKind,
+    ErrorKind, Retry,
     model::{Adjustment, Rule, Scope, Sides, Spread, Subject},
     testkit::eventually,
 };
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use crate::harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, database, folder, parse, plain, policy};
+use crate::{
+    harness::{ADMIN, ADMIN_PASSWORD, Api, DEADLINE, database, folder, parse, plain, policy},
+    spreads::SPREAD,
+};
 
 const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 
@@ -85,6 +88,18 @@ async fn a_database_that_lacks_spreads_in_use_is_refused() {
     let api = start_after(stored);
     let health = api.ctx.health().clone();
     eventually("the plugin is ready", DEADLINE, || health.state().is_ready()).await;
+}
+
+/// As when a server fails over to one that lacks the last change: the next one would get a revision that is in use.
+#[tokio::test]
+async fn a_database_put_back_under_a_running_instance_is_noticed() {
+    let api = Api::start(GROUPS).await;
+    let admin = api.admin().await;
+    let put = async || api.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(SPREAD)).await.status;
+    assert_eq!((put().await, put().await), (201, 200));
+    api.rows().await.execute("UPDATE spreads SET revision = 1").await;
+    let error = api.ended().await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Connect, Retry::Now), "{error}");
 }
 
 #[tokio::test]
