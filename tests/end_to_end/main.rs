@@ -38,6 +38,7 @@ mod harness;
 mod live;
 mod logins;
 mod page;
+mod redis;
 mod shipping;
 mod spread;
 mod trust;

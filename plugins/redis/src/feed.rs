@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::{
     select,
     sync::mpsc,
-    time::{interval, sleep},
+    time::{Instant, interval_at, sleep},
 };
 
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
 const LONGEST: usize = 8 * 1024;
 /// How many documents may wait to be read. When they are more, the connection is given up.
 const BACKLOG: usize = 4096;
+/// How often the health is looked at, and a silent server asked whether it is there.
+const SECOND: Duration = Duration::from_secs(1);
 /// How many pairs are named in the health before the rest is a number.
 const NAMED: usize = 5;
 
@@ -163,7 +165,8 @@ impl Feed {
         for &pair in &self.pairs {
             self.book.set_state(pair, PairState::Subscribed);
         }
-        let mut second = interval(Duration::from_secs(1));
+        // The first rates have that long to come before they are missed.
+        let mut second = interval_at(Instant::now() + SECOND, SECOND);
         let mut heard = true;
         loop {
             select! {

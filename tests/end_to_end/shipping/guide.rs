@@ -37,7 +37,9 @@ fn every_metric_is_explained() {
         "bus/src",
         "bus/link/src",
     ]);
-    grep.args(["broadcast", "http-api", "kraken", "replay", "spread"].map(|name| format!("plugins/{name}/src")));
+    grep.args(
+        ["broadcast", "http-api", "kraken", "redis", "replay", "spread"].map(|name| format!("plugins/{name}/src")),
+    );
     let output = grep.current_dir(in_project("")).output().unwrap();
     let known = metrics(&String::from_utf8(output.stdout).unwrap());
     assert_eq!(metrics(&file(GUIDE)), known);
