@@ -21,7 +21,7 @@ pub(crate) struct Launch {
     folder: Arc<TempDir>,
     args: Vec<String>,
     variables: Vec<(String, String)>,
-    most_files: Option<u32>,
+    shell: Option<String>,
 }
 
 impl Launch {
@@ -35,7 +35,7 @@ impl Launch {
     /// The shipped config on free ports, with the database that it or a variable names.
     pub(crate) fn as_configured() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self { folder, args: Vec::new(), variables: Vec::new(), most_files: None }
+        Self { folder, args: Vec::new(), variables: Vec::new(), shell: None }
             .set("listener.exchange-rate.listen=127.0.0.1:0")
             .set("listener.user-api.listen=127.0.0.1:0")
             .set("metrics.listen=127.0.0.1:0")
@@ -66,8 +66,13 @@ impl Launch {
     }
 
     /// Lets it have so many files and sockets open.
-    pub(crate) fn most_files(mut self, number: u32) -> Self {
-        self.most_files = Some(number);
+    pub(crate) fn most_files(self, number: u32) -> Self {
+        self.shell(&format!("ulimit -n {number} && exec \"$0\" \"$@\""))
+    }
+
+    /// Starts it by a script, which gets the program as `$0` and its arguments.
+    pub(crate) fn shell(mut self, script: &str) -> Self {
+        self.shell = Some(script.to_owned());
         self
     }
 
@@ -79,9 +84,9 @@ impl Launch {
     /// The command, not yet started, in its own folder: no `plugins.toml` there, so the built-in config is used.
     pub(crate) fn command(&self) -> Command {
         let binary = env!("CARGO_BIN_EXE_ratebus");
-        let mut command = Command::new(if self.most_files.is_some() { "/bin/sh" } else { binary });
-        if let Some(number) = self.most_files {
-            command.args(["-c", &format!("ulimit -n {number} && exec \"$0\" \"$@\""), binary]);
+        let mut command = Command::new(if self.shell.is_some() { "/bin/sh" } else { binary });
+        if let Some(script) = &self.shell {
+            command.args(["-ec", script, binary]);
         }
         command.args(&self.args).current_dir(self.folder.path()).env_clear().kill_on_drop(true);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

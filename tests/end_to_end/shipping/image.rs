@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
-use super::{file, ports, tool};
-use crate::harness::in_project;
+use super::{file, is_root, ports, tool};
+use crate::harness::{Launch, in_project};
 
 /// The arguments of every such instruction.
 fn instructions<'a>(dockerfile: &'a str, name: &str) -> Vec<&'a str> {
@@ -30,6 +30,42 @@ fn the_recipe_is_clean_and_says_what_the_project_says() {
     let check = recipe.lines().find_map(|line| line.strip_prefix("HEALTHCHECK")?.split_once(" CMD ")).unwrap().1;
     let check: Vec<String> = serde_json::from_str(check).unwrap();
     assert_eq!(check, ["ratebus", "health"]);
+}
+
+/// What a container of the image is like: its user, a root that is read only, nothing in it but the program and its
+/// libraries, and `/data`.
+const CONTAINER: &str = r#"
+mkdir -p root/data
+cp --parents "$0" $(ldd "$0" | grep -o '/[^ ]*') root
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+exec unshare --mount sh -ec '
+    mount --bind root root
+    mount -o remount,bind,ro root
+    mount -t tmpfs -o mode=700,uid=10001,gid=10001 data root/data
+    exec chroot --userspec=10001:10001 root "$0" "$@"
+' "$0" "$@"
+"#;
+
+#[tokio::test]
+async fn it_runs_as_a_stranger_on_a_read_only_root_with_one_folder_to_write_to() {
+    let may_mount = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    if !is_root() || !may_mount {
+        println!("SKIPPED: it needs the right to mount");
+        return;
+    }
+    let launch = Launch::as_configured().variable("RATEBUS_ROLE", "demo").shell(CONTAINER);
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    ratebus.ready("exchange-rate").await;
+    let account = serde_json::json!({
+        "firstName": "Ann", "lastName": "Other", "email": "ann@example.com",
+        "password": "a long passphrase", "confirmPassword": "a long passphrase",
+    });
+    let url = format!("{}/register", ratebus.url("user-api"));
+    assert_eq!(reqwest::Client::new().post(url).json(&account).send().await.unwrap().status(), 200);
+    ratebus.signal("TERM");
+    let (status, log) = ratebus.exited().await;
+    assert!(status.success(), "{}", log.join("\n"));
 }
 
 #[test]

@@ -7,9 +7,9 @@ mod image;
 mod running;
 mod unit;
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, process::Command};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::harness::in_project;
 
@@ -35,13 +35,39 @@ fn compose(variables: &str) -> Value {
 }
 
 /// The services, without a `.env`.
-fn services() -> serde_json::Map<String, Value> {
+fn services() -> Map<String, Value> {
     compose("/dev/null")["services"].as_object().unwrap().clone()
+}
+
+/// Assignments of a file of variables, also those that are commented out.
+fn assignments(text: &str) -> Vec<(&str, &str, bool)> {
+    let lines = text.lines().map(|line| (line.trim_start_matches("# "), line.starts_with('#')));
+    let split =
+        lines.filter_map(|(line, is_comment)| line.split_once('=').map(|(name, value)| (name, value, is_comment)));
+    split.filter(|(name, ..)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_')).collect()
+}
+
+/// The profiles that `.env.example` has commented out, and the services with what it says beside them.
+fn others(password: &str) -> (Vec<String>, Map<String, Value>) {
+    let example = file(".env.example");
+    let others = assignments(&example).into_iter().filter(|(.., is_comment)| *is_comment);
+    let others: Vec<String> = others.map(|(name, value, _)| format!("{name}={value}")).collect();
+    let profiles = others.iter().find_map(|line| line.strip_prefix("COMPOSE_PROFILES=")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("env");
+    fs::write(&path, format!("BUS_PASSWORD={password}\n{}", others.join("\n"))).unwrap();
+    let services = compose(path.to_str().unwrap())["services"].as_object().unwrap().clone();
+    (profiles.split(',').map(str::to_owned).collect(), services)
 }
 
 /// Whether a service is ratebus itself, and not one that it needs.
 fn is_ours(service: &Value) -> bool {
     service["build"].is_object()
+}
+
+/// Whether the tests may do everything.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// The texts of a list.

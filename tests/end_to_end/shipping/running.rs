@@ -6,51 +6,82 @@ use std::{
 };
 
 use ratebus_test_servers::{Broker, BrokerKind, BrokerOptions, Kind, Options, Server};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use tempfile::TempDir;
 
-use super::{is_ours, services, texts};
+use super::{is_ours, is_root, others, services, texts};
 use crate::harness::{Launch, eventually, in_project, within};
 
-/// The password of Redis and of the database where there is no `.env`.
+/// The password of brokers and databases where there is no `.env`.
 const PASSWORD: &str = "local-only";
 
 #[tokio::test]
 async fn the_services_run_together_with_the_environment_they_are_given() {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        println!("SKIPPED: giving files to others, as the service `secrets` does, needs root");
-        return;
-    }
-    let services = services();
-    let folder = tempfile::tempdir().unwrap();
-    let secrets = folder.path();
-    make_secrets(secrets, &texts(&services["secrets"]["command"])[1..]);
+    let Some(secrets) = secrets() else { return };
     let redis =
         Broker::start(BrokerKind::Redis, BrokerOptions { password: Some(PASSWORD), ..BrokerOptions::default() });
-    let mysql = database(secrets);
+    let mysql = database(Kind::MariaDb, secrets.path());
+    let account = "ratebus@'127.0.0.1'";
+    let user = format!("ALTER USER {account} IDENTIFIED BY '{PASSWORD}' REQUIRE SSL");
+    mysql.sql(None, &format!("FLUSH SSL; CREATE DATABASE ratebus; {user}"));
     let redis_address = redis.url_with(None).replace("redis://", "");
-    let mysql_address = format!("localhost:{}", mysql.port());
+    let places = [("redis:6379", redis_address.clone()), ("mysql:3306", format!("localhost:{}", mysql.port()))];
+    let services = services();
+    run_together(&services, secrets.path(), &places).await;
+
+    let port = redis_address.rsplit(':').next().unwrap();
+    assert_healthy(&services["redis"], &["-p", port], PASSWORD, true);
+    assert_healthy(&services["redis"], &["-p", port], "wrong", false);
+    assert_dies_with(&mysql, &services["mysql"]);
+}
+
+#[tokio::test]
+async fn the_services_run_together_on_the_other_broker_and_database() {
+    let Some(secrets) = secrets() else { return };
+    let nats = Broker::start(BrokerKind::Nats, BrokerOptions { password: Some(PASSWORD), ..BrokerOptions::default() });
+    let postgres = database(Kind::Postgres, secrets.path());
+    postgres.sql(None, "SELECT pg_reload_conf()");
+    postgres.sql(None, "CREATE DATABASE ratebus TEMPLATE template0 ENCODING 'UTF8'");
+    let nats_address = nats.url_with(None).replace("nats://", "");
+    let places = [("nats:4222", nats_address), ("postgres:5432", format!("localhost:{}", postgres.port()))];
+    let (_, services) = others(PASSWORD);
+    run_together(&services, secrets.path(), &places).await;
+    assert_dies_with(&postgres, &services["postgres"]);
+}
+
+/// What the service `secrets` makes. None without the right to give files to others, as it does.
+fn secrets() -> Option<TempDir> {
+    if !is_root() {
+        println!("SKIPPED: giving files to others, as the service `secrets` does, needs root");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    make_secrets(folder.path(), &texts(&services()["secrets"]["command"])[1..]);
+    Some(folder)
+}
+
+/// Runs `migrate` and both roles with their environment, in which `places` says where others are instead.
+async fn run_together(services: &Map<String, Value>, secrets: &Path, places: &[(&str, String)]) {
+    let secrets = format!("{}/", secrets.display());
     let launch = |name: &str| {
         let environment = services[name]["environment"].as_object().unwrap();
         environment.iter().fold(Launch::as_configured(), |launch, (name, value)| {
-            let value = value.as_str().unwrap().replace("/secrets/", &format!("{}/", secrets.display()));
-            launch.variable(name, &value.replace("redis:6379", &redis_address).replace("mysql:3306", &mysql_address))
+            let value = value.as_str().unwrap().replace("/secrets/", &secrets);
+            launch.variable(name, &places.iter().fold(value, |value, (there, here)| value.replace(there, here)))
         })
     };
-
     let migrate = launch("migrate");
     let output = migrate.command().args(texts(&services["migrate"]["command"])).output();
-    let output = within("migrate", output).await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_success(&within("migrate", output).await.unwrap());
 
     let replay = r#"role.exchange-rate.plugins=["replay","rates-http"]"#;
     let exchange_rate = launch("exchange-rate-service").set(replay).start().await;
     exchange_rate.ready("exchange-rate").await;
     let user_api = launch("user-api-service").start().await;
-    // Its rates come over Redis, signed.
+    // Its rates come over the broker, signed.
     user_api.ready("user-api").await;
     let url = format!("{}/v1/rates/BTC_USD", user_api.url("user-api"));
     eventually("a rate", || async { reqwest::get(&url).await.unwrap().error_for_status().ok() }).await;
-
     for running in [&exchange_rate, &user_api] {
         let url = running.url("metrics");
         eventually("health", || async {
@@ -59,12 +90,6 @@ async fn the_services_run_together_with_the_environment_they_are_given() {
         })
         .await;
     }
-    let port = redis_address.rsplit(':').next().unwrap();
-    assert_healthy(&services["redis"], &["-p", port], PASSWORD, true);
-    assert_healthy(&services["redis"], &["-p", port], "wrong", false);
-    assert_healthy(&services["mysql"], &[&format!("--port={}", mysql.port())], "", true);
-    mysql.kill();
-    assert_healthy(&services["mysql"], &[&format!("--port={}", mysql.port())], "", false);
 }
 
 /// As the service `secrets`, for the names it is given and for this machine's.
@@ -88,17 +113,22 @@ fn make_secrets(folder: &Path, names: &[String]) {
     }
 }
 
-/// MariaDB in the place of MySQL: with the certificate, and a user who has to come over TLS and with the password.
-fn database(secrets: &Path) -> Server {
-    let server = Server::start(Kind::MariaDb, Options { tls: true, ..Options::default() });
+/// A server with the certificate, once it looks at it again. MariaDB stands for MySQL.
+fn database(kind: Kind, secrets: &Path) -> Server {
+    let server = Server::start(kind, Options { tls: true, ..Options::default() });
     let theirs = server.ca_file().parent().unwrap().to_owned();
     for (made, used) in [("ca.pem", "ca.pem"), ("server.pem", "cert.pem"), ("server.key", "key.pem")] {
         fs::copy(secrets.join(made), theirs.join(used)).unwrap();
     }
-    let account = "ratebus@'127.0.0.1'";
-    let user = format!("ALTER USER {account} IDENTIFIED BY '{PASSWORD}' REQUIRE SSL");
-    server.sql(None, &format!("FLUSH SSL; CREATE DATABASE ratebus; {user}"));
     server
+}
+
+/// The service's check says that the server is well, and no longer once it is killed.
+fn assert_dies_with(server: &Server, service: &Value) {
+    let port = format!("--port={}", server.port());
+    assert_healthy(service, &[&port], "", true);
+    server.kill();
+    assert_healthy(service, &[&port], "", false);
 }
 
 /// Runs a service's own check here, with arguments that say where.
