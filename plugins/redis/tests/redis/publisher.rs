@@ -180,7 +180,7 @@ async fn what_redis_refuses_to_keep_is_told_all_the_same() {
 #[tokio::test]
 async fn a_program_in_another_language_reads_the_channel() {
     let broker = start(BrokerOptions { password: Some("p@ss/word"), tls: false });
-    let url = broker.url_with(Some("p%40ss%2Fword"));
+    let url = broker.url();
     let publisher = Running::publisher(&url, &json!({}));
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/redis_consumer.py");
     let mut command = Command::new("python3");
