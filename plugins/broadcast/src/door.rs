@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::pending,
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -28,9 +29,8 @@ use crate::{
 
 /// How long a client may take to say who it is.
 pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest time that who is refused is asked to wait, in seconds. Each is told another, so that they do not return
-/// together.
-const LONGEST_WAIT: u32 = 5;
+/// How long those who are refused or sent away are asked to wait.
+const WAIT: RangeInclusive<u64> = 500..=5000;
 
 /// Whom the streams are for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -261,12 +261,19 @@ impl Refusal {
     }
 }
 
+/// How long somebody is asked to wait before coming again, in whole milliseconds: each another time, so that they do not
+/// come together.
+pub(crate) fn wait() -> Duration {
+    let spread = WAIT.end() - WAIT.start() + 1;
+    Duration::from_millis(WAIT.start() + getrandom::u64().unwrap_or_default() % spread)
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.problem().into_response();
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = 1 + getrandom::u32().unwrap_or_default() % LONGEST_WAIT;
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            let seconds = wait().as_millis().div_ceil(1000);
+            response.headers_mut().insert(RETRY_AFTER, u64::try_from(seconds).unwrap_or(1).into());
         }
         response
     }

@@ -20,7 +20,7 @@ use utoipa_axum::{
 use crate::{
     board::Slot,
     cursor::{AT_ONCE, Cursor, Owed},
-    door::{Guest, Refusal, Visitor},
+    door::{self, Guest, Refusal, Visitor},
     frame,
     hub::Hub,
     metrics::Meter,
@@ -71,7 +71,7 @@ struct Stream {
     first: VecDeque<Bytes>,
     changes: watch::Receiver<()>,
     guest: Guest,
-    ending: &'static str,
+    ending: Option<&'static str>,
 }
 
 impl Stream {
@@ -85,11 +85,14 @@ impl Stream {
         let event = |slots: &[Arc<Slot>]| frame::snapshot_event(slots.iter().map(|slot| &slot.frame));
         let first = if slots.is_empty() { [event(&[])].into() } else { slots.chunks(AT_ONCE).map(event).collect() };
         meter.sent(slots.len(), 0, 0);
-        Ok(Self { hub, meter, cursor, first, changes, guest, ending: "left" })
+        Ok(Self { hub, meter, cursor, first, changes, guest, ending: None })
     }
 
-    /// The next bytes to send, once there are any; `None` when the server stops.
+    /// The next bytes to send, once there are any; `None` at the end. A server that stops says first when to come again.
     async fn next(&mut self) -> Option<Bytes> {
+        if self.ending.is_some() {
+            return None;
+        }
         if let Some(snapshot) = self.first.pop_front()
             && self.guest.view.over().now_or_never().is_none()
         {
@@ -100,9 +103,12 @@ impl Stream {
         loop {
             tokio::select! {
                 biased;
-                () = self.hub.stop.cancelled() => return None,
+                () = self.hub.stop.cancelled() => {
+                    self.ending = Some("stopping");
+                    return Some(format!("retry: {}\n\n", door::wait().as_millis()).into());
+                }
                 () = self.guest.view.over() => {
-                    self.ending = "session_over";
+                    self.ending = Some("session_over");
                     return None;
                 }
                 () = &mut idle => return Some(Bytes::from_static(b": keep-alive\n\n")),
@@ -126,7 +132,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.meter.closed(if self.hub.stop.is_cancelled() { "stopping" } else { self.ending });
+        self.meter.closed(self.ending.unwrap_or("left"));
     }
 }
 

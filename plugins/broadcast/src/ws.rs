@@ -24,7 +24,7 @@ use utoipa_axum::{
 use crate::{
     board::Slot,
     cursor::{AT_ONCE, Cursor, Owed},
-    door::{AUTH_TIMEOUT, Guest, Refusal, View, Visitor},
+    door::{self, AUTH_TIMEOUT, Guest, Refusal, View, Visitor},
     frame,
     hub::Hub,
     metrics::Meter,
@@ -202,7 +202,12 @@ impl Client {
     /// Closes with a handshake where there is still somebody to shake hands with.
     async fn close(&mut self, ending: Ending) {
         if let Some((code, reason)) = ending.close_frame() {
-            let reason = Utf8Bytes::from_static(reason);
+            let reason: Utf8Bytes = match ending {
+                Ending::Stopping | Ending::Unavailable => {
+                    format!("{reason}; come again in {} ms", door::wait().as_millis()).into()
+                }
+                _ => Utf8Bytes::from_static(reason),
+            };
             if self.socket.send(Message::Close(Some(CloseFrame { code, reason }))).await.is_err() {
                 return;
             }

@@ -141,8 +141,10 @@ async fn a_stop_is_told_to_everybody() {
     let (mut stream, _) = Sse::open(&server).await;
     let (mut socket, _) = Sio::open(&server).await;
     server.cancel();
-    let (code, end, _) = tokio::join!(websocket.close_code(), stream.block(), socket.0.close_code());
-    assert_eq!((code, end), (1012, None));
+    let (code, word, _) = tokio::join!(websocket.close_code(), stream.block(), socket.0.close_code());
+    let wait: u64 = word.unwrap().trim().strip_prefix("retry: ").unwrap().parse().unwrap();
+    assert!((500..=5000).contains(&wait), "{wait}");
+    assert_eq!((code, stream.block().await), (1012, None));
     drop((websocket, stream, socket));
     server.stopped().await;
     for transport in ["websocket", "sse", "socketio"] {
@@ -159,8 +161,9 @@ async fn no_client_outlives_a_run_that_breaks_off() {
     let (mut stream, _) = Sse::open(&server).await;
     let (mut socket, _) = Sio::open(&server).await;
     server.break_off();
-    let (code, end, _) = tokio::join!(websocket.close_code(), stream.block(), socket.0.close_code());
-    assert_eq!((code, end), (1012, None));
+    let (code, word, _) = tokio::join!(websocket.close_code(), stream.block(), socket.0.close_code());
+    assert!(word.unwrap().starts_with("retry: "));
+    assert_eq!((code, stream.block().await), (1012, None));
     assert_eq!(http(&server, "GET /v1/rates/stream", "").await.status, 503);
 }
 
