@@ -18,23 +18,42 @@ async fn any_process_may_be_killed(kind: BrokerKind) {
         let heard = cluster.heard();
         let other = 3 - heard;
         cluster.kill_publisher(heard).await;
-        let killed = Instant::now();
-        for follower in &cluster.followers {
-            follower.until("the other", |history| history.exchanges.last() == Some(&other)).await;
-        }
-        let took = killed.elapsed();
+        let took = hear(&cluster, other).await;
         println!("{kind:?}: the other exchange-rate was heard after {took:?}");
         assert!(took < TAKEOVER, "{took:?}");
         cluster.start_publisher(heard).await;
         set_spread(&cluster, 0, "with both").await;
     }
+    cluster.signal_publisher(first, "STOP");
+    hear(&cluster, 3 - first).await;
+    cluster.signal_publisher(first, "CONT");
+    cluster.all_go_on().await;
     for (number, _) in cluster.followers.iter().enumerate() {
-        assert_eq!(cluster.exchanges_heard(number), [first, 3 - first, first], "nobody hears both in turns");
+        let heard = cluster.exchanges_heard(number);
+        assert_eq!(heard, [first, 3 - first, first, 3 - first], "nobody hears both in turns");
     }
+    stand_still(|signal| cluster.apis[0].signal(signal)).await;
+    cluster.all_go_on().await;
     cluster.restart_api(1).await;
     cluster.all_go_on().await;
     set_spread(&cluster, 1, "on the new one").await;
     cluster.check();
+}
+
+/// Waits until everybody hears the prices of this exchange; says how long that took.
+async fn hear(cluster: &Cluster, exchange: u64) -> Duration {
+    let started = Instant::now();
+    for follower in &cluster.followers {
+        follower.until("the other exchange", |history| history.exchanges.last() == Some(&exchange)).await;
+    }
+    started.elapsed()
+}
+
+/// For longer than a connection may be silent, and not so long that what is under way is too old to be looked at.
+async fn stand_still(signal: impl Fn(&str)) {
+    signal("STOP");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    signal("CONT");
 }
 
 async fn the_broker_may_be_killed_and_may_stand_still(kind: BrokerKind) {
@@ -50,12 +69,17 @@ async fn the_broker_may_be_killed_and_may_stand_still(kind: BrokerKind) {
     cluster.broker.restart();
     println!("{kind:?}: back from empty, all were whole after {:?}", cluster.all_go_on().await);
 
-    cluster.broker.signal("STOP");
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    cluster.broker.signal("CONT");
+    stand_still(|signal| cluster.broker.signal(signal)).await;
     println!("{kind:?}: back from standing still, all were whole after {:?}", cluster.all_go_on().await);
     // What was under way is sorted out, and everybody hears one.
     cluster.all_go_on().await;
+
+    let heard = cluster.heard();
+    cluster.silence(heard);
+    println!("{kind:?}: the other exchange was heard after {:?}", hear(&cluster, 3 - heard).await);
+    for follower in &cluster.followers {
+        follower.until("a fresh price", |history| history.last["status"] == "fresh").await;
+    }
     cluster.check();
 }
 

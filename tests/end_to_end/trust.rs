@@ -114,7 +114,7 @@ async fn behind_tls_and_a_password_everything_goes_on(kind: BrokerKind) {
 }
 
 async fn a_wrong_password_is_named(kind: BrokerKind) {
-    let broker = Broker::start(kind, BrokerOptions { password: Some("correct horse"), tls: false });
+    let broker = Broker::start(kind, BrokerOptions { password: Some("correct horse"), ..BrokerOptions::default() });
     let backend = if kind == BrokerKind::Redis { "redis" } else { "nats" };
     let launch = Launch::new().set(&format!("bus.backend={backend}")).arg("--role").arg("user-api");
     let launch = launch.variable("RATEBUS_BUS__URL", &broker.url_with(Some("wrongbattery")));

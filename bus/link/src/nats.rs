@@ -99,7 +99,9 @@ fn end(event: &Event) -> Option<Error> {
         Event::Disconnected | Event::Closed | Event::Draining | Event::LameDuckMode => {
             Some(Error::new(ErrorKind::Connect, format!("NATS: {event}")))
         }
-        Event::Connected | Event::ServerError(_) | Event::ClientError(_) => None,
+        // What it does not let us publish or hear would be missing without a word.
+        Event::ServerError(error) => Some(Error::new(ErrorKind::Connect, format!("NATS: {error}"))),
+        Event::Connected | Event::ClientError(_) => None,
     }
 }
 

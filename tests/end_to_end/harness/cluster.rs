@@ -7,6 +7,7 @@ use tokio::{task::JoinHandle, time::interval};
 use super::{
     Admin, Follower, Launch, Ratebus,
     follower::{BASES, decimal, prices},
+    silence,
 };
 
 /// How often the exchanges tick.
@@ -96,6 +97,16 @@ impl Cluster {
         if let Some(publisher) = self.publishers.remove(&exchange) {
             publisher.kill().await;
         }
+    }
+
+    /// Sends the `exchange-rate` process that takes the rates of this exchange a signal.
+    pub(crate) fn signal_publisher(&self, exchange: u64, name: &str) {
+        self.publishers[&exchange].signal(name);
+    }
+
+    /// This exchange says nothing any more, and lets nobody in.
+    pub(crate) fn silence(&self, exchange: u64) {
+        silence(&self.exchanges[&exchange]);
     }
 
     /// The processes that take rates.

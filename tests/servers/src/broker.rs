@@ -1,6 +1,7 @@
 use std::{
+    fs,
     net::{Ipv4Addr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
@@ -16,6 +17,12 @@ use crate::{
 
 /// How long a broker may take to start.
 const START: Duration = Duration::from_secs(20);
+
+/// Everybody is a user who may not publish.
+const NATS_READ_ONLY: &str = r#"
+no_auth_user: reader
+authorization { users: [{ user: reader, password: reader, permissions: { publish: { deny: ">" } } }] }
+"#;
 
 /// A kind of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,36 +54,23 @@ pub struct Broker {
 impl Broker {
     /// Starts one and waits until it listens. A missing program is a panic that says what to install.
     pub fn start(kind: BrokerKind, options: BrokerOptions) -> Self {
+        Self::start_with(kind, options, false)
+    }
+
+    /// As [`Broker::start`], one at which nobody may publish.
+    pub fn start_read_only(kind: BrokerKind) -> Self {
+        Self::start_with(kind, BrokerOptions::default(), true)
+    }
+
+    fn start_with(kind: BrokerKind, options: BrokerOptions, read_only: bool) -> Self {
         let (folder, port) = (scratch(), free_port());
         if options.tls {
             certificate::write(&folder);
         }
-        let file = |name: &str| folder.join(name).display().to_string();
-        let (text, cert, key, ca) = (port.to_string(), file("cert.pem"), file("key.pem"), file("ca.pem"));
-        let mut command = match kind {
-            BrokerKind::Redis => vec![program(&["redis-server"], "redis-server")],
-            BrokerKind::Nats => vec![program(&["nats-server", "/usr/sbin/nats-server"], "nats-server")],
+        let command = match kind {
+            BrokerKind::Redis => redis(&folder, port, options, read_only),
+            BrokerKind::Nats => nats(&folder, port, options, read_only),
         };
-        let mut add = |arguments: &[&str]| command.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        match kind {
-            BrokerKind::Redis => {
-                add(&["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &file("")]);
-                if options.tls {
-                    add(&["--port", "0", "--tls-port", &text, "--tls-auth-clients", "no"]);
-                    add(&["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca]);
-                } else {
-                    add(&["--port", &text]);
-                }
-                options.password.inspect(|password| add(&["--requirepass", password]));
-            }
-            BrokerKind::Nats => {
-                add(&["--addr", "127.0.0.1", "--port", &text]);
-                if options.tls {
-                    add(&["--tls", "--tlscert", &cert, "--tlskey", &key]);
-                }
-                options.password.inspect(|password| add(&["--user", "ratebus", "--pass", password]));
-            }
-        }
         let keeper = Some(Keeper::new(&folder, &command));
         let broker = Self { kind, options, port, folder, keeper };
         broker.restart();
@@ -124,7 +118,7 @@ impl Broker {
         self.signal("start");
         let deadline = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "{:?} does not start:\n{}", self.kind, log());
             sleep(Duration::from_millis(10));
         }
@@ -146,4 +140,43 @@ impl Drop for Broker {
             keeper.end();
         }
     }
+}
+
+fn redis(folder: &Path, port: u16, options: BrokerOptions, read_only: bool) -> Vec<String> {
+    let (port, file) = (port.to_string(), |name: &str| folder.join(name).display().to_string());
+    let mut command = vec![program(&["redis-server"], "redis-server")];
+    let mut add = |arguments: &[&str]| command.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    add(&["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &file("")]);
+    if options.tls {
+        add(&["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);
+        add(&["--tls-cert-file", &file("cert.pem"), "--tls-key-file", &file("key.pem")]);
+        add(&["--tls-ca-cert-file", &file("ca.pem")]);
+    } else {
+        add(&["--port", &port]);
+    }
+    if let Some(password) = options.password {
+        add(&["--requirepass", password]);
+    }
+    if read_only {
+        add(&["--rename-command", "PUBLISH", ""]);
+    }
+    command
+}
+
+fn nats(folder: &Path, port: u16, options: BrokerOptions, read_only: bool) -> Vec<String> {
+    let (port, file) = (port.to_string(), |name: &str| folder.join(name).display().to_string());
+    let mut command = vec![program(&["nats-server", "/usr/sbin/nats-server"], "nats-server")];
+    let mut add = |arguments: &[&str]| command.extend(arguments.iter().map(|&argument| argument.to_owned()));
+    add(&["--addr", "127.0.0.1", "--port", &port]);
+    if options.tls {
+        add(&["--tls", "--tlscert", &file("cert.pem"), "--tlskey", &file("key.pem")]);
+    }
+    if let Some(password) = options.password {
+        add(&["--user", "ratebus", "--pass", password]);
+    }
+    if read_only {
+        fs::write(file("nats.conf"), NATS_READ_ONLY).expect("a file");
+        add(&["--config", &file("nats.conf")]);
+    }
+    command
 }

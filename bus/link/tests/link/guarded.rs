@@ -7,7 +7,7 @@ use super::*;
 const PASSWORD: &str = "correct horse@battery/1";
 
 pub(crate) async fn only_who_knows_the_password_gets_in(kind: BrokerKind) {
-    let broker = Broker::start(kind, BrokerOptions { password: Some(PASSWORD), tls: false });
+    let broker = Broker::start(kind, BrokerOptions { password: Some(PASSWORD), ..BrokerOptions::default() });
     for wrong in [Some("wrong horse@battery/1"), None] {
         let reason = refused(target(kind, &broker.url_with(wrong), None)).await.to_lowercase();
         assert!(["auth", "password"].iter().any(|word| reason.contains(word)), "{reason}");
@@ -28,9 +28,16 @@ pub(crate) async fn a_broker_with_tls_proves_itself(kind: BrokerKind) {
     passes(&target(kind, &broker.url(), Some(&right))).await;
 }
 
-/// Why a process cannot join.
+pub(crate) async fn who_may_not_publish_is_told(kind: BrokerKind) {
+    let broker = Broker::start_read_only(kind);
+    let reason = refused(target(kind, &broker.url(), None)).await.to_lowercase();
+    assert!(reason.contains("permissions violation for publish") || reason.contains("unknown command"), "{reason}");
+}
+
+/// Why a process that has something to say cannot join.
 async fn refused(target: Target) -> String {
     let process = Process::start(target);
+    process.rate(100);
     let mut reason = String::new();
     eventually("a refusal", || match process.health.state() {
         HealthState::Degraded(why) => {

@@ -61,6 +61,7 @@ over_each_broker!(
     after_an_outage_the_newest_value_comes,
     only_who_knows_the_password_gets_in,
     a_broker_with_tls_proves_itself,
+    who_may_not_publish_is_told,
 );
 
 /// A process: a bus, and its link to the broker.
