@@ -192,7 +192,10 @@ impl Running {
 impl Running {
     /// The way to other processes, which needs no supervisor: it connects again by itself.
     fn link(plan: LinkPlan, shared: &Shared) -> Self {
-        let LinkPlan { target, keys, exports, imports } = plan;
+        let LinkPlan { warning, target, keys, exports, imports } = plan;
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
         let health = Health::new(LINK);
         shared.readiness.add(health.clone());
         let link = Link::new(shared.bus.clone(), target, keys, imports, health);

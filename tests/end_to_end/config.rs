@@ -171,3 +171,13 @@ async fn a_variable_wins_over_the_file_and_is_named_when_it_is_wrong() {
     let expected = "environment variable RATEBUS_PLUGIN__KRAKEN__CONFIG__PAIRS: plugin.kraken.config.pairs.0: ";
     assert!(message.contains(expected), "{message}");
 }
+
+#[tokio::test]
+async fn a_broker_elsewhere_without_tls_is_warned_of() {
+    for (url, warned) in [("redis://:secret@broker.invalid", 1), ("rediss://:secret@broker.invalid", 0)] {
+        let launch = Launch::new().set("runtime.role=demo").set("bus.backend=redis").set(&format!("bus.url={url}"));
+        let ratebus = launch.start().await;
+        ratebus.ready("user-api").await;
+        assert_eq!(ratebus.log_lines("the way to the broker is not encrypted").len(), warned, "{url}");
+    }
+}

@@ -63,6 +63,8 @@ pub struct RoleBus {
 /// A [`Bus`] that was checked.
 #[derive(Clone)]
 pub struct LinkPlan {
+    /// What is to be said at the start of how little the way is protected: a config is read before there is a log.
+    pub(crate) warning: Option<&'static str>,
     pub(crate) target: Target,
     pub(crate) keys: Keys,
     pub(crate) exports: Vec<Pattern>,
@@ -94,7 +96,7 @@ impl Bus {
         let expected = || ("url", format!("expected the broker's URL, {plain}://… or {secure}://…"));
         let text = self.url.as_ref().map(ExposeSecret::expose_secret).ok_or_else(expected)?;
         let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme())).ok_or_else(expected)?;
-        self.check_exposure(&url, secure)?;
+        let warning = self.check_exposure(&url, secure)?;
         let authorities = self.authorities(&url, secure)?;
         let target = match self.backend {
             Backend::Nats => Target::nats(text, authorities.as_ref()),
@@ -104,6 +106,7 @@ impl Bus {
             given.clone().unwrap_or_else(|| usual.iter().filter_map(|text| text.parse().ok()).collect())
         };
         Ok(Some(LinkPlan {
+            warning,
             // The error may quote the URL.
             target: target.map_err(|_| expected())?,
             keys: self.keys()?,
@@ -113,18 +116,15 @@ impl Bus {
     }
 
     /// Anybody on the network can speak to a broker without a password, and hear one without TLS.
-    fn check_exposure(&self, url: &Url, secure: &str) -> Result<(), Fault> {
+    fn check_exposure(&self, url: &Url, secure: &str) -> Result<Option<&'static str>, Fault> {
         if is_loopback(url) {
-            return Ok(());
+            return Ok(None);
         }
         if url.username().is_empty() && url.password().is_none() && !self.allow_insecure {
             let message = "a broker on another machine needs a password in the URL, or allow_insecure = true";
             return Err(("url", message.to_owned()));
         }
-        if url.scheme() != secure {
-            tracing::warn!("the way to the broker is not encrypted: {secure}:// would be");
-        }
-        Ok(())
+        Ok((url.scheme() != secure).then_some("the way to the broker is not encrypted: its URL asks for no TLS"))
     }
 
     fn authorities(&self, url: &Url, secure: &str) -> Result<Option<Authorities>, Fault> {
