@@ -35,7 +35,7 @@ pub use error::{Error, ErrorKind, Retry};
 pub use health::{Health, HealthReport, HealthState};
 pub use inbox::{Inbox, Interest, PollInbox};
 pub use log_limit::LogLimit;
-pub use network::network;
+pub use network::{is_loopback, network};
 pub use origins::Origins;
 pub use problem::{FieldProblem, ProblemDocument};
 pub use ratebus_model::{self as model, Outgoing, Policy, PublishError, RequestError};

@@ -9,9 +9,33 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether a host, a name or an address as a URL has it (`[::1]`), is this machine for certain.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_name_and_address() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LocalHost", true),
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("[::1]", true),
+            ("::1", true),
+            ("0.0.0.0", false),
+            ("127.0.0.1.example", false),
+            ("localhost.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback(host), expected, "{host}");
+        }
+    }
 
     #[test]
     fn an_ipv6_subscriber_is_one() {

@@ -1,10 +1,11 @@
-use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use ratebus_link::{Authorities, Keys, Target};
 use ratebus_model::Pattern;
+use ratebus_sdk::is_loopback;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 /// The fewest bytes of a key that messages are signed with: as long as the code.
 const SHORTEST_KEY: usize = 32;
@@ -117,7 +118,7 @@ impl Bus {
 
     /// Anybody on the network can speak to a broker without a password, and hear one without TLS.
     fn check_exposure(&self, url: &Url, secure: &str) -> Result<Option<&'static str>, Fault> {
-        if is_loopback(url) {
+        if url.host_str().is_some_and(is_loopback) {
             return Ok(None);
         }
         if url.username().is_empty() && url.password().is_none() && !self.allow_insecure {
@@ -150,16 +151,6 @@ impl Bus {
             return Err(fault(format!("expected at least {SHORTEST_KEY} random characters in each line")));
         }
         Ok(Keys::new(keys))
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        // The parser takes an address for a name under schemes it does not know.
-        Some(Host::Domain(name)) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
-        None => false,
     }
 }
 

@@ -1,12 +1,11 @@
 use std::{
     collections::{BTreeMap, HashSet},
-    net::IpAddr,
     path::PathBuf,
     time::Duration,
 };
 
 use ratebus_model::{FoldLimits, Limits, Pair};
-use ratebus_sdk::{ConfigError, duration};
+use ratebus_sdk::{ConfigError, duration, is_loopback};
 use serde::Deserialize;
 use tokio_tungstenite::tungstenite::http::Uri;
 
@@ -167,11 +166,6 @@ impl KrakenConfig {
             _ => problem("must start with wss://"),
         }
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A Redis server: where it is, how it proves who it is, and what its errors mean.
 
-use std::{convert::Infallible, fs, net::IpAddr, path::Path, time::Duration};
+use std::{convert::Infallible, fs, path::Path, time::Duration};
 
-use ratebus_sdk::{ConfigError, Error, ErrorKind};
+use ratebus_sdk::{ConfigError, Error, ErrorKind, is_loopback};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError,
     TlsCertificates, aio::MultiplexedConnection,
@@ -10,7 +10,7 @@ use redis::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
-use url::{Host, Url};
+use url::Url;
 
 /// How long connecting may take, TLS and password included.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -97,7 +97,7 @@ fn check_exposure(url: &Url, allow_insecure: bool) -> Result<(), &'static str> {
     if url.fragment().is_some() {
         return Err("must not have a fragment (#): a server's certificate is always verified");
     }
-    if is_loopback(url) {
+    if url.host_str().is_some_and(is_loopback) {
         return Ok(());
     }
     if url.password().is_none_or(str::is_empty) && !allow_insecure {
@@ -107,16 +107,6 @@ fn check_exposure(url: &Url, allow_insecure: bool) -> Result<(), &'static str> {
         tracing::warn!("the way to Redis is not encrypted: rediss:// would be");
     }
     Ok(())
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        // The parser takes an address for a name under schemes it does not know.
-        Some(Host::Domain(name)) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
-        None => false,
-    }
 }
 
 fn trusting(info: ConnectionInfo, ca_file: &Path) -> Result<Client, String> {

@@ -1,11 +1,10 @@
 use std::{
     fmt,
-    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use ratebus_sdk::ConfigError;
+use ratebus_sdk::{ConfigError, is_loopback};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     ConnectOptions,
@@ -169,11 +168,7 @@ impl Server {
     }
 
     fn is_local(&self) -> bool {
-        let is_loopback = || match self.host.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
-        };
-        self.socket().is_some() || is_loopback()
+        self.socket().is_some() || is_loopback(&self.host)
     }
 
     fn into_url(self) -> Result<DatabaseUrl, ConfigError> {
