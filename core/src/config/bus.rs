@@ -96,7 +96,9 @@ impl Bus {
         let [plain, secure] = schemes;
         let expected = || ("url", format!("expected the broker's URL, {plain}://… or {secure}://…"));
         let text = self.url.as_ref().map(ExposeSecret::expose_secret).ok_or_else(expected)?;
-        let url = Url::parse(text).ok().filter(|url| schemes.contains(&url.scheme())).ok_or_else(expected)?;
+        // The Redis client takes `#insecure` for a wish to believe any certificate.
+        let is_ours = |url: &Url| schemes.contains(&url.scheme()) && url.fragment().is_none();
+        let url = Url::parse(text).ok().filter(is_ours).ok_or_else(expected)?;
         let warning = self.check_exposure(&url, secure)?;
         let authorities = self.authorities(&url, secure)?;
         let target = match self.backend {
@@ -183,6 +185,7 @@ mod tests {
             (Backend::Redis, "redis://127.0.0.1.example"),
             (Backend::Nats, "tls://10.0.0.1"),
             (Backend::Nats, "redis://127.0.0.1"),
+            (Backend::Redis, "rediss://127.0.0.1/#insecure"),
             (Backend::Redis, "127.0.0.1:6379"),
             (Backend::Redis, ""),
         ] {
