@@ -39,6 +39,22 @@ async fn what_one_publishes_another_serves() {
     }
 }
 
+#[tokio::test]
+async fn a_server_elsewhere_without_tls_is_warned_of_and_its_absence_stops_nobody() {
+    for (scheme, warned) in [("redis", 1), ("rediss", 0)] {
+        let config = format!(r#"{{url="{scheme}://:{PASSWORD}@redis.invalid"}}"#);
+        let launch = Launch::new()
+            .set("runtime.role=demo")
+            .set(&format!(r#"plugin.redis-publisher={{use="sink/redis",config={config}}}"#))
+            .set(r#"role.demo.plugins=["replay","rates-http","spread","api","broadcast","redis-publisher"]"#);
+        let ratebus = launch.start().await;
+        ratebus.ready("user-api").await;
+        ratebus.logged("nothing is published: ").await;
+        assert_eq!(ratebus.log_lines("the way to Redis is not encrypted").len(), warned, "{scheme}");
+        assert_eq!(ratebus.log_lines(PASSWORD), [""; 0]);
+    }
+}
+
 /// Waits for a quote of BTC with this status and this ask.
 async fn until(ratebus: &Ratebus, status: &str, ask: &str) -> Value {
     eventually(&format!("{status} at {ask}"), async || {

@@ -128,6 +128,7 @@ impl Source for RedisFeed {
     async fn run(self: Box<Self>, ctx: Context) -> Result<(), Error> {
         let stop = ctx.cancel_token().clone();
         let Self { server, channel, pairs, limits } = *self;
+        server.warn();
         let book = RateBook::new(ctx.clone(), &pairs, FoldLimits::new(limits));
         let feed = Feed { server, channel, pairs, limits, book, complaints: LogLimit::default(), ctx };
         // Boxed, because connecting makes it a large one.

@@ -22,6 +22,8 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A Redis server, 6 or later.
 pub(crate) struct Server {
     client: Client,
+    /// Whether it is on another machine and the way there is not encrypted.
+    exposed: bool,
 }
 
 impl Server {
@@ -32,7 +34,7 @@ impl Server {
         // The errors may quote the URL.
         let expected = || problem("expected a URL such as redis://user:password@host:6379/0, or rediss:// with TLS");
         let url = Url::parse(url.expose_secret()).map_err(|_| expected())?;
-        check_exposure(&url, allow_insecure).map_err(problem)?;
+        let exposed = check_exposure(&url, allow_insecure).map_err(problem)?;
         let info: ConnectionInfo = url.as_str().into_connection_info().map_err(|_| expected())?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let info = info.set_redis_settings(settings);
@@ -45,7 +47,14 @@ impl Server {
                 trusting(info, path).map_err(|why| ConfigError::new("ca_file", format!("{}: {why}", path.display())))?
             }
         };
-        Ok(Self { client })
+        Ok(Self { client, exposed })
+    }
+
+    /// Says what the config lets pass: it is checked before there is a log.
+    pub(crate) fn warn(&self) {
+        if self.exposed {
+            tracing::warn!("the way to Redis is not encrypted: rediss:// would be");
+        }
     }
 
     /// A connection; what the server sends unasked goes to `push`, which must not block.
@@ -87,8 +96,8 @@ pub(crate) fn failed(error: RedisError) -> Error {
     Error::new(kind, "Redis").because(error)
 }
 
-/// Anybody on the network can speak to a Redis without a password, and hear one without TLS.
-fn check_exposure(url: &Url, allow_insecure: bool) -> Result<(), &'static str> {
+/// Anybody on the network can speak to a Redis without a password, and hear one without TLS: whether that is so.
+fn check_exposure(url: &Url, allow_insecure: bool) -> Result<bool, &'static str> {
     let secure = match url.scheme() {
         "redis" => false,
         "rediss" => true,
@@ -98,15 +107,12 @@ fn check_exposure(url: &Url, allow_insecure: bool) -> Result<(), &'static str> {
         return Err("must not have a fragment (#): a server's certificate is always verified");
     }
     if url.host_str().is_some_and(is_loopback) {
-        return Ok(());
+        return Ok(false);
     }
     if url.password().is_none_or(str::is_empty) && !allow_insecure {
         return Err("a Redis on another machine needs a password in the URL, or allow_insecure = true");
     }
-    if !secure {
-        tracing::warn!("the way to Redis is not encrypted: rediss:// would be");
-    }
-    Ok(())
+    Ok(!secure)
 }
 
 fn trusting(info: ConnectionInfo, ca_file: &Path) -> Result<Client, String> {

@@ -54,6 +54,7 @@ impl Sink for RedisPublisher {
     /// Never fails: while Redis is away the inbox keeps the newest value of each pair.
     async fn run(self: Box<Self>, inbox: Inbox, ctx: Context) -> Result<(), Error> {
         let stop = ctx.cancel_token().clone();
+        self.server.warn();
         let work = Work { server: self.server, places: self.places, inbox, board: Board::default(), ctx };
         // Boxed, because connecting makes it a large one.
         stop.run_until_cancelled(Box::pin(work.stay_connected())).await;
