@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    AuthError, Busy, authenticate, masked,
+    AuthError, Busy, Turn, authenticate, masked,
     throttle::{Attempt, Refused},
     validate::{self, Credentials},
 };
@@ -105,9 +105,10 @@ pub(crate) async fn register(State(app): State<Shared>, caller: Caller, request:
     let body = body::read(request).await?;
     let fields = Fields::parse(&body).map_err(Failure::unreadable)?;
     let new = validate::registration(&fields, &backend.passwords).map_err(Failure::invalid)?;
-    let attempt = Attempt::registration(&app, &caller).await?;
+    let (attempt, mut turn) = Attempt::registration(&app, &caller).await?;
     // Hashed before the address is looked at, so that one that is taken takes as long as one that is free.
-    let password_hash = attempt.made(&app, backend.hasher.hash(new.password).await).await?;
+    let password_hash = attempt.made(&app, turn.hash(new.password).await).await?;
+    drop(turn);
     let created_at = app.ctx.clock().wall();
     let user = NewUser {
         id: &Uuid::now_v7().to_string(),
@@ -171,8 +172,8 @@ pub(super) async fn log_in<E: From<Refused> + From<Unavailable> + From<Busy>>(
     caller: &Caller,
     shown: Credentials,
 ) -> Result<Option<(User, Attempt)>, E> {
-    let attempt = Attempt::login(app, caller, &shown.email).await?;
-    let user = attempt.made(app, verified::<E>(app, &shown.email, shown.password).await).await?;
+    let (attempt, turn) = Attempt::login(app, caller, &shown.email).await?;
+    let user = attempt.made(app, verified::<E>(app, turn, &shown.email, shown.password).await).await?;
     let result = if user.is_some() { "ok" } else { "refused" };
     metrics::counter!("ratebus_logins_total", "result" => result).increment(1);
     log(caller, &shown.email, result, "login");
@@ -186,6 +187,7 @@ pub(super) async fn log_in<E: From<Refused> + From<Unavailable> + From<Busy>>(
 /// parameters is made anew, now that the password is known.
 async fn verified<E: From<Unavailable> + From<Busy>>(
     app: &App,
+    mut turn: Turn<'_>,
     email: &str,
     password: SecretString,
 ) -> Result<Option<User>, E> {
@@ -193,10 +195,10 @@ async fn verified<E: From<Unavailable> + From<Busy>>(
     let user = backend.store.user_by_email(email).await.map_err(|error| app.refuse(&error))?;
     let outdated = |user: &&mut User| backend.hasher.is_outdated(&user.password_hash);
     let hash = user.as_ref().map(|user| user.password_hash.as_str());
-    let right = backend.hasher.verify(password.clone(), hash).await?;
+    let right = turn.verify(password.clone(), hash).await?;
     let mut user = user.filter(|user| right && !user.disabled);
     if let Some(User { id, password_hash, .. }) = user.as_mut().filter(outdated) {
-        let new = backend.hasher.hash(password).await?;
+        let new = turn.hash(password).await?;
         backend.store.replace_password_hash(id, password_hash, &new).await.map_err(|error| app.refuse(&error))?;
         *password_hash = new;
     }

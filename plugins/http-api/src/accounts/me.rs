@@ -100,8 +100,8 @@ pub(crate) async fn password(State(app): State<Shared>, caller: Caller, request:
     let backend = app.backend()?;
     let words = [own.first_name.as_str(), &own.last_name, &own.email];
     let asked = form::password_change(&body::read(request).await?, &backend.passwords, own.role, &words)?;
-    let attempt = Attempt::login(&app, &caller, &own.email).await?;
-    let right = backend.hasher.verify(asked.current, Some(&session.user.password_hash)).await;
+    let (attempt, mut turn) = Attempt::login(&app, &caller, &own.email).await?;
+    let right = turn.verify(asked.current, Some(&session.user.password_hash)).await;
     if !attempt.made(&app, right).await? {
         told(&caller, &session, "refused");
         attempt.log(&caller, &own.email);
@@ -109,7 +109,8 @@ pub(crate) async fn password(State(app): State<Shared>, caller: Caller, request:
         return Err(Problem::fields(vec![FieldProblem { field: "currentPassword".to_owned(), message }]));
     }
     attempt.succeeded(&app).await?;
-    let hash = backend.hasher.hash(asked.new).await?;
+    let hash = turn.hash(asked.new).await?;
+    drop(turn);
     complete(replace(app.clone(), caller, session, hash)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -19,7 +19,7 @@ mod validate;
 mod watch;
 
 use axum::http::StatusCode;
-pub(crate) use password::{Busy, Hasher};
+pub(crate) use password::{Busy, Hasher, Turn};
 pub(crate) use policy::FLOOR as SHORTEST_PASSWORD;
 pub use policy::{HashCost, PasswordPolicy};
 pub(crate) use quota::{QuotaSlot, limited};

@@ -3,7 +3,11 @@ use std::{sync::Arc, thread::available_parallelism, time::Duration};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use ratebus_sdk::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use super::policy::HashCost;
 
@@ -22,6 +26,13 @@ pub(crate) struct Hasher {
     places: Arc<Semaphore>,
     /// What is compared against where there is no account, so that this takes the same time.
     nobody: String,
+}
+
+/// A turn to compute hashes. While it is held, there is one fewer for others.
+pub(crate) struct Turn<'a> {
+    hasher: &'a Hasher,
+    /// Of a turn and of a place.
+    permits: Arc<[OwnedSemaphorePermit; 2]>,
 }
 
 /// The queue is full: try again in a moment.
@@ -44,21 +55,21 @@ impl Hasher {
         Ok(Self { argon2, turns, places, nobody })
     }
 
-    /// The hash of `password` with a new salt, as a PHC string.
-    pub(crate) async fn hash(&self, password: SecretString) -> Result<String, Busy> {
-        let argon2 = self.argon2.clone();
-        self.run(move || hash(&argon2, password.expose_secret().as_bytes())).await?.ok_or(Busy)
+    /// Waits for a turn to compute hashes, one after the other. Who counts attempts takes it before: while the hasher is
+    /// busy nothing is written, and a flood of logins does not queue for the writer that changes of spreads need.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Busy> {
+        let busy = || {
+            metrics::counter!("ratebus_passwords_refused_total").increment(1);
+            Busy
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let turn = timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| busy())?;
+        Ok(Turn { hasher: self, permits: Arc::new([turn.map_err(|_| busy())?, place]) })
     }
 
-    /// Whether `password` is the one of `hash`; never for no hash, which takes as long.
-    pub(crate) async fn verify(&self, password: SecretString, hash: Option<&str>) -> Result<bool, Busy> {
-        let (known, hash) = (hash.is_some(), hash.unwrap_or(&self.nobody).to_owned());
-        let argon2 = self.argon2.clone();
-        let matches = move || {
-            let hash = PasswordHash::new(&hash).ok()?;
-            Some(argon2.verify_password(password.expose_secret().as_bytes(), &hash).is_ok())
-        };
-        Ok(self.run(matches).await?.unwrap_or(false) && known)
+    /// As [`Turn::hash`], in a turn of its own.
+    pub(crate) async fn hash(&self, password: SecretString) -> Result<String, Busy> {
+        self.turn().await?.hash(password).await
     }
 
     /// Whether `hash` was made with other parameters than new ones are.
@@ -69,19 +80,39 @@ impl Hasher {
         params.is_none_or(|params| of(&params) != of(ours))
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
-        let busy = || {
-            metrics::counter!("ratebus_passwords_refused_total").increment(1);
-            Busy
+    /// Takes every place, so that nobody else gets one.
+    #[cfg(test)]
+    pub(super) fn occupy(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(self.places.available_permits()).unwrap();
+        Arc::clone(&self.places).try_acquire_many_owned(all).unwrap()
+    }
+}
+
+impl Turn<'_> {
+    /// The hash of `password` with a new salt, as a PHC string.
+    pub(crate) async fn hash(&mut self, password: SecretString) -> Result<String, Busy> {
+        let argon2 = self.hasher.argon2.clone();
+        self.run(move || hash(&argon2, password.expose_secret().as_bytes())).await?.ok_or(Busy)
+    }
+
+    /// Whether `password` is the one of `hash`; never for no hash, which takes as long.
+    pub(crate) async fn verify(&mut self, password: SecretString, hash: Option<&str>) -> Result<bool, Busy> {
+        let (known, hash) = (hash.is_some(), hash.unwrap_or(&self.hasher.nobody).to_owned());
+        let argon2 = self.hasher.argon2.clone();
+        let matches = move || {
+            let hash = PasswordHash::new(&hash).ok()?;
+            Some(argon2.verify_password(password.expose_secret().as_bytes(), &hash).is_ok())
         };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| busy())?;
-        let turn = turn.map_err(|_| busy())?;
+        Ok(self.run(matches).await?.unwrap_or(false) && known)
+    }
+
+    async fn run<T: Send + 'static>(&mut self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         metrics::counter!("ratebus_password_hashes_total").increment(1);
         // The permits go with the work: a client that goes away does not make room for more of it.
+        let permits = Arc::clone(&self.permits);
         let held = move || {
             let done = work();
-            drop((turn, place));
+            drop(permits);
             done
         };
         spawn_blocking(held).await.map_err(|_| Busy)
@@ -102,6 +133,16 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     use super::*;
+
+    impl Hasher {
+        async fn verify(&self, password: SecretString, hash: Option<&str>) -> Result<bool, Busy> {
+            self.turn().await?.verify(password, hash).await
+        }
+
+        async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+            self.turn().await?.run(work).await
+        }
+    }
 
     #[tokio::test]
     async fn only_the_password_itself_is_accepted() {

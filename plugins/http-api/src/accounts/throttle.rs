@@ -23,7 +23,7 @@
 //! attacker could clear it with an account of their own. No lock is for good: 15 min is the longest wait, and what is in
 //! a row is forgotten after a day without a failure.
 //!
-//! An attempt is counted before the password is looked at, and taken back if it was right: of a hundred sent at once,
+//! An attempt is counted once the hasher has a turn for it: when that is busy nothing is written. It is so before the password is looked at, and taken back if it was right: of a hundred sent at once,
 //! five are looked at. A refused attempt costs no hash and is not counted. Counters are in the database, so that they
 //! survive a restart and hold for every instance.
 //!
@@ -39,14 +39,14 @@ use ratebus_model::Timestamp;
 use tracing::field::display;
 
 use super::{
-    masked,
+    Busy, Turn, masked,
     quota::{Quota, QuotaSlot},
 };
 use crate::{
     caller::Caller,
     envelope::Failure,
     problem::Problem,
-    state::{App, Unavailable},
+    state::{App, Backend, Unavailable},
     store::{Key, Tally},
 };
 
@@ -131,6 +131,8 @@ struct Wait {
 pub(super) enum Refused {
     /// It has to wait so long.
     TooMany(Duration),
+    /// Too many are being made.
+    Busy(Busy),
     /// It could not be counted.
     Unavailable(Unavailable),
 }
@@ -139,6 +141,7 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooMany(wait) => Self::too_many(wait),
+            Refused::Busy(busy) => busy.into(),
             Refused::Unavailable(error) => error.into(),
         }
     }
@@ -148,8 +151,15 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::TooMany(wait) => Self::too_many(wait),
+            Refused::Busy(busy) => busy.into(),
             Refused::Unavailable(error) => error.into(),
         }
+    }
+}
+
+impl From<Busy> for Refused {
+    fn from(busy: Busy) -> Self {
+        Self::Busy(busy)
     }
 }
 
@@ -172,8 +182,9 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// An attempt to log in to an account, counted as failed until it [`succeeded`](Self::succeeded).
-    pub(super) async fn login(app: &App, caller: &Caller, account: &str) -> Result<Self, Refused> {
+    /// An attempt to log in to an account, counted as failed until it [`succeeded`](Self::succeeded), with the turn to
+    /// look at the password.
+    pub(super) async fn login<'a>(app: &'a App, caller: &Caller, account: &str) -> Result<(Self, Turn<'a>), Refused> {
         let address = network(caller.peer);
         let key = |counter, account: &str, address: &str| Key {
             counter,
@@ -191,19 +202,22 @@ impl Attempt {
         Self { limits, known, next: None, told: caller.quota.clone() }.admitted(app).await
     }
 
-    /// An attempt to register, counted however it ends.
-    pub(super) async fn registration(app: &App, caller: &Caller) -> Result<Self, Refused> {
+    /// An attempt to register, counted however it ends, with the turn to hash the password.
+    pub(super) async fn registration<'a>(app: &'a App, caller: &Caller) -> Result<(Self, Turn<'a>), Refused> {
         let key = Key { counter: "registration", account: String::new(), address: network(caller.peer) };
         let free = app.backend()?.limits.registrations_per_hour;
         let limit = Limit { by: "registrations", key, free, rule: Rule::Within(Duration::from_hours(1)) };
         Self { limits: vec![limit], known: None, next: None, told: caller.quota.clone() }.admitted(app).await
     }
 
-    async fn admitted(mut self, app: &App) -> Result<Self, Refused> {
-        let (store, now) = (&app.backend()?.store, app.ctx.clock().wall());
+    async fn admitted(mut self, app: &App) -> Result<(Self, Turn<'_>), Refused> {
+        let Backend { store, hasher, .. } = app.backend()?;
+        let now = app.ctx.clock().wall();
         // Looked at first without the lock that writers need: who is refused must not keep them waiting.
         let tallies = store.tallies(self.keys(), now).await.map_err(|error| app.refuse(&error))?;
         self.check(&tallies, now)?;
+        let turn = hasher.turn().await?;
+        let now = app.ctx.clock().wall();
         let mut writer = store.write_tallies(now).await.map_err(|error| app.refuse(&error))?;
         let mut tallies = writer.tallies(self.keys()).await.map_err(|error| app.refuse(&error))?;
         self.check(&tallies, now)?;
@@ -215,7 +229,7 @@ impl Attempt {
         writer.commit().await.map_err(|error| app.refuse(&error))?;
         self.next = self.wait(&tallies, now);
         self.told.set(self.quota(&tallies, now));
-        Ok(self)
+        Ok((self, turn))
     }
 
     /// The keys of all limits, and then that of a known address.
@@ -331,9 +345,10 @@ mod tests {
 
     use ratebus_sdk::{Env, testkit::RecordingHost};
     use serde_json::json;
+    use tempfile::TempDir;
 
     use super::*;
-    use crate::{accounts::Busy, config::Settings, state::Backend};
+    use crate::{config::Settings, state::Shared};
 
     const START: Timestamp = Timestamp::from_micros(1_000_000_000_000_000);
 
@@ -379,9 +394,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_was_not_looked_at_does_not_count() {
-        let folder = tempfile::tempdir().unwrap();
+    /// With one free login and one registration, and its database in `folder`.
+    async fn app(folder: &TempDir) -> (Shared, Caller) {
         let database = format!("sqlite://{}", folder.path().join("ratebus.db").display());
         let config = json!({ "listener": "http", "routes": ["accounts"], "database": database, "login_attempts": 1,
             "registrations_per_hour": 1 });
@@ -390,19 +404,44 @@ mod tests {
         let settings = Settings::new(serde_json::from_value(config).unwrap(), &env).unwrap().backend.unwrap();
         let app = App::new(RecordingHost::new().context("api"), env);
         app.opened(Backend::open(&settings).await.unwrap());
-        let caller = Caller { request_id: None, peer: None, token: None, quota: QuotaSlot::default() };
+        (app, Caller { request_id: None, peer: None, token: None, quota: QuotaSlot::default() })
+    }
 
+    #[tokio::test]
+    async fn what_was_not_looked_at_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, caller) = app(&folder).await;
         for _ in 0..3 {
-            let login = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();
+            let (login, _) = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();
             assert!(login.made(&app, Err::<(), _>(Busy)).await.is_err());
-            let registration = Attempt::registration(&app, &caller).await.ok().unwrap();
+            let (registration, _) = Attempt::registration(&app, &caller).await.ok().unwrap();
             assert!(registration.made(&app, Err::<(), _>(Busy)).await.is_err());
         }
-        let login = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();
+        let (login, _) = Attempt::login(&app, &caller, "ann@example.com").await.ok().unwrap();
         assert!(login.made(&app, Ok::<_, Busy>(())).await.is_ok());
         assert!(matches!(Attempt::login(&app, &caller, "ann@example.com").await, Err(Refused::TooMany(_))));
         assert!(Attempt::registration(&app, &caller).await.is_ok());
         assert!(matches!(Attempt::registration(&app, &caller).await, Err(Refused::TooMany(_))));
+    }
+
+    /// Who writes is not kept waiting by logins that there is no turn for: they do not even queue.
+    #[tokio::test]
+    async fn while_the_hasher_is_busy_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (app, caller) = app(&folder).await;
+        let Backend { store, hasher, .. } = app.backend().unwrap();
+        let writer = store.write_tallies(START).await.unwrap();
+        let places = hasher.occupy();
+        for _ in 0..3 {
+            assert!(matches!(Attempt::login(&app, &caller, "ann@example.com").await, Err(Refused::Busy(Busy))));
+            assert!(matches!(Attempt::registration(&app, &caller).await, Err(Refused::Busy(Busy))));
+        }
+        drop((writer, places));
+        assert!(Attempt::login(&app, &caller, "ann@example.com").await.is_ok());
+        assert!(Attempt::registration(&app, &caller).await.is_ok());
+        // Who has to wait is told so, however busy it is.
+        let _places = hasher.occupy();
+        assert!(matches!(Attempt::login(&app, &caller, "ann@example.com").await, Err(Refused::TooMany(_))));
     }
 
     #[test]
