@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -23,9 +23,9 @@ impl TrustedProxies {
     pub(crate) fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         let mut client = canonical(peer);
         for value in headers.get_all("x-forwarded-for").iter().rev() {
-            // Unreadable as a whole is one unreadable hop.
-            for hop in value.to_str().unwrap_or_default().rsplit(',') {
-                match address(hop.trim()) {
+            // Each by itself: one that cannot be read must not hide what stands after it.
+            for hop in hops(value) {
+                match hop.and_then(address) {
                     Some(hop) if self.trusts(client.ip()) => client = hop,
                     _ => return client,
                 }
@@ -36,10 +36,14 @@ impl TrustedProxies {
 
     /// Whether the client's own connection is TLS, as the proxy that sent the request says.
     pub(crate) fn says_https(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
-        let last = headers.get_all("x-forwarded-proto").iter().next_back().and_then(|value| value.to_str().ok());
-        let last = last.and_then(|value| value.rsplit(',').next());
-        last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")) && self.trusts(peer.ip())
+        let last = headers.get_all("x-forwarded-proto").iter().next_back().and_then(|value| hops(value).next());
+        last.flatten().is_some_and(|proto| proto.eq_ignore_ascii_case("https")) && self.trusts(peer.ip())
     }
+}
+
+/// What each proxy added to a header, the last one first; `None` for what is no text.
+fn hops(value: &HeaderValue) -> impl Iterator<Item = Option<&str>> {
+    value.as_bytes().rsplit(|&byte| byte == b',').map(|hop| str::from_utf8(hop.trim_ascii()).ok())
 }
 
 /// An address as proxies write it: `192.0.2.1`, `192.0.2.1:50000`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:50000`.
@@ -79,7 +83,7 @@ mod tests {
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append("x-forwarded-for", axum::http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let proxies = trusting(&["10.0.0.0/8", "2001:db8::/32", "127.0.0.1"]).unwrap();
         proxies.client(peer.parse().unwrap(), &headers).to_string()
@@ -109,6 +113,8 @@ mod tests {
             (proxy, &["192.0.2.1,"], proxy),
             (proxy, &["192.0.2.1", ""], proxy),
             (proxy, &["192.0.2.1", "\u{e9}"], proxy),
+            (proxy, &["192.0.2.1, \u{e9}"], proxy),
+            (proxy, &["\u{e9}, 192.0.2.1"], "192.0.2.1:0"),
             (proxy, &["192.0.2.256"], proxy),
             ("[::ffff:127.0.0.1]:4000", &["192.0.2.1"], "192.0.2.1:0"),
             // From nobody we know.
@@ -124,10 +130,11 @@ mod tests {
         let https = |peer: &str, values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append("x-forwarded-proto", value.parse().unwrap());
+                headers.append("x-forwarded-proto", HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             trusting(&["10.0.0.1"]).unwrap().says_https(peer.parse().unwrap(), &headers)
         };
+        assert!(https("10.0.0.1:1", &["\u{e9}, https"]) && !https("10.0.0.1:1", &["https, \u{e9}"]));
         assert!(https("10.0.0.1:1", &["https"]) && https("10.0.0.1:1", &["http", "http, HTTPS"]));
         assert!(!https("10.0.0.1:1", &[]) && !https("10.0.0.1:1", &["https", "http"]));
         assert!(!https("10.0.0.2:1", &["https"]));
