@@ -60,14 +60,22 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 impl<'de> Deserialize<'de> for TrustedProxies {
     /// From a list of addresses and networks.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let network = |text: &String| {
-            let address = || text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
-            text.parse().or_else(|_| address()).map_err(|_| {
-                D::Error::custom(format!("{text:?} is neither an address nor a network such as \"10.0.0.0/8\""))
-            })
-        };
+        let network = |text: &String| network(text).map_err(D::Error::custom);
         Vec::<String>::deserialize(from)?.iter().map(network).collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// An address or a network as an operator writes it. One of IPv4-mapped addresses (RFC 4291, 2.5.5.2) is that of IPv4:
+/// [`TrustedProxies::trusts`] looks for a client's.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
+    let network = text.parse().or_else(|_| address());
+    let network: IpNet =
+        network.map_err(|_| format!("{text:?} is neither an address nor a network such as \"10.0.0.0/8\""))?;
+    let IpAddr::V4(mapped) = network.addr().to_canonical() else { return Ok(network) };
+    let bits = network.prefix_len().checked_sub(network.max_prefix_len() - 32);
+    let mapped = bits.and_then(|bits| IpNet::new(mapped.into(), bits).ok());
+    mapped.ok_or_else(|| format!("{text:?} is of IPv4-mapped addresses and larger than ::ffff:0.0.0.0/96"))
 }
 
 #[cfg(test)]
@@ -138,6 +146,21 @@ mod tests {
         assert!(https("10.0.0.1:1", &["https"]) && https("10.0.0.1:1", &["http", "http, HTTPS"]));
         assert!(!https("10.0.0.1:1", &[]) && !https("10.0.0.1:1", &["https", "http"]));
         assert!(!https("10.0.0.2:1", &["https"]));
+    }
+
+    #[test]
+    fn a_network_of_mapped_addresses_is_that_of_ipv4() {
+        let trusts = |network: &str, address: &str| trusting(&[network]).unwrap().trusts(address.parse().unwrap());
+        for address in ["10.1.2.3", "::ffff:10.1.2.3"] {
+            for network in
+                ["::ffff:10.0.0.0/104", "::ffff:10.1.2.3/128", "::ffff:10.1.2.3", "::ffff:0:0/96", "10.0.0.0/8"]
+            {
+                assert!(trusts(network, address), "{network} {address}");
+            }
+            assert!(!trusts("::ffff:11.0.0.0/104", address) && !trusts("::/0", address));
+        }
+        assert!(trusts("::/0", "2001:db8::1") && trusts("0.0.0.0/0", "10.1.2.3"));
+        assert!(trusting(&["::ffff:10.0.0.0/95"]).unwrap_err().contains("IPv4-mapped"));
     }
 
     #[test]
