@@ -4,12 +4,19 @@ use ratebus_model::Timestamp;
 
 use super::{
     RefreshHashes, Store, StoreError, User,
+    session::Write,
     statement::sql,
     users::{UserRow, from_row},
 };
 
+/// How many sessions an account has at most.
+const MOST: usize = 100;
+/// How many are ended by one statement.
+const AT_ONCE: usize = 500;
+
 impl Store {
-    /// Starts a session, and forgets those that have ended. `false`: the account was disabled or has got another
+    /// Starts a session, and forgets those that have ended: by themselves, or as the account's oldest because it has as
+    /// many as it may have. `false`: the account was disabled or has got another
     /// password since `user` was read. A login that was under way then does not outlast it. With `refresh` it can be
     /// renewed.
     pub(crate) async fn insert_session(
@@ -26,6 +33,7 @@ impl Store {
             return Ok(false);
         }
         sql("DELETE FROM sessions WHERE expires_at < $1").bind(now).execute(&mut tx).await?;
+        end_oldest(&mut tx, &user.id).await?;
         sql("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(id)
             .bind(&user.id)
@@ -70,6 +78,17 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Makes room for one more session of an account. Read first: MySQL deletes from no table that the same statement reads.
+async fn end_oldest(tx: &mut Write, user_id: &str) -> Result<(), StoreError> {
+    let newest_first = sql("SELECT id FROM sessions WHERE user_id = $1 ORDER BY created_at DESC, id");
+    let ids: Vec<(String,)> = newest_first.bind(user_id).all(tx).await?;
+    let oldest: Vec<String> = ids.into_iter().skip(MOST - 1).map(|(id,)| id).collect();
+    for ids in oldest.chunks(AT_ONCE) {
+        sql("DELETE FROM sessions WHERE id IN ").bind_list(ids).execute(tx).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -57,6 +57,29 @@ async fn a_logout_ends_its_session_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_account_keeps_its_hundred_newest_sessions() {
+    let api = start().await;
+    let (admin, first) = (api.admin().await, api.token(USER, USER_PASSWORD).await);
+    let rows = api.rows().await;
+    let [user] = &rows.texts(&format!("SELECT id FROM users WHERE email = '{USER}'")).await[..] else { panic!() };
+    let old: Vec<_> = (0..700).map(|n| format!("('old {n}', '{user}', {n}, 9000000000000000)")).collect();
+    rows.execute(&format!("INSERT INTO sessions (id, user_id, created_at, expires_at) VALUES {}", old.join(", "))).await;
+
+    v1_login(&api).await;
+    let of_user = format!("FROM sessions WHERE user_id = '{user}'");
+    assert_eq!(rows.count(&format!("SELECT COUNT(*) {of_user}")).await, 100);
+    assert_eq!(rows.count(&format!("SELECT MIN(created_at) {of_user}")).await, 700 - 98);
+    check(&api, &first).await.unwrap();
+    rows.execute(&format!("UPDATE sessions SET created_at = 1 WHERE user_id = '{user}' AND id NOT LIKE 'old %'")).await;
+    let pass = check(&api, &first).await.unwrap();
+    api.token(USER, USER_PASSWORD).await;
+    v1_login(&api).await;
+    ends(&pass).await;
+    assert_eq!(rows.count(&format!("SELECT COUNT(*) {of_user}")).await, 100);
+    check(&api, &admin).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_another_instance_ends_is_ended_here() {
     let (folder, more) = (folder(), json!({}));
     let here = Api::start_with(GROUPS, &more, &plain(), &folder).await;
