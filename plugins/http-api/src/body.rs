@@ -50,6 +50,18 @@ pub(crate) async fn read(mut request: Request) -> Result<Bytes, BodyError> {
     })
 }
 
+/// The body of a request, and who sends it: `sender` says, or refuses them. It is asked before anything is read, and again
+/// when the body is there: that may take a client seconds, and who had a right may have lost it by then.
+pub(crate) async fn read_from<T, R, E, S>(sender: impl Fn() -> S, request: Request) -> Result<(T, Bytes), E>
+where
+    S: Future<Output = Result<T, R>>,
+    E: From<R> + From<BodyError>,
+{
+    sender().await?;
+    let body = read(request).await?;
+    Ok((sender().await?, body))
+}
+
 /// Whether the listener gave the body up.
 fn timed_out(error: &(dyn Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());

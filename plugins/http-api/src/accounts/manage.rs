@@ -137,9 +137,9 @@ pub(crate) async fn patch(
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let actor = admin(&app, &caller).await?;
+    let (actor, body) = body::read_from::<_, _, Problem, _>(|| admin(&app, &caller), request).await?;
     // What is wrong with the body is said first, whoever it is for.
-    let change = form::account_change(&body::read(request).await?)?;
+    let change = form::account_change(&body)?;
     let id = account_id(id)?;
     Ok(Json(complete(apply(app, caller, actor, id, change)).await?).into_response())
 }

@@ -73,8 +73,8 @@ pub(crate) async fn get(State(app): State<Shared>, caller: Caller) -> Result<Res
         v1::Body,
     ))]
 pub(crate) async fn patch(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
-    let session = session(&app, &caller).await?;
-    let names = form::names(&body::read(request).await?)?;
+    let (session, body) = body::read_from::<_, _, Problem, _>(|| session(&app, &caller), request).await?;
+    let names = form::names(&body)?;
     let store = &app.backend()?.store;
     let renamed = store.rename(&session.user.id, names.first.as_deref(), names.last.as_deref()).await;
     Ok(Json(renamed.map_err(failed(&app))?.ok_or_else(nobody)?).into_response())
@@ -95,11 +95,11 @@ pub(crate) async fn patch(State(app): State<Shared>, caller: Caller, request: Re
         v1::Throttled,
     ))]
 pub(crate) async fn password(State(app): State<Shared>, caller: Caller, request: Request) -> Result<Response, Problem> {
-    let session = session(&app, &caller).await?;
+    let (session, body) = body::read_from::<_, _, Problem, _>(|| session(&app, &caller), request).await?;
     let own = account(&app, &session).await?;
     let backend = app.backend()?;
     let words = [own.first_name.as_str(), &own.last_name, &own.email];
-    let asked = form::password_change(&body::read(request).await?, &backend.passwords, own.role, &words)?;
+    let asked = form::password_change(&body, &backend.passwords, own.role, &words)?;
     let (attempt, mut turn) = Attempt::login(&app, &caller, &own.email).await?;
     let right = turn.verify(asked.current, Some(&session.user.password_hash)).await;
     if !attempt.made(&app, right).await? {

@@ -121,9 +121,8 @@ pub(crate) async fn put(
     path: PairPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let admin = accounts::admin(&app, &caller).await?;
+    let (admin, body) = body::read_from::<_, _, Problem, _>(|| accounts::admin(&app, &caller), request).await?;
     let scope = served_scope(&app, path).await?;
-    let body = body::read(request).await?;
     let Change { rule, reason, effective_from } = form::change(&body, app.ctx.clock().wall())?;
     let actor = Actor::new(&admin, &caller).because(reason.as_deref());
     make(&app, actor, scope, Some(rule), effective_from, &condition).await.map_err(|error| refusal(scope, error))

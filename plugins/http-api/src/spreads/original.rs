@@ -69,8 +69,8 @@ pub(crate) async fn update_rates(
     if app.env.compat.pairs.is_empty() {
         return Err(envelope::not_found());
     }
-    let admin = accounts::admin(&app, &caller).await?;
-    let rule = adjustments(&body::read(request).await?)?;
+    let (admin, body) = body::read_from::<_, _, Failure, _>(|| accounts::admin(&app, &caller), request).await?;
+    let rule = adjustments(&body)?;
     let mut scopes: Vec<Scope> = app.env.compat.pairs.iter().copied().map(Scope::Pair).collect();
     // A pair that the config names twice is one.
     scopes.sort_unstable();

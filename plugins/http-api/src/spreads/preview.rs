@@ -70,10 +70,10 @@ pub(crate) async fn preview(
     path: PairPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    accounts::admin(&app, &caller).await?;
+    let (_, body) = body::read_from::<_, _, Problem, _>(|| accounts::admin(&app, &caller), request).await?;
     let scope = handlers::served_scope(&app, path).await?;
     // Judged at the prices of now, whenever it is to take effect.
-    let Change { rule, .. } = form::change(&body::read(request).await?, app.ctx.clock().wall())?;
+    let Change { rule, .. } = form::change(&body, app.ctx.clock().wall())?;
     let limit = app.backend()?.max_markup_percent;
     let affected = check::affected(&app, scope, &handlers::stored(&app).await?);
     let pairs = affected.into_iter().map(|(pair, quote)| of_pair(pair, quote.as_deref(), &rule, limit)).collect();

@@ -52,9 +52,8 @@ pub(crate) async fn rollback(
     path: PairPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    let admin = accounts::admin(&app, &caller).await?;
+    let (admin, body) = body::read_from::<_, _, Problem, _>(|| accounts::admin(&app, &caller), request).await?;
     let scope = handlers::scope(path)?;
-    let body = body::read(request).await?;
     let Rollback { revision, reason, effective_from } = form::rollback(&body, app.ctx.clock().wall())?;
     // What a revision had never changes, so it may be read before the change begins.
     let changes = app.backend()?.store.spread_changes(scope, revision, 1).await.map_err(|error| app.refuse(&error))?;

@@ -1,6 +1,11 @@
 //! Bodies, at every route that takes one: what is not declared as JSON, is too long, or can be read in two ways is refused.
 
+use std::io;
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::harness::{ADMIN, ADMIN_PASSWORD, Answer, Api};
 
@@ -84,4 +89,48 @@ async fn every_route_with_a_body_is_in_the_table() {
             assert_eq!(takes_one, ROUTES.iter().any(|row| listed(&row)), "{method} {path}");
         }
     }
+}
+
+/// A right is that of the moment of the change: a body may be on its way for seconds.
+#[tokio::test]
+async fn who_loses_a_right_while_the_body_comes_changes_nothing() {
+    const ROLE: &str = "UPDATE users SET role = 'user' WHERE email = 'admin@example.com'";
+    const SESSION: &str = "DELETE FROM sessions";
+    let api = Api::start(&["quotes", "accounts", "spreads"]).await;
+    let user = api.user().await;
+    let me = api.authed(&user, "GET", "/v1/me", None).await.json();
+    api.admin().await;
+    let rows = api.rows().await;
+    let new_password = json!({ "currentPassword": ADMIN_PASSWORD, "newPassword": "another horse, correct" });
+    let spread = json!({ "buy": { "value": "1" }, "sell": { "value": "1" } });
+    for (method, path, body, lost) in [
+        ("PUT", "/v1/spreads/*", &spread, ROLE),
+        ("POST", "/v1/spreads/*/preview", &spread, ROLE),
+        ("POST", "/v1/spreads/*/rollback", &json!({ "revision": 1 }), ROLE),
+        ("POST", "/settings/update-rates", &json!({ "buy": 1, "sell": -1 }), ROLE),
+        ("PATCH", &format!("/v1/users/{}", me["id"].as_str().unwrap()), &json!({ "role": "admin" }), ROLE),
+        ("PATCH", "/v1/me", &json!({ "firstName": "Eve" }), SESSION),
+        ("POST", "/v1/me/password", &new_password, SESSION),
+    ] {
+        rows.execute("UPDATE users SET role = 'admin' WHERE email = 'admin@example.com'").await;
+        let bearer = format!("Bearer {}", api.token(ADMIN, ADMIN_PASSWORD).await);
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let ((read, is_read), (go_on, goes_on)) = (oneshot::channel(), oneshot::channel::<()>());
+        let text = Bytes::from(body.to_string());
+        let body = Body::from_stream(stream::once(async move {
+            read.send(()).unwrap();
+            goes_on.await.unwrap();
+            Ok::<_, io::Error>(text)
+        }));
+        let change = async {
+            is_read.await.unwrap();
+            rows.execute(lost).await;
+            go_on.send(()).unwrap();
+        };
+        let (answer, ()) = tokio::join!(api.call(method, path, &headers, body), change);
+        let status = if lost == ROLE && path.starts_with("/v1/") { 403 } else { 401 };
+        refused(&answer, path, status, lost);
+    }
+    assert_eq!(rows.count("SELECT COUNT(*) FROM spreads").await, 0);
+    api.token(ADMIN, ADMIN_PASSWORD).await;
 }
