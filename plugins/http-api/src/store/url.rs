@@ -30,20 +30,15 @@ pub(super) enum Target {
     Postgres(Box<PgConnectOptions>),
 }
 
-/// The parameters that a URL may have: how the connection is protected, and sockets.
-const MYSQL: &[&str] =
-    &["ssl-mode", "sslmode", "ssl-ca", "sslca", "ssl-cert", "sslcert", "ssl-key", "sslkey", "socket"];
-const POSTGRES: &[&str] = &[
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "host",
+/// The parameters that a URL may have, by what they mean: how the connection is protected, and sockets.
+const MYSQL: &[&[&str]] =
+    &[&["ssl-mode", "sslmode"], &["ssl-ca", "sslca"], &["ssl-cert", "sslcert"], &["ssl-key", "sslkey"], &["socket"]];
+const POSTGRES: &[&[&str]] = &[
+    &["sslmode", "ssl-mode"],
+    &["sslrootcert", "ssl-root-cert", "ssl-ca"],
+    &["sslcert", "ssl-cert"],
+    &["sslkey", "ssl-key"],
+    &["host"],
 ];
 
 const PLAIN: &str = "the connection to the database may be read and changed on its way: its URL asks for no TLS";
@@ -145,16 +140,21 @@ impl Server {
 
     fn with_known_parameters(self) -> Result<Self, ConfigError> {
         let known = if self.is_postgres() { POSTGRES } else { MYSQL };
-        let unknown = self.url.query_pairs().find(|(key, _)| !known.contains(&&**key)).map(|(key, _)| key.into_owned());
-        match unknown {
-            Some(key) => {
-                Err(wrong(format!("the URL has an unknown parameter {key:?}; known are {}", known.join(", "))))
+        let mut given: Vec<Option<String>> = vec![None; known.len()];
+        for (key, _) in self.url.query_pairs() {
+            let Some(meaning) = known.iter().position(|names| names.contains(&&*key)) else {
+                let known = known.concat().join(", ");
+                return Err(wrong(format!("the URL has an unknown parameter {key:?}; known are {known}")));
+            };
+            // The driver would take the last one, and what is checked here is the first.
+            if let Some(before) = given[meaning].replace(key.clone().into_owned()) {
+                return Err(wrong(format!("the URL has two parameters of one meaning, {before:?} and {key:?}")));
             }
-            None if self.is_postgres() && self.parameter(&["host"]).is_some_and(|host| !host.starts_with('/')) => {
-                Err(wrong("the parameter \"host\" is for the folder of a socket"))
-            }
-            None => Ok(self),
         }
+        if self.is_postgres() && self.parameter(&["host"]).is_some_and(|host| !host.starts_with('/')) {
+            return Err(wrong("the parameter \"host\" is for the folder of a socket"));
+        }
+        Ok(self)
     }
 
     fn parameter(&self, names: &[&str]) -> Option<String> {
@@ -249,6 +249,22 @@ mod tests {
         assert!(message("mysql://me@localhost:port/name").contains("port"));
         assert!(message("postgres://me@localhost/name?host=elsewhere").contains("socket"));
         assert_eq!(problem("mysql://me:one@localhost/name", Some("two")).0, "database_password");
+    }
+
+    #[test]
+    fn no_parameter_is_given_twice() {
+        for (url, named) in [
+            ("postgres://me@db/name?sslmode=verify-full&ssl-mode=disable", "\"sslmode\" and \"ssl-mode\""),
+            ("postgres://me@db/name?sslmode=verify-full&sslmode=disable", "\"sslmode\" and \"sslmode\""),
+            ("postgres://me@db/name?ssl-ca=/a&host=/run&sslrootcert=/b", "\"ssl-ca\" and \"sslrootcert\""),
+            ("postgres://me@db/name?host=/run/a&host=/run/b", "\"host\" and \"host\""),
+            ("mysql://me@db/name?ssl-mode=verify_identity&sslmode=disabled", "\"ssl-mode\" and \"sslmode\""),
+            ("mariadb://me@db/name?sslcert=/a&ssl%2Dcert=/b", "\"sslcert\" and \"ssl-cert\""),
+        ] {
+            let (key, message) = problem(url, Some("x"));
+            assert!(key == "database" && message.contains(named), "{url}: {message}");
+        }
+        assert!(DatabaseUrl::new("mysql://me@db/name?ssl-mode=required&ssl-ca=/a", Some(&"x".into())).is_ok());
     }
 
     #[test]
