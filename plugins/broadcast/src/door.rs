@@ -20,6 +20,7 @@ use axum::{
 };
 use ratebus_sdk::{Clock, Context, NoSession, Origins, ProblemDocument, SessionPass, bearer, network};
 use serde::Deserialize;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 
 /// How long a client may take to say who it is.
 pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a token may take to check, whoever does; after that nobody can tell.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long those who are refused or sent away are asked to wait.
 const WAIT: RangeInclusive<u64> = 500..=5000;
 
@@ -151,10 +154,10 @@ impl Door {
         Ok(Guest { view, meter: meter.clone(), _place: place })
     }
 
-    /// The session of a token. Nobody is let in while nobody can tell.
+    /// The session of a token. Nobody is let in while nobody can tell, or not in time.
     pub(crate) async fn check(&self, token: &str) -> Result<SessionPass, NoSession> {
         let sessions = self.ctx.sessions().ok_or(NoSession::Unavailable)?;
-        sessions.check(token).await
+        timeout(CHECK_TIMEOUT, sessions.check(token)).await.unwrap_or(Err(NoSession::Unavailable))
     }
 
     /// A newer token of somebody who was let in: what they may see from now on. The better of both counts.

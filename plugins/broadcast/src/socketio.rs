@@ -238,26 +238,23 @@ impl Live {
         asked: &mut mpsc::Receiver<Ask>,
     ) -> Result<View, &'static str> {
         let limit = if let View::Awaited = view { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
-        let shown = timeout(limit, async {
-            // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
-            let Some(Ask::Join(token)) = asked.recv().await else { return Ok(None) };
-            match view {
-                View::Awaited => {
-                    let pass = self.hub.door.check(token.as_deref().unwrap_or_default()).await?;
-                    Ok(Some(View::Session(pass)))
-                }
-                View::Open | View::Session(_) => Ok(Some(view.clone())),
+        // Of receiving alone: how long a token takes to check is not the client's.
+        let shown = match (timeout(limit, asked.recv()).await, view) {
+            (Ok(Some(Ask::Join(token))), View::Awaited) => {
+                self.hub.door.check(token.as_deref().unwrap_or_default()).await.map(View::Session)
             }
-        });
-        let error = match (shown.await, view) {
-            (Ok(Ok(Some(view))), _) => {
+            (Ok(Some(Ask::Join(_))), View::Open | View::Session(_)) => Ok(view.clone()),
+            // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
+            (Ok(_), _) => return Err("malformed"),
+            (Err(_), View::Awaited) => Err(NoSession::Refused),
+            (Err(_), _) => return Err("silent"),
+        };
+        let error = match shown {
+            Ok(view) => {
                 answer(socket, packet::joined(socket.id));
                 return Ok(view);
             }
-            (Ok(Ok(None)), _) => return Err("malformed"),
-            (Ok(Err(error)), _) => error,
-            (Err(_), View::Awaited) => NoSession::Refused,
-            (Err(_), _) => return Err("silent"),
+            Err(error) => error,
         };
         answer(socket, packet::refused(&door::problem(error)));
         leave(socket).await;

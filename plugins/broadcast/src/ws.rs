@@ -225,7 +225,7 @@ impl Client {
             let stop = self.hub.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => return Err(Ending::Stopping),
-                shown = timeout(AUTH_TIMEOUT, self.authenticate()) => shown.unwrap_or(Err(Ending::Unauthenticated))?,
+                authenticated = self.authenticate() => authenticated?,
             }
         }
         let Start { cursor, slots, unknown } = selection.start(&self.hub.board);
@@ -237,19 +237,26 @@ impl Client {
         self.reply(&Reply::Error { error: unknown_pairs(&unknown), id: None }).await
     }
 
-    /// Takes the first message, which has to show a token.
+    /// Takes the first message, which has to show a token in time. How long it takes to check is not the client's.
     async fn authenticate(&mut self) -> Result<(), Ending> {
+        let first = timeout(AUTH_TIMEOUT, self.first_text()).await;
+        let text = first.unwrap_or(Err(Ending::Unauthenticated))?;
+        let (id, Ok(Op::Auth(token))) = request::parse(&text) else { return Err(Ending::Unauthenticated) };
+        let pass = self.hub.door.check(&token).await.map_err(|error| match error {
+            NoSession::Refused => Ending::Unauthenticated,
+            NoSession::Unavailable => Ending::Unavailable,
+        })?;
+        let expires_at = pass.expires_at();
+        self.guest.view = View::Session(pass);
+        self.reply(&Reply::Authenticated { expires_at, id }).await
+    }
+
+    async fn first_text(&mut self) -> Result<Utf8Bytes, Ending> {
         loop {
             let message = self.socket.recv().await;
-            let Some(text) = self.taken(message).await? else { continue };
-            let (id, Ok(Op::Auth(token))) = request::parse(&text) else { return Err(Ending::Unauthenticated) };
-            let pass = self.hub.door.check(&token).await.map_err(|error| match error {
-                NoSession::Refused => Ending::Unauthenticated,
-                NoSession::Unavailable => Ending::Unavailable,
-            })?;
-            let expires_at = pass.expires_at();
-            self.guest.view = View::Session(pass);
-            return self.reply(&Reply::Authenticated { expires_at, id }).await;
+            if let Some(text) = self.taken(message).await? {
+                return Ok(text);
+            }
         }
     }
 

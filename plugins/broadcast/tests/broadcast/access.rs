@@ -275,6 +275,34 @@ async fn who_does_not_say_who_they_are_is_sent_away() {
     assert_eq!(started.elapsed().as_secs(), 5);
 }
 
+/// The time a token takes to check is not the client's, and what cannot be checked is not wrong.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_takes_long_is_waited_for_up_to_its_own_limit() {
+    let server = start().await;
+    server.logins.set_delay(Duration::from_secs(7));
+    let mut client = Ws::to(&server, "/v1/ws").await;
+    client.send(auth("ann-1")).await;
+    assert_eq!(client.next().await["type"], "authenticated");
+    let mut socket = Sio(Ws::to(&server, SOCKETIO).await);
+    socket.packet().await;
+    socket.0.send("40{\"token\":\"ann-1\"}").await;
+    let joined = socket.packet().await;
+    assert!(joined.starts_with("40{"), "{joined}");
+
+    for (delay, away) in [(7, true), (60, false)] {
+        server.logins.set_delay(Duration::from_secs(delay));
+        server.logins.set_away(away);
+        let mut client = Ws::to(&server, "/v1/ws").await;
+        client.send(auth("ann-1")).await;
+        assert_eq!(client.rest().await, (1013, vec![]));
+        let mut client = Sio(Ws::to(&server, SOCKETIO).await);
+        client.packet().await;
+        client.0.send("40{\"token\":\"ann-1\"}").await;
+        let error = client.packet().await;
+        assert!(error.starts_with("44{") && error.contains("\"status\":503"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn public_streams_look_at_no_token() {
     let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;

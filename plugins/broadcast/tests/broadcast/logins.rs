@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use ratebus_sdk::{Clock, NoSession, SessionPass, Sessions};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Default)]
@@ -18,6 +19,7 @@ pub(crate) struct Logins {
     tokens: Mutex<BTreeMap<&'static str, SessionPass>>,
     sessions: Mutex<BTreeMap<&'static str, Arc<CancellationToken>>>,
     away: AtomicBool,
+    delay: Mutex<Duration>,
 }
 
 impl Logins {
@@ -38,11 +40,18 @@ impl Logins {
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
+
+    /// From now on it takes this long to tell.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
 }
 
 #[async_trait]
 impl Sessions for Logins {
     async fn check(&self, token: &str) -> Result<SessionPass, NoSession> {
+        let delay = *self.delay.lock().unwrap();
+        sleep(delay).await;
         if self.away.load(Ordering::Relaxed) {
             return Err(NoSession::Unavailable);
         }
