@@ -28,15 +28,15 @@ async fn any_process_may_be_killed(kind: BrokerKind) {
     hear(&cluster, 3 - first).await;
     cluster.signal_publisher(first, "CONT");
     cluster.all_go_on().await;
-    for (number, _) in cluster.followers.iter().enumerate() {
-        let heard = cluster.exchanges_heard(number);
-        assert_eq!(heard, [first, 3 - first, first, 3 - first], "nobody hears both in turns");
-    }
     stand_still(|signal| cluster.apis[0].signal(signal)).await;
     cluster.all_go_on().await;
     cluster.restart_api(1).await;
     cluster.all_go_on().await;
     set_spread(&cluster, 1, "on the new one").await;
+    for (number, _) in cluster.followers.iter().enumerate() {
+        let heard = cluster.exchanges_heard(number);
+        assert_eq!(heard, [first, 3 - first, first, 3 - first], "nobody hears both in turns");
+    }
     cluster.check();
 }
 
@@ -77,8 +77,11 @@ async fn the_broker_may_be_killed_and_may_stand_still(kind: BrokerKind) {
     let heard = cluster.heard();
     cluster.silence(heard);
     println!("{kind:?}: the other exchange was heard after {:?}", hear(&cluster, 3 - heard).await);
-    for follower in &cluster.followers {
+    for (number, follower) in cluster.followers.iter().enumerate() {
         follower.until("a fresh price", |history| history.last["status"] == "fresh").await;
+        // Each of the three faults may change who is heard, and two who begin at once may both be heard for a moment.
+        let heard = cluster.exchanges_heard(number);
+        assert!(heard.len() <= 6, "nobody hears both in turns: {heard:?}");
     }
     cluster.check();
 }
