@@ -9,8 +9,22 @@ use std::{
 
 use secrecy::SecretString;
 
-/// The longest secret that a file may hold, in bytes.
-const LONGEST_SECRET: u64 = 4096;
+/// The longest file that is read, in bytes.
+const LONGEST: u64 = 4096;
+
+/// Why a private file was not read.
+pub(crate) enum Unread {
+    /// It is not there, or the system does not let us.
+    Io(io::Error),
+    /// It must not be used as it is, in words.
+    Refused(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
 
 /// Makes the folder of `file`, and those above it, for the owner alone. Folders that exist stay as they are.
 pub(crate) fn create_parent(file: &Path) -> io::Result<()> {
@@ -30,16 +44,28 @@ pub(crate) fn problem(path: &Path) -> Option<String> {
     exposure(&path.metadata().ok()?, path)
 }
 
+/// What is in a file that its owner alone may use. A longer one is refused, never cut.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Unread> {
+    let file = File::open(path)?;
+    if let Some(problem) = exposure(&file.metadata()?, path) {
+        return Err(Unread::Refused(problem));
+    }
+    let mut content = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LONGEST {
+        return Err(Unread::Refused(format!("{} is longer than {LONGEST} bytes", path.display())));
+    }
+    Ok(content)
+}
+
 /// The secret in a file, without the end of its line. An error says why there is none.
 pub(crate) fn read_secret(path: &Path) -> Result<SecretString, String> {
     let shown = path.display();
-    let unreadable = |error: io::Error| format!("cannot read {shown}: {error}");
-    let file = File::open(path).map_err(unreadable)?;
-    if let Some(problem) = exposure(&file.metadata().map_err(unreadable)?, path) {
-        return Err(problem);
-    }
-    let mut text = String::new();
-    file.take(LONGEST_SECRET).read_to_string(&mut text).map_err(unreadable)?;
+    let content = read(path).map_err(|error| match error {
+        Unread::Io(error) => format!("cannot read {shown}: {error}"),
+        Unread::Refused(problem) => problem,
+    })?;
+    let text = str::from_utf8(&content).map_err(|error| format!("{shown} is no text: {error}"))?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(secret.into()) }
 }
@@ -51,4 +77,33 @@ pub(crate) fn exposure(metadata: &Metadata, path: &Path) -> Option<String> {
         let path = path.display();
         format!("{path} is open to others than its owner (mode {mode:04o}); make it private: chmod 600 {path}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_taken_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, content: &[u8]| {
+            let path = folder.path().join(name);
+            create_new(&path).unwrap().write_all(content).unwrap();
+            read_secret(&path).map(|secret| secret.expose_secret().to_owned())
+        };
+        assert_eq!(read("line", b" a secret \r\n").as_deref(), Ok(" a secret "));
+        assert_eq!(read("longest", &[b'x'; 4096]).map(|secret| secret.len()), Ok(4096));
+        for (name, content, problem) in [
+            ("long", &[b'x'; 4097][..], "longer than 4096 bytes"),
+            ("empty", b"\n", "is empty"),
+            ("binary", b"\xff", "is no text"),
+        ] {
+            let error = read(name, content).unwrap_err();
+            assert!(error.contains(problem) && error.contains(name), "{error}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    io::{self, ErrorKind as Io, Read, Write},
+    io::{self, ErrorKind as Io, Write},
     path::Path,
 };
 
@@ -8,13 +8,12 @@ use ratebus_sdk::{Error, ErrorKind};
 use secrecy::{SecretBox, SecretSlice};
 use uuid::Uuid;
 
-use crate::private;
+use crate::private::{self, Unread};
 
 /// The fewest bytes of a key: the output of the hash behind HS256 (RFC 7518, 3.2).
 const SHORTEST: usize = 32;
 /// A random key of 32 bytes practically never has fewer different ones; a repeated or typed one has.
 const FEWEST_DIFFERENT: usize = 10;
-const LONGEST: u64 = 4096;
 
 /// Reads the keys that tokens are signed and checked with, the one to sign with first, and makes one if there is none.
 ///
@@ -28,15 +27,10 @@ pub(super) fn read_or_make(path: &Path) -> Result<Vec<SecretSlice<u8>>, Error> {
     if !path.try_exists().map_err(unusable)? {
         make(path).map_err(unusable)?;
     }
-    let file = fs::File::open(path).map_err(unusable)?;
-    if let Some(problem) = private::exposure(&file.metadata().map_err(unusable)?, path) {
-        return Err(Error::new(ErrorKind::Config, problem));
-    }
-    let mut content = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut content).map_err(unusable)?;
-    if content.len() as u64 > LONGEST {
-        return Err(Error::new(ErrorKind::Config, format!("{} is longer than {LONGEST} bytes", path.display())));
-    }
+    let content = private::read(path).map_err(|error| match error {
+        Unread::Io(error) => unusable(error),
+        Unread::Refused(problem) => Error::new(ErrorKind::Config, problem),
+    })?;
     let keys = split(&content);
     if keys.is_empty() || keys.iter().any(|key| is_weak(key)) {
         let message = format!("{} holds no usable key: expected at least {SHORTEST} random bytes", path.display());
