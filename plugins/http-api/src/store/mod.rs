@@ -7,6 +7,7 @@
 mod accounts;
 mod attempts;
 mod file;
+mod markup;
 mod migrations;
 mod pools;
 mod refresh;

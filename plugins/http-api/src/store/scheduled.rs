@@ -1,7 +1,7 @@
 use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, markup,
     session::Session,
     spreads::{Actor, SpreadWriter},
     statement::sql,
@@ -139,14 +139,13 @@ impl SpreadWriter {
 
     /// Writes down a change to come.
     pub(crate) async fn schedule(&mut self, new: &Scheduled) -> Result<(), StoreError> {
-        let markup = new.markup.map(|markup| serde_json::to_string(&markup)).transpose();
         sql("INSERT INTO scheduled_spreads \
              (id, scope, new_spread, effective_from, actor_id, actor_email, reason, request_id, scheduled_at, \
              base_revision, state, applied_revision, settled_by, settled_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'pending', 0, NULL, 0)")
         .bind(&new.id)
         .bind(new.scope.to_string())
-        .bind(markup.map_err(|error| sqlx::Error::Encode(error.into()))?)
+        .bind(markup::column(new.markup)?)
         .bind(new.effective_from)
         .bind(&new.actor_id)
         .bind(&new.actor)
@@ -181,7 +180,7 @@ async fn select(from: &mut Session, id: &str) -> Result<Option<Scheduled>, Store
 }
 
 fn from_row(row: ScheduledRow) -> Result<Scheduled, StoreError> {
-    let (id, scope, markup, from, actor_id, actor, reason, request_id, made, base, state, applied, by, settled) = row;
+    let (id, scope, new, from, actor_id, actor, reason, request_id, made, base, state, applied, by, settled) = row;
     let corrupt = || StoreError::Corrupt("scheduled spread");
     let revision = |number: i64| u64::try_from(number).map_err(|_| corrupt());
     let at = Timestamp::from_micros(settled);
@@ -195,7 +194,7 @@ fn from_row(row: ScheduledRow) -> Result<Scheduled, StoreError> {
     Ok(Scheduled {
         id,
         scope: scope.parse().map_err(|_| corrupt())?,
-        markup: markup.map(|text| serde_json::from_str(&text)).transpose().map_err(|_| corrupt())?,
+        markup: markup::from_column(new, corrupt)?,
         effective_from: Timestamp::from_micros(from),
         actor_id,
         actor,

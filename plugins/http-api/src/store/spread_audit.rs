@@ -2,7 +2,7 @@ use ratebus_model::{Adjustment, Scope, Sides, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Store, StoreError, statement::sql};
+use super::{Store, StoreError, markup, statement::sql};
 
 /// A change of a spread, as the audit log has it and the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,14 +46,11 @@ impl Store {
 fn from_row(row: ChangeRow) -> Result<SpreadChange, StoreError> {
     let (revision, actor, old, new, reason, request_id, changed_at) = row;
     let corrupt = || StoreError::Corrupt("audit entry");
-    let markups = |text: Option<String>| {
-        text.map(|text| serde_json::from_str(&text)).transpose().map_err(|_: serde_json::Error| corrupt())
-    };
     Ok(SpreadChange {
         revision: u64::try_from(revision).map_err(|_| corrupt())?,
         actor,
-        old: markups(old)?,
-        new: markups(new)?,
+        old: markup::from_column(old, corrupt)?,
+        new: markup::from_column(new, corrupt)?,
         reason,
         request_id,
         time: Timestamp::from_micros(changed_at),

@@ -4,7 +4,7 @@ use ratebus_model::{Adjustment, Rule, Scope, Sides, Spread, Timestamp, Unit, dec
 use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 use super::{
-    Store, StoreError, User,
+    Store, StoreError, User, markup,
     session::{Session, Write},
     statement::{Statement, sql},
 };
@@ -81,8 +81,7 @@ impl SpreadWriter {
     /// Writes `new` and what it replaces into the audit log.
     pub(crate) async fn put(&mut self, old: Option<&Spread>, new: &Spread, by: Actor<'_>) -> Result<(), StoreError> {
         self.upsert(new).await?;
-        let text = |rule: Option<Rule>| rule.map(|rule| serde_json::to_string(&rule.markup())).transpose();
-        let encode = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+        let text = |rule: Option<Rule>| markup::column(rule.map(|rule| rule.markup()));
         sql("INSERT INTO spread_audit \
              (scope, revision, actor_id, actor_email, old_spread, new_spread, request_id, changed_at, reason) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
@@ -90,8 +89,8 @@ impl SpreadWriter {
         .bind(revision_column(new)?)
         .bind(by.id)
         .bind(by.email)
-        .bind(text(old.and_then(|old| old.rule)).map_err(encode)?)
-        .bind(text(new.rule).map_err(encode)?)
+        .bind(text(old.and_then(|old| old.rule))?)
+        .bind(text(new.rule)?)
         .bind(by.request_id)
         .bind(new.updated_at)
         .bind(by.reason)
