@@ -2,10 +2,7 @@
 
 use axum::{
     Json,
-    extract::{
-        Path, Query, Request, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Query, Request, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -20,13 +17,12 @@ use crate::{
     body,
     caller::Caller,
     openapi::v1,
+    paging,
+    path_id::{self, IdPath},
     problem::Problem,
     state::{App, Shared, Unavailable},
     store::{Account, AccountChange, Changed, Role, StoreError, User},
 };
-
-/// The most accounts in one answer.
-const MOST: u32 = 200;
 
 /// Which accounts are asked for.
 #[derive(Deserialize, IntoParams)]
@@ -83,18 +79,12 @@ pub(crate) async fn list(
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
     admin(&app, &caller).await?;
-    let Query(Page { limit, after }) = page.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid(format!("limit is not a number from 1 to {MOST}")));
-    }
+    let Page { limit, after } = paging::parameters(page, |page| page.limit)?;
     let after = after.map(|after| after.parse::<Uuid>()).transpose();
     let after = after.map_err(|_| Problem::invalid("after is not the `next` of a page"))?;
     let after = after.map(|id| id.to_string()).unwrap_or_default();
-    // One more than asked for tells whether there is a next page.
     let mut users = app.backend()?.store.accounts(&after, limit + 1).await.map_err(failed(&app))?;
-    let more = users.len() > limit as usize;
-    users.truncate(limit as usize);
-    let next = users.last().filter(|_| more).map(|user| user.id.clone());
+    let next = paging::cut(&mut users, limit).map(|last| last.id.clone());
     Ok(Json(Accounts { users, next }).into_response())
 }
 
@@ -106,13 +96,9 @@ pub(crate) async fn list(
         (status = 404, description = "There is none.", body = ProblemDocument, content_type = "application/problem+json"),
         v1::Admin,
     ))]
-pub(crate) async fn one(
-    State(app): State<Shared>,
-    caller: Caller,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
+pub(crate) async fn one(State(app): State<Shared>, caller: Caller, id: IdPath) -> Result<Response, Problem> {
     admin(&app, &caller).await?;
-    let id = account_id(id)?;
+    let id = path_id::parse(id).ok_or_else(unknown)?;
     let account = app.backend()?.store.account(&id).await.map_err(failed(&app))?;
     Ok(Json(account.ok_or_else(unknown)?).into_response())
 }
@@ -134,13 +120,13 @@ pub(crate) async fn one(
 pub(crate) async fn patch(
     State(app): State<Shared>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdPath,
     request: Request,
 ) -> Result<Response, Problem> {
     let (actor, body) = body::read_from::<_, _, Problem, _>(|| admin(&app, &caller), request).await?;
     // What is wrong with the body is said first, whoever it is for.
     let change = form::account_change(&body)?;
-    let id = account_id(id)?;
+    let id = path_id::parse(id).ok_or_else(unknown)?;
     Ok(Json(complete(apply(app, caller, actor, id, change)).await?).into_response())
 }
 
@@ -199,12 +185,6 @@ pub(crate) async fn complete<T: Send + 'static>(
 
 pub(super) fn failed(app: &App) -> impl Fn(StoreError) -> Problem {
     |error| app.refuse(&error).into()
-}
-
-/// The id that a path names; what is no UUID is nobody's.
-fn account_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    let Path(id) = id.map_err(|_| unknown())?;
-    Ok(id.parse::<Uuid>().map_err(|_| unknown())?.to_string())
 }
 
 fn unknown() -> Problem {

@@ -13,14 +13,12 @@ use crate::{
     accounts,
     caller::Caller,
     openapi::v1,
+    paging,
     pair::{PairPath, ScopeParam},
     problem::Problem,
     state::Shared,
     store::SpreadChange,
 };
-
-/// The most changes of one answer.
-const MOST: u32 = 200;
 
 /// Which part of a history is asked for.
 #[derive(Deserialize, IntoParams)]
@@ -69,16 +67,10 @@ pub(crate) async fn history(
 ) -> Result<Response, Problem> {
     accounts::admin(&app, &caller).await?;
     let scope = handlers::scope(path)?;
-    let Query(Page { limit, before }) = page.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid(format!("limit is not a number from 1 to {MOST}")));
-    }
+    let Page { limit, before } = paging::parameters(page, |page| page.limit)?;
     let store = &app.backend()?.store;
-    // One more than asked for tells whether there are more.
     let changes = store.spread_changes(scope, before.saturating_sub(1), limit + 1).await;
     let mut changes = changes.map_err(|error| app.refuse(&error))?;
-    let more = changes.len() > limit as usize;
-    changes.truncate(limit as usize);
-    let next = changes.last().filter(|_| more).map(|oldest| oldest.revision);
+    let next = paging::cut(&mut changes, limit).map(|oldest| oldest.revision);
     Ok(Json(History { scope, changes, next }).into_response())
 }

@@ -1,6 +1,5 @@
 use axum::{
-    Json,
-    extract::{self, Path, rejection::PathRejection},
+    Json, extract,
     http::{StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
 };
@@ -9,12 +8,12 @@ use ratebus_sdk::ProblemDocument;
 use serde::Serialize;
 use tracing::field::display;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::{
     accounts::{self, manage::complete, masked},
     caller::Caller,
     openapi::v1,
+    path_id::{self, IdPath},
     problem::Problem,
     state::Shared,
     store::{Cancelled, Scheduled, ScheduledState},
@@ -128,10 +127,10 @@ pub(crate) async fn list(extract::State(app): extract::State<Shared>, caller: Ca
 pub(crate) async fn one(
     extract::State(app): extract::State<Shared>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdPath,
 ) -> Result<Response, Problem> {
     accounts::admin(&app, &caller).await?;
-    let id = parsed(id)?;
+    let id = path_id::parse(id).ok_or_else(unknown)?;
     let found = app.backend()?.store.one_scheduled(&id).await.map_err(|error| app.refuse(&error))?;
     Ok(Json(ScheduledView::from(found.ok_or_else(unknown)?)).into_response())
 }
@@ -150,10 +149,10 @@ pub(crate) async fn one(
 pub(crate) async fn cancel(
     extract::State(app): extract::State<Shared>,
     caller: Caller,
-    id: Result<Path<String>, PathRejection>,
+    id: IdPath,
 ) -> Result<Response, Problem> {
     let admin = accounts::admin(&app, &caller).await?;
-    let id = parsed(id)?;
+    let id = path_id::parse(id).ok_or_else(unknown)?;
     complete(async move {
         let (store, now) = (&app.backend()?.store, app.ctx.clock().wall());
         match store.cancel_scheduled(&id, &admin.email, now).await.map_err(|error| app.refuse(&error))? {
@@ -168,12 +167,6 @@ pub(crate) async fn cancel(
         }
     })
     .await
-}
-
-/// The id of a path; what cannot be one is that of no change.
-fn parsed(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    let Path(id) = id.map_err(|_| unknown())?;
-    Ok(id.parse::<Uuid>().map_err(|_| unknown())?.to_string())
 }
 
 fn unknown() -> Problem {
