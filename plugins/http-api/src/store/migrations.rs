@@ -45,6 +45,7 @@ migrations! {
     "0013_scheduled_spreads_due",
     "0014_write_lock",
     "0015_write_lock_row",
+    "0016_sessions_user_id",
 }
 
 /// sqlx's own table of what was applied.
