@@ -23,9 +23,10 @@
 //! attacker could clear it with an account of their own. No lock is for good: 15 min is the longest wait, and what is in
 //! a row is forgotten after a day without a failure.
 //!
-//! An attempt is counted once the hasher has a turn for it: when that is busy nothing is written. It is so before the password is looked at, and taken back if it was right: of a hundred sent at once,
-//! five are looked at. A refused attempt costs no hash and is not counted. Counters are in the database, so that they
-//! survive a restart and hold for every instance.
+//! An attempt is counted when the hasher has a turn for it and before the password is looked at, and taken back if it
+//! was right: of a hundred sent at once, five are looked at, and while the hasher is busy nothing is written. A refused
+//! attempt costs no hash and is not counted. Counters are in the database, so that they survive a restart and hold for
+//! every instance.
 //!
 //! The address is the client's as the listener knows it, whatever else a request's headers say. Of IPv6 it is the /64: that
 //! is what one customer gets, and they may use any address in it.
