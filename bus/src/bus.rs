@@ -163,7 +163,7 @@ impl Hub {
         when_full: WhenFull,
     ) -> Result<Published, PublishError> {
         let mut effects = Effects::default();
-        let published = if Replies::is_reply(&outgoing.subject) {
+        let published = if outgoing.subject.is_reply() {
             self.publish_reply(run, outgoing, when_full, &mut effects)
         } else {
             self.publish_live(run, outgoing, when_full, &mut effects)
@@ -191,7 +191,7 @@ impl Hub {
 
     fn import(&self, message: Arc<Message>) -> Result<Published, PublishError> {
         let mut effects = Effects::default();
-        let published = if Replies::is_reply(&message.subject) {
+        let published = if message.subject.is_reply() {
             self.deliver_reply(message, WhenFull::GoOn, &mut effects)
         } else {
             let mut locked = self.subjects.lock(&message.subject);

@@ -26,11 +26,6 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Replies {
-    /// Whether `subject` is one where answers are awaited.
-    pub(crate) fn is_reply(subject: &Subject) -> bool {
-        subject.as_str().starts_with("_INBOX.")
-    }
-
     pub(crate) fn expect(&self) -> Expected<'_> {
         let subject = Subject::reply(u128::from(random()) << 64 | u128::from(random()));
         let (sender, answer) = oneshot::channel();

@@ -10,7 +10,7 @@ use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig};
 use ratebus_link::Link;
 use ratebus_model::{SourceName, Subject};
-use ratebus_sdk::{Context, Error, ErrorKind, Health, Interest, Retry, Sink, Source};
+use ratebus_sdk::{Context, Error, ErrorKind, Health, Retry, Sink, Source};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout_at},
@@ -199,7 +199,7 @@ impl Running {
         let health = Health::new(LINK);
         shared.readiness.add(health.clone());
         let link = Link::new(shared.bus.clone(), target, keys, imports, health);
-        let exports = inbox(&shared.bus, LINK, exports.into_iter().map(Interest::latest).collect());
+        let exports = inbox(&shared.bus, LINK, Link::exports(exports));
         let cancel = CancellationToken::new();
         let supervisor = tokio::spawn(link.run(exports, cancel.clone()));
         Self { name: LINK.to_owned(), cancel, supervisor }

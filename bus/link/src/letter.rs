@@ -151,6 +151,10 @@ impl Letter {
         if payload.as_ref().is_some_and(|payload| !speaks_of(payload, subject)) {
             return Err(Refused::Mislabelled);
         }
+        // Whoever answers publishes there.
+        if self.reply.as_ref().is_some_and(|reply| !reply.is_reply()) {
+            return Err(Refused::Mislabelled);
+        }
         let message = payload.map(|payload| Message {
             subject: subject.clone(),
             reply: self.reply,

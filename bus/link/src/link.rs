@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use metrics::counter;
 use ratebus_bus::Bus;
-use ratebus_model::{Message, Pattern, Subject};
-use ratebus_sdk::{Backoff, Clock, Error, ErrorKind, Health, Inbox, LogLimit};
+use ratebus_model::{Message, Pattern, Policy, Subject};
+use ratebus_sdk::{Backoff, Clock, Error, ErrorKind, Health, Inbox, Interest, LogLimit};
 use tokio::{
     select,
     sync::Notify,
@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_millis(250);
 const BATCH: usize = 256;
 /// How long the broker keeps what is said for those who join later, and how old that may be when they read it.
 const KEEP: Duration = Duration::from_mins(5);
+/// How many messages that each count wait to be sent, of each pattern.
+const QUEUE: usize = 4096;
 /// How many goodbyes wait to be sent; more are not: whoever misses one hears the next.
 const GOODBYES: usize = 1024;
 
@@ -68,11 +70,24 @@ struct State {
 
 impl Link {
     /// Joins `bus` to a broker. Nothing happens until [`Link::run`].
-    pub fn new(bus: Bus, target: Target, keys: Keys, imports: Vec<Pattern>, health: Health) -> Self {
+    pub fn new(bus: Bus, target: Target, keys: Keys, mut imports: Vec<Pattern>, health: Health) -> Self {
+        imports.push(Pattern::replies());
         Self { bus, broker: target.0, keys, imports, health, state: Mutex::default(), goodbyes: Notify::new() }
     }
 
-    /// Runs until `cancel`, and then says goodbye. `exports` brings what this process publishes.
+    /// What [`Link::run`] must be told of so that what is published under these patterns goes out, and answers to requests
+    /// from elsewhere too. Of what says how something is the newest is enough; of anything else the oldest goes when too
+    /// much waits.
+    pub fn exports(patterns: Vec<Pattern>) -> Vec<Interest> {
+        let interest = |pattern: Pattern| {
+            let latest = Interest::latest(pattern);
+            let is_state = table::STATES.iter().any(|prefix| latest.pattern.as_str().starts_with(prefix));
+            if is_state { latest } else { Interest { policy: Policy::DropOldest, capacity: QUEUE, ..latest } }
+        };
+        patterns.into_iter().chain([Pattern::replies()]).map(interest).collect()
+    }
+
+    /// Runs until `cancel`, and then says goodbye. `exports` brings what [`Link::exports`] asks for.
     pub async fn run(self, mut exports: Inbox, cancel: CancellationToken) {
         let mut backoff = Backoff::up_to(PAUSE);
         loop {

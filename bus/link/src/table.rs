@@ -14,16 +14,20 @@ use crate::{
 
 /// Subjects that say how something is: of several processes that know it, one speaks. Under all other subjects everybody
 /// does.
-const STATES: [&str; 3] = ["rates.", "pairs.", "quotes."];
+pub(crate) const STATES: [&str; 3] = ["rates.", "pairs.", "quotes."];
 /// How many subjects are known at most; messages of more are dropped.
 const MOST: usize = 65_536;
 /// How many publishers of a subject without a speaker are told apart.
 const PUBLISHERS: usize = 16;
+/// How many requests from elsewhere may be without an answer; then the oldest has none.
+const REQUESTS: usize = 4096;
 
 /// All subjects.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     lines: HashMap<Subject, Line>,
+    /// Where requests from elsewhere await their answers, the latest at the end.
+    asked: VecDeque<Subject>,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,12 @@ pub(crate) struct Outcome {
 impl Table {
     /// This process published something: what is to be sent.
     pub(crate) fn say(&mut self, message: &Arc<Message>, now: Arrival) -> Option<Letter> {
+        if message.subject.is_reply() {
+            // An answer to a request that was made here stays here.
+            let place = self.asked.iter().position(|asked| *asked == message.subject)?;
+            self.asked.remove(place);
+            return Some(Letter::new(Word { version: message.version, follows: None }, message, now));
+        }
         match self.line(&message.subject)? {
             Line::State { floor, .. } if floor.knows(message.version.epoch) => None,
             Line::State { floor, last } => {
@@ -88,6 +98,21 @@ impl Table {
     /// Something came from the broker; or was `kept` there, and counts from when it was said: that does not make its
     /// speaker alive.
     pub(crate) fn hear(&mut self, subject: &Subject, opened: Opened, kept: bool, now: Arrival) -> Outcome {
+        if subject.is_reply() {
+            // Each is used once: whoever awaits it takes the first.
+            return Outcome { message: opened.message, ..Outcome::default() };
+        }
+        let outcome = self.hear_line(subject, opened, kept, now);
+        if let Some(reply) = outcome.message.as_ref().and_then(|message| message.reply.clone()) {
+            if self.asked.len() == REQUESTS {
+                self.asked.pop_front();
+            }
+            self.asked.push_back(reply);
+        }
+        outcome
+    }
+
+    fn hear_line(&mut self, subject: &Subject, opened: Opened, kept: bool, now: Arrival) -> Outcome {
         let Some(line) = self.line(subject) else {
             return Outcome { dropped: Some("too_many_subjects"), ..Outcome::default() };
         };

@@ -38,6 +38,11 @@ impl Subject {
         Self(format!("_INBOX.{random:032x}").into())
     }
 
+    /// Whether answers to one request come here, see [`Subject::reply`].
+    pub fn is_reply(&self) -> bool {
+        self.0.starts_with("_INBOX.")
+    }
+
     /// `quotes.<PAIR>`: what customers see.
     pub fn quote(pair: Pair) -> Self {
         Self(format!("quotes.{pair}").into())
@@ -92,6 +97,11 @@ impl Pattern {
     /// `pairs.>`: the pairs of every source.
     pub fn pairs() -> Self {
         Self("pairs.>".into())
+    }
+
+    /// `_INBOX.>`: every answer to a request.
+    pub fn replies() -> Self {
+        Self("_INBOX.>".into())
     }
 
     /// `quotes.>`: what customers see, of every pair.

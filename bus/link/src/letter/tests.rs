@@ -102,6 +102,15 @@ fn a_message_is_good_under_its_own_subject_alone() {
 }
 
 #[test]
+fn an_answer_is_asked_for_where_answers_go() {
+    let (now, keys) = (now(), Keys::new([KEY]));
+    let subject = message(now).subject;
+    let asking = Message { reply: Some("spreads.BTC_USD".parse().unwrap()), ..message(now) };
+    let text = Letter::new(word(), &asking, now).seal(&subject, &keys).unwrap();
+    assert_eq!(open(&text, &keys, now).err(), Some(Refused::Mislabelled));
+}
+
+#[test]
 fn what_comes_late_or_from_the_future_is_refused() {
     let (sent, keys) = (now(), Keys::default());
     let text = sealed(&keys, sent);

@@ -100,3 +100,19 @@ fn the_number_of_subjects_is_bounded() {
     assert_eq!(carry("events.more", &letter, &mut table, now).dropped, Some("too_many_subjects"));
     assert_eq!(carry("events.1", &letter, &mut table, now).dropped, None);
 }
+
+#[test]
+fn answers_leave_only_for_requests_that_came_from_elsewhere() {
+    let now = at(Instant::now(), 0);
+    let (mut client, mut responder) = (Table::default(), Table::default());
+    let mut request = Message::clone(&message("events.ask", 1, 1));
+    request.reply = Some("_INBOX.1".parse().unwrap());
+    let letter = client.say(&Arc::new(request), now).unwrap();
+    assert!(carry("events.ask", &letter, &mut responder, now).message.unwrap().reply.is_some());
+
+    assert!(responder.say(&message("_INBOX.2", 2, 1), now).is_none(), "nobody elsewhere has asked there");
+    let answer = responder.say(&message("_INBOX.1", 2, 1), now).unwrap();
+    assert!(responder.say(&message("_INBOX.1", 2, 1), now).is_none(), "one answer is enough");
+    let arrived = Arc::new(carry("_INBOX.1", &answer, &mut client, now).message.unwrap());
+    assert!(client.say(&arrived, now).is_none(), "what came is not sent on");
+}

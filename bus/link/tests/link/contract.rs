@@ -54,3 +54,36 @@ pub(crate) async fn after_an_outage_the_newest_value_comes(kind: BrokerKind) {
         process.stop().await;
     }
 }
+
+pub(crate) async fn a_request_is_answered_elsewhere(kind: BrokerKind) {
+    let broker = start(kind);
+    let (client, responder) = (Process::join(kind, &broker), Process::join(kind, &broker));
+    let pattern: Pattern = "events.ask".parse().unwrap();
+    let every = Subscribe { policy: Policy::DropNewest, ..Subscribe::new("test", pattern) };
+    let mut requests = responder.bus.subscribe(every);
+    let answering = responder.publisher.clone();
+    tokio::spawn(async move {
+        while let Some(request) = requests.recv().await {
+            let answer = Outgoing::new(request.reply.clone().unwrap(), request.payload.clone());
+            answering.try_publish(answer).unwrap();
+        }
+    });
+    let ask = async |text: &'static str, limit| {
+        let question = Outgoing::new("events.ask".parse().unwrap(), Payload::Bytes(text.into()));
+        client.publisher.request(question, limit).await
+    };
+    // Until everybody is connected, nobody answers.
+    let deadline = Instant::now() + DEADLINE;
+    while ask("first", Duration::from_millis(200)).await.is_err() {
+        assert!(Instant::now() < deadline, "nobody answers");
+    }
+    let (one, two) = tokio::join!(ask("one", DEADLINE), ask("two", DEADLINE));
+    for (answer, expected) in [(one.unwrap(), "one"), (two.unwrap(), "two")] {
+        let Payload::Bytes(text) = &answer.payload else { panic!("{answer:?}") };
+        assert_eq!(text, expected);
+        assert_eq!(answer.version.epoch, responder.publisher.epoch());
+    }
+    for process in [client, responder] {
+        process.stop().await;
+    }
+}

@@ -12,9 +12,9 @@ use guarded::*;
 use ratebus_bus::{Bus, BusConfig, Publisher, Subscribe, Subscription};
 use ratebus_link::{Authorities, Keys, Link, Target};
 use ratebus_model::{
-    Limits, Market, Message, Outgoing, Pattern, Payload, Rate, RateValue, Subject, Timestamp, Version,
+    Limits, Market, Message, Outgoing, Pattern, Payload, Policy, Rate, RateValue, Subject, Timestamp, Version,
 };
-use ratebus_sdk::{Health, Inbox, PollInbox};
+use ratebus_sdk::{Health, Inbox, Interest, PollInbox};
 use ratebus_test_servers::{Broker, BrokerKind, BrokerOptions};
 use tokio::{
     task::JoinHandle,
@@ -59,6 +59,7 @@ over_each_broker!(
     what_one_publishes_all_others_get,
     of_two_publishers_one_is_heard_until_it_stops,
     after_an_outage_the_newest_value_comes,
+    a_request_is_answered_elsewhere,
     only_who_knows_the_password_gets_in,
     a_broker_with_tls_proves_itself,
     who_may_not_publish_is_told,
@@ -83,10 +84,12 @@ impl Process {
         let health = Health::new("bus");
         let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
         let link = Link::new(bus.clone(), target, Keys::new([KEY]), patterns.to_vec(), health.clone());
-        let subscribe = |pattern: &Pattern| -> Box<dyn PollInbox> {
-            Box::new(Subscribed(bus.subscribe(Subscribe { replay: true, ..Subscribe::new("link", pattern.clone()) })))
+        let subscribe = |interest: Interest| -> Box<dyn PollInbox> {
+            let Interest { pattern, policy, capacity, queue: _, replay } = interest;
+            let asked = Subscribe { policy, capacity, replay, ..Subscribe::new("link", pattern) };
+            Box::new(Subscribed(bus.subscribe(asked)))
         };
-        let exports = Inbox::new(patterns.iter().map(subscribe).collect());
+        let exports = Inbox::new(Link::exports(patterns.to_vec()).into_iter().map(subscribe).collect());
         let stop = CancellationToken::new();
         let run = tokio::spawn(link.run(exports, stop.clone()));
         let publisher = bus.publisher("test");
