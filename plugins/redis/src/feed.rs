@@ -12,7 +12,8 @@ use bytes::Bytes;
 use metrics::counter;
 use ratebus_model::{Arrival, FoldLimits, Limits, Pair, PairState, Status};
 use ratebus_sdk::{
-    Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, LogLimit, Source, duration, feed::RateBook,
+    Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, LogLimit, Source, duration,
+    feed::{self, RateBook},
 };
 use redis::{Msg, PushInfo, PushKind, aio::MultiplexedConnection};
 use secrecy::SecretString;
@@ -69,24 +70,6 @@ fn default_dead_after() -> Duration {
 }
 
 impl RedisFeedConfig {
-    fn pairs(&self) -> Result<Vec<Pair>, ConfigError> {
-        let mut error = ConfigError::default();
-        let mut pairs = Vec::new();
-        for (index, text) in self.pairs.iter().enumerate() {
-            match text.parse::<Pair>() {
-                Ok(pair) if pairs.contains(&pair) => {
-                    error.add(format!("pairs.{index}"), format!("{pair} is listed twice"));
-                }
-                Ok(pair) => pairs.push(pair),
-                Err(invalid) => error.add(format!("pairs.{index}"), invalid.to_string()),
-            }
-        }
-        if self.pairs.is_empty() {
-            error.add("pairs", "at least one pair is needed, such as \"BTC_USD\"");
-        }
-        error.or(pairs)
-    }
-
     fn limits(&self) -> Result<Limits, ConfigError> {
         let Self { stale_after, dead_after, .. } = *self;
         if stale_after.is_zero() || stale_after >= dead_after {
@@ -112,7 +95,7 @@ impl Factory for RedisFeed {
     fn build(config: RedisFeedConfig, _: &Env) -> Result<Self, ConfigError> {
         let mut error = ConfigError::default();
         let server = error.take(Server::new(&config.url, config.ca_file.as_deref(), config.allow_insecure));
-        let pairs = error.take(config.pairs());
+        let pairs = error.take(feed::pairs(&config.pairs));
         let limits = error.take(config.limits());
         if config.channel.is_empty() {
             error.add("channel", "must not be empty");

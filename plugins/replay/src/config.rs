@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ratebus_model::{Limits, Pair};
+use ratebus_model::Limits;
 use ratebus_sdk::{ConfigError, duration};
 use serde::Deserialize;
 
@@ -46,24 +46,6 @@ fn default_dead_after() -> Duration {
 }
 
 impl ReplayConfig {
-    pub(crate) fn pairs(&self) -> Result<Vec<Pair>, ConfigError> {
-        let mut error = ConfigError::default();
-        let mut pairs = Vec::new();
-        for (index, text) in self.pairs.iter().enumerate() {
-            match text.parse::<Pair>() {
-                Ok(pair) if pairs.contains(&pair) => {
-                    error.add(format!("pairs.{index}"), format!("{pair} is listed twice"));
-                }
-                Ok(pair) => pairs.push(pair),
-                Err(invalid) => error.add(format!("pairs.{index}"), invalid.to_string()),
-            }
-        }
-        if self.pairs.is_empty() {
-            error.add("pairs", "at least one pair is needed, such as \"BTC_USD\"");
-        }
-        error.or(pairs)
-    }
-
     pub(crate) fn limits(&self) -> Result<Limits, ConfigError> {
         if self.stale_after >= self.dead_after {
             return Err(ConfigError::new("stale_after", "must be shorter than dead_after"));

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use ratebus_model::{FoldLimits, Pair, PairState, Tick, Timestamp};
 use ratebus_sdk::{
     ConfigError, Context, Env, Error, Factory, HealthState, Source,
-    feed::{Decode, FeedEvent, RateBook},
+    feed::{self, Decode, FeedEvent, RateBook},
 };
 use tokio::{task::yield_now, time::sleep_until};
 
@@ -27,7 +27,7 @@ impl Factory for Replay {
 
     fn build(config: ReplayConfig, env: &Env) -> Result<Self, ConfigError> {
         let mut error = ConfigError::default();
-        let pairs = error.take(config.pairs()).unwrap_or_default();
+        let pairs = error.take(feed::pairs(&config.pairs)).unwrap_or_default();
         let limits = error.take(config.limits());
         let recording = error.take(Recording::open(&config.file).map_err(|why| ConfigError::new("file", why)));
         let decoder = env.decoders.iter().find(|decoder| decoder.exchange == config.exchange);

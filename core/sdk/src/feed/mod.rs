@@ -2,6 +2,8 @@
 
 mod book;
 mod decode;
+mod pairs;
 
 pub use book::RateBook;
 pub use decode::{Decode, DecodeError, DecoderEntry, FeedEvent};
+pub use pairs::pairs;
