@@ -24,6 +24,8 @@ mod routes;
 mod sessions;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use backoff::{AttemptBudget, Backoff};
 pub use bearer::bearer;

@@ -1,13 +1,11 @@
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ratebus_model::{FoldLimits, Limits, Pair};
-use ratebus_sdk::{ConfigError, duration, is_loopback};
+use ratebus_sdk::{
+    ConfigError, duration,
+    feed::{self, default},
+};
 use serde::Deserialize;
-use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::decode::usual_symbol;
 
@@ -30,10 +28,10 @@ pub struct KrakenConfig {
     #[serde(default)]
     pub symbols: BTreeMap<String, String>,
     /// How long a rate stays fresh without a word from the feed.
-    #[serde(default = "default_stale_after", with = "duration")]
+    #[serde(default = "default::stale_after", with = "duration")]
     pub stale_after: Duration,
     /// How long a rate is shown without a word from the feed.
-    #[serde(default = "default_dead_after", with = "duration")]
+    #[serde(default = "default::dead_after", with = "duration")]
     pub dead_after: Duration,
     /// How long the exchange may leave us without a word: without data and heartbeats (it sends one every second) the
     /// connection is made anew, without an acknowledgement a subscription is asked for again.
@@ -46,23 +44,15 @@ pub struct KrakenConfig {
     #[serde(default = "default_audit_after", with = "duration")]
     pub audit_after: Duration,
     /// The furthest a price may move in one tick, in percent of the last good one; 0 lets everything pass.
-    #[serde(default = "default_max_jump_percent")]
+    #[serde(default = "default::max_jump_percent")]
     pub max_jump_percent: u32,
     /// How many ticks in a row must agree on a price beyond that before it is believed.
-    #[serde(default = "default_agreeing_ticks")]
+    #[serde(default = "default::agreeing_ticks")]
     pub agreeing_ticks: u32,
 }
 
 fn default_endpoint() -> String {
     "wss://ws.kraken.com/v2".to_owned()
-}
-
-fn default_stale_after() -> Duration {
-    Limits::STREAM.stale_after
-}
-
-fn default_dead_after() -> Duration {
-    Limits::STREAM.dead_after
 }
 
 fn default_stall_after() -> Duration {
@@ -73,98 +63,30 @@ fn default_audit_after() -> Duration {
     Duration::from_mins(1)
 }
 
-fn default_max_jump_percent() -> u32 {
-    20
-}
-
-fn default_agreeing_ticks() -> u32 {
-    3
-}
-
 impl KrakenConfig {
     /// The pairs and Kraken's names for them, in the config's order.
     pub(crate) fn symbols(&self) -> Result<Vec<(Pair, String)>, ConfigError> {
-        let mut error = ConfigError::default();
-        let mut named = BTreeMap::new();
-        for (text, symbol) in &self.symbols {
-            let key = format!("symbols.{text}");
-            match text.parse::<Pair>() {
-                Ok(_) if symbol.is_empty() => error.add(key, "a symbol cannot be empty"),
-                Ok(pair) => {
-                    named.insert(pair, (key, symbol.clone()));
-                }
-                Err(invalid) => error.add(key, invalid.to_string()),
-            }
-        }
-        let mut pairs = Vec::new();
-        let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
-        for (index, text) in self.pairs.iter().enumerate() {
-            let key = format!("pairs.{index}");
-            let pair = match text.parse::<Pair>() {
-                Ok(pair) if seen.insert(pair) => pair,
-                Ok(pair) => {
-                    error.add(key, format!("{pair} is listed twice"));
-                    continue;
-                }
-                Err(invalid) => {
-                    error.add(key, invalid.to_string());
-                    continue;
-                }
-            };
-            let symbol = named.remove(&pair).map_or_else(|| usual_symbol(pair), |(_, symbol)| symbol);
-            if taken.insert(symbol.clone()) {
-                pairs.push((pair, symbol));
-            } else {
-                error.add(key, format!("another pair already stands for the symbol {symbol:?}"));
-            }
-        }
-        for (pair, (key, _)) in named {
-            error.add(key, format!("{pair} is not one of pairs"));
-        }
-        if self.pairs.is_empty() {
-            error.add("pairs", "at least one pair is needed, such as \"BTC_USD\"");
-        }
-        error.or(pairs)
+        feed::symbols(&self.pairs, &self.symbols, usual_symbol)
     }
 
     /// What every rate is held to.
     pub(crate) fn limits(&self) -> Result<FoldLimits, ConfigError> {
         let mut error = ConfigError::default();
-        if self.stale_after >= self.dead_after {
-            error.add("stale_after", "must be shorter than dead_after");
-        }
+        let freshness = Limits { stale_after: self.stale_after, dead_after: self.dead_after };
+        let limits = error.take(feed::limits(freshness, self.max_jump_percent, self.agreeing_ticks));
         if self.stall_after.is_zero() || self.stall_after > self.stale_after {
             error.add("stall_after", "must be above zero and at most stale_after");
         }
         if self.audit_after < self.stale_after {
             error.add("audit_after", "must be at least stale_after");
         }
-        if self.agreeing_ticks == 0 {
-            error.add("agreeing_ticks", "must be at least 1");
-        }
-        error.or(FoldLimits {
-            freshness: Limits { stale_after: self.stale_after, dead_after: self.dead_after },
-            max_jump_percent: Some(self.max_jump_percent).filter(|&percent| percent > 0),
-            agreeing_ticks: self.agreeing_ticks,
-        })
+        let Some(limits) = limits else { return Err(error) };
+        error.or(limits)
     }
 
     /// Whether the endpoint may be used.
     pub(crate) fn check_endpoint(&self) -> Result<(), ConfigError> {
-        let problem = |message: &str| Err(ConfigError::new("endpoint", message));
-        let Ok(uri) = self.endpoint.parse::<Uri>() else {
-            return problem("not an address such as wss://ws.kraken.com/v2");
-        };
-        let Some(host) = uri.host().filter(|host| !host.is_empty()) else { return problem("has no host") };
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return problem("must not hold a user name or password: nobody logs in to market data");
-        }
-        match uri.scheme_str() {
-            Some("wss") => Ok(()),
-            Some("ws") if self.allow_insecure || is_loopback(host) => Ok(()),
-            Some("ws") => problem("ws:// is not protected; use wss://, or set allow_insecure = true"),
-            _ => problem("must start with wss://"),
-        }
+        feed::check_address("endpoint", &self.endpoint, "wss", self.allow_insecure)
     }
 }
 
@@ -204,7 +126,7 @@ mod tests {
     fn limits_must_make_sense() {
         let text =
             r#"{"pairs":["BTC_USD"],"stale_after":"60s","stall_after":"61s","audit_after":"59s","agreeing_ticks":0}"#;
-        assert_eq!(keys(config(text).limits()), ["stale_after", "stall_after", "audit_after", "agreeing_ticks"]);
+        assert_eq!(keys(config(text).limits()), ["stale_after", "agreeing_ticks", "stall_after", "audit_after"]);
         assert_eq!(config(r#"{"pairs":["BTC_USD"],"max_jump_percent":0}"#).limits().unwrap().max_jump_percent, None);
     }
 

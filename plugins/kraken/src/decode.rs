@@ -1,7 +1,10 @@
 use std::{borrow::Cow, collections::HashMap};
 
-use ratebus_model::{Market, Pair, Tick, Timestamp};
-use ratebus_sdk::feed::{Decode, DecodeError, DecoderEntry, FeedEvent};
+use ratebus_model::{Market, Pair, Tick};
+use ratebus_sdk::feed::{
+    Decode, DecodeError, DecoderEntry, FeedEvent,
+    json::{Text, TimeFormat, elements, object},
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -60,11 +63,6 @@ struct Frame<'f> {
     #[serde(borrow, rename = "Error")]
     complaint: Option<Text<'f>>,
 }
-
-/// A string, borrowed unless it holds escapes. (Serde borrows a `Cow` only outside of an `Option`.)
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Text<'f>(#[serde(borrow)] Cow<'f, str>);
 
 /// What a successful answer to `subscribe` is about.
 #[derive(Deserialize)]
@@ -152,7 +150,7 @@ impl Decoder {
             bid: Some(ticker.bid.get()),
             ask: Some(ticker.ask.get()),
             reference: None,
-            event_time: ticker.timestamp.and_then(event_time),
+            event_time: ticker.timestamp.and_then(|time| TimeFormat::Rfc3339.read(time)),
             snapshot,
         })
     }
@@ -171,22 +169,8 @@ impl Decoder {
     }
 }
 
-/// Serde would also read a struct from an array, its fields by position; Kraken's older API sends arrays.
-fn object<'f, T: Deserialize<'f>>(text: &'f str) -> Result<T, DecodeError> {
-    if !text.trim_start().starts_with('{') {
-        return Err(DecodeError("not a JSON object".to_owned()));
-    }
-    serde_json::from_str(text).map_err(|error| DecodeError(error.to_string()))
-}
-
 fn rows(data: Option<&RawValue>) -> Result<Vec<&RawValue>, DecodeError> {
-    let text = data.ok_or_else(|| DecodeError("no data".to_owned()))?.get();
-    serde_json::from_str(text).map_err(|error| DecodeError(error.to_string()))
-}
-
-/// A time that cannot be read is none: it only orders ticks.
-fn event_time(raw: &RawValue) -> Option<Timestamp> {
-    raw.get().trim_matches('"').parse().ok()
+    elements(data.ok_or_else(|| DecodeError("no data".to_owned()))?)
 }
 
 /// In `cancel_only` and `post_only` nothing is matched: the book may be crossed or empty, and prices are indicative.

@@ -17,7 +17,6 @@ mod pace;
 mod session;
 mod source;
 mod subscription;
-mod tls;
 
 pub use config::KrakenConfig;
 pub use decode::DECODER;

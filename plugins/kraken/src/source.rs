@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ratebus_model::{FoldLimits, Market, Pair, PairState};
-use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, HealthState, LogLimit, Source, feed::RateBook};
+use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, HealthState, LogLimit, Source, feed::RateBook, tls};
 use tokio::time::sleep;
 
-use crate::{KrakenConfig, connection::Endpoint, decode::Decoder, meter::Meter, pace::Pace, session::Session, tls};
+use crate::{KrakenConfig, connection::Endpoint, decode::Decoder, meter::Meter, pace::Pace, session::Session};
 
 /// Kraken's ticker: `use = "source/kraken"`.
 pub struct Kraken {

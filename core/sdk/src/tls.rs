@@ -1,15 +1,18 @@
+//! TLS towards exchanges.
+
 use std::{path::Path, sync::Arc};
 
-use ratebus_sdk::ConfigError;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use crate::ConfigError;
+
 /// How a server proves who it is: by the authorities in `ca_file` alone, or by the public ones that are built in. There
 /// is no way to turn the proof off.
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, ConfigError> {
+pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, ConfigError> {
     let roots = match ca_file {
         Some(path) => {
             read_roots(path).map_err(|why| ConfigError::new("ca_file", format!("{}: {why}", path.display())))?
