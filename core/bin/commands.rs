@@ -6,6 +6,7 @@ use std::{
     iter,
     path::Path,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
@@ -32,7 +33,7 @@ const DEFAULT_CONFIG: &str = include_str!("../../plugins.toml");
 
 pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run(&load(&cli.config)?),
+        Command::Run => run(move || load(&cli.config)),
         Command::Demo => demo(&cli.config),
         Command::Check => check(&cli.config),
         Command::Health { url } => health(&cli.config, url),
@@ -72,10 +73,14 @@ fn with_overrides(file: ConfigFile, sets: &[Override], own: impl IntoIterator<It
     Ok(Config::load(file, variables, overrides)?)
 }
 
-fn run(config: &Config) -> Result<ExitCode> {
-    let plan = config.plan(&config.settings.runtime.role, &COMPONENTS, DECODERS)?;
+/// Runs the role of the config that `read` reads, now and at each reload.
+fn run(read: impl Fn() -> Result<Config> + Send + Sync + 'static) -> Result<ExitCode> {
+    let plan = |config: &Config| config.plan(&config.settings.runtime.role, &COMPONENTS, DECODERS);
+    let config = read()?;
+    let first = plan(&config)?;
     let telemetry = Telemetry::start(&config.settings.log)?;
-    match block_on(ratebus_core::run(plan, &telemetry))?? {
+    let again = Arc::new(move || Ok(plan(&read()?)?));
+    match block_on(ratebus_core::run(first, again, &telemetry))?? {
         Stopped::Drained => Ok(ExitCode::SUCCESS),
         Stopped::CutShort => Ok(ExitCode::FAILURE),
     }
@@ -90,11 +95,13 @@ fn demo(args: &ConfigArgs) -> Result<ExitCode> {
         Override::new("demo", &["runtime", "role"], "demo"),
         Override::new("demo", &["plugin", "api", "config", "database"], &database),
     ];
-    let config = with_overrides(built_in(), &args.set, own)?;
+    let sets = args.set.clone();
+    let read = move || with_overrides(built_in(), &sets, own.clone());
+    read()?;
     let accounts = block_on(admin::seed(&url, &PasswordPolicy::default()))??;
     say("A demo with generated rates. Its database goes away with it. Log in on the page as\n")?;
     print_accounts(&accounts)?;
-    run(&config)
+    run(read)
 }
 
 fn check(args: &ConfigArgs) -> Result<ExitCode> {

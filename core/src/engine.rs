@@ -1,6 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, io,
+    env, io, mem,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -10,9 +10,9 @@ use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig};
 use ratebus_link::Link;
 use ratebus_model::{SourceName, Subject};
-use ratebus_sdk::{Context, Error, ErrorKind, Health, Retry, Sink, Source};
+use ratebus_sdk::{Context, Env, Error, ErrorKind, Health, HealthState, Retry, Sink, Source};
 use tokio::{
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,7 +26,8 @@ use crate::{
     mounts::Mounts,
     open_files,
     registry::Component,
-    shutdown::StopSignals,
+    reload::{Changes, ReadPlan, Refused},
+    shutdown::{ReloadSignal, StopSignals},
     supervisor::supervise,
     telemetry::Telemetry,
 };
@@ -61,7 +62,8 @@ pub enum Stopped {
     CutShort,
 }
 
-/// Runs a role until a signal asks it to stop.
+/// Runs a role until a signal asks it to stop. At each SIGHUP the config is read again by `read`, and taken over as a
+/// whole or not at all: pairs, sources and everything else without clients of its own.
 ///
 /// Order of a start: every port is bound, then the sinks run, then the sources, then connections are accepted. Order
 /// of a stop: readiness turns 503, no connection is accepted any more, sources stop, then the sinks one after another
@@ -69,18 +71,25 @@ pub enum Stopped {
 ///
 /// # Errors
 /// A port is taken. Nothing was started then.
-pub async fn run(plan: RolePlan, telemetry: &Telemetry) -> Result<Stopped, StartError> {
+pub async fn run(plan: RolePlan, read: Arc<ReadPlan>, telemetry: &Telemetry) -> Result<Stopped, StartError> {
     let mut signals = StopSignals::listen()?;
+    let mut reload = ReloadSignal::listen()?;
     // Started in another folder, it finds another config or none, and another database.
     let folder = env::current_dir().unwrap_or_default();
     tracing::info!(file = plan.file, folder = %folder.display(), "the config is {}", plan.file);
     open_files::raise_limit();
-    let engine = Engine::start(plan, telemetry)?;
-    tokio::select! {
-        signal = signals.received() => tracing::info!(signal, "stopping"),
-        () = telemetry.upkeep() => {}
+    let mut engine = Engine::start(plan, telemetry)?;
+    loop {
+        tokio::select! {
+            signal = signals.received() => {
+                tracing::info!(signal, "stopping");
+                break;
+            }
+            () = reload.received() => engine.read_again(read.clone()).await,
+            () = telemetry.upkeep() => {}
+        }
     }
-    let grace = engine.grace;
+    let grace = engine.grace();
     tokio::select! {
         finished = engine.stop() => {
             if finished {
@@ -99,9 +108,19 @@ struct Engine {
     /// Ends accepting, and idle connections.
     listening: CancellationToken,
     connections: TaskTracker,
-    /// What stops together, in the order in which it stops: the sources, then each sink.
-    stages: Vec<Vec<Running>>,
-    grace: Duration,
+    shared: Shared,
+    /// What was taken over last.
+    plan: RolePlan,
+    sources: Vec<Plugin>,
+    sinks: Vec<Plugin>,
+    link: Option<Running>,
+}
+
+struct Plugin {
+    /// What it was built with.
+    env: Env,
+    health: Health,
+    running: Running,
 }
 
 struct Running {
@@ -111,7 +130,7 @@ struct Running {
 }
 
 impl Engine {
-    fn start(plan: RolePlan, telemetry: &Telemetry) -> Result<Self, StartError> {
+    fn start(mut plan: RolePlan, telemetry: &Telemetry) -> Result<Self, StartError> {
         let readiness = Readiness::default();
         let listening = CancellationToken::new();
         let connections = TaskTracker::new();
@@ -119,21 +138,85 @@ impl Engine {
         let operators = bind_operators(&plan, &readiness, telemetry)?;
         let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
         let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone(), sessions: Arc::default() };
-        let (sources, sinks): (Vec<_>, Vec<_>) =
-            plan.plugins.into_iter().partition(|plugin: &Blueprint| plugin.entry.is_source);
-        let start = |plugin| Running::start(plugin, shared.clone());
-        let sinks: Vec<Running> = sinks.into_iter().map(start).collect();
-        let mut stages = vec![sources.into_iter().map(start).collect::<Vec<_>>()];
-        stages.extend(sinks.into_iter().map(|sink| vec![sink]));
-        // Stops last: what the others still say goes out, and then its goodbyes.
-        stages.extend(plan.link.map(|link| vec![Running::link(link, &shared)]));
+        let sinks: Vec<Plugin> = plan.sinks().map(|plugin| Plugin::start(plugin, &shared)).collect();
+        let sources: Vec<Plugin> = plan.sources().map(|plugin| Plugin::start(plugin, &shared)).collect();
+        let link = plan.link.take().map(|link| Running::link(link, &shared));
         // Last: while a plugin's health is not known yet, nobody may be told that the process is ready.
         for listener in listeners.into_iter().chain([operators]) {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
         }
-        let plugins = stages.iter().map(Vec::len).sum::<usize>();
+        let plugins = plan.plugins.len();
         tracing::info!(role = plan.name, plugins, version = env!("CARGO_PKG_VERSION"), "ratebus runs");
-        Ok(Self { readiness, listening, connections, stages, grace: plan.runtime.shutdown_grace })
+        Ok(Self { readiness, listening, connections, shared, plan, sources, sinks, link })
+    }
+
+    fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.sources.iter().chain(&self.sinks)
+    }
+
+    fn grace(&self) -> Duration {
+        self.plan.runtime.shutdown_grace
+    }
+
+    /// Reads the config again and takes it over, or says why not.
+    async fn read_again(&mut self, read: Arc<ReadPlan>) {
+        let failed = |failed: bool| metrics::gauge!("ratebus_config_reload_failed").set(u32::from(failed));
+        let count = |outcome| metrics::counter!("ratebus_config_reloads_total", "outcome" => outcome).increment(1);
+        // It reads files.
+        let plan = match spawn_blocking(move || read()).await {
+            Ok(plan) => plan.map_err(Refused::Wrong),
+            Err(panicked) => Err(Refused::Wrong(panicked.into())),
+        };
+        match self.take_over(plan).await {
+            Ok(changes) => {
+                let Changes { added, replaced, removed } = &changes;
+                tracing::info!(?added, ?replaced, ?removed, "the config was read again and taken over");
+                count("taken_over");
+                failed(false);
+            }
+            Err(error) => {
+                tracing::error!("the config was read again and refused, everything goes on as before: {error}");
+                count("refused");
+                failed(true);
+            }
+        }
+    }
+
+    /// Stops what goes, sources first, and starts what comes, sources last.
+    async fn take_over(&mut self, plan: Result<RolePlan, Refused>) -> Result<Changes, Refused> {
+        let plan = plan?;
+        let given_up = self.plugins().filter(|plugin| plugin.is_given_up()).map(|plugin| plugin.env.name).collect();
+        let changes = Changes::between(&self.plan, &plan, &given_up).map_err(Refused::Settled)?;
+        for plugin in self.plugins() {
+            plugin.env.replace_pairs(plan.pairs.clone());
+        }
+        // Half of the grace for both: a stop may follow, and whoever waits for that waits for this as well.
+        let share = self.grace() / 4;
+        for plugins in [&mut self.sources, &mut self.sinks] {
+            let goes = |plugin: &mut Plugin| !changes.keeps(plugin.env.name);
+            let leaving: Vec<Plugin> = plugins.extract_if(.., goes).collect();
+            for plugin in &leaving {
+                self.readiness.remove(plugin.health.name());
+            }
+            let gone: Vec<Health> = leaving.iter().map(|plugin| plugin.health.clone()).collect();
+            stop_stage(leaving.into_iter().map(|plugin| plugin.running).collect(), share).await;
+            for health in gone {
+                // So that nothing waits for it in the metrics.
+                health.set(HealthState::Finished);
+            }
+        }
+        for (plugins, order) in
+            [(&mut self.sinks, plan.sinks().collect::<Vec<_>>()), (&mut self.sources, plan.sources().collect())]
+        {
+            let mut kept: BTreeMap<SourceName, Plugin> =
+                mem::take(plugins).into_iter().map(|plugin| (plugin.env.name, plugin)).collect();
+            let start = |plugin: &Blueprint| {
+                kept.remove(&plugin.env.name).unwrap_or_else(|| Plugin::start(plugin, &self.shared))
+            };
+            *plugins = order.into_iter().map(start).collect();
+        }
+        self.plan = RolePlan { link: None, ..plan };
+        Ok(changes)
     }
 
     /// Whether everything finished within the grace. A stage that hangs takes neither the time of those after it nor
@@ -141,10 +224,14 @@ impl Engine {
     async fn stop(self) -> bool {
         self.readiness.stop();
         self.listening.cancel();
-        let deadline = Instant::now() + self.grace;
+        let deadline = Instant::now() + self.grace();
         let mut finished = true;
-        let mut shares = u32::try_from(self.stages.len()).unwrap_or(u32::MAX).saturating_add(1);
-        for stage in self.stages {
+        let mut stages: Vec<Vec<Running>> = vec![self.sources.into_iter().map(|plugin| plugin.running).collect()];
+        stages.extend(self.sinks.into_iter().map(|plugin| vec![plugin.running]));
+        // Stops last: what the others still say goes out, and then its goodbyes.
+        stages.extend(self.link.map(|link| vec![link]));
+        let mut shares = u32::try_from(stages.len()).unwrap_or(u32::MAX).saturating_add(1);
+        for stage in stages {
             let share = deadline.saturating_duration_since(Instant::now()) / shares;
             shares -= 1;
             finished &= stop_stage(stage, share).await;
@@ -160,12 +247,13 @@ async fn stop_stage(stage: Vec<Running>, share: Duration) -> bool {
         plugin.cancel.cancel();
     }
     let mut finished = true;
-    for Running { name, supervisor, .. } in stage {
-        match timeout_at(deadline, supervisor).await {
+    for Running { name, mut supervisor, .. } in stage {
+        match timeout_at(deadline, &mut supervisor).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => tracing::error!(plugin = %name, "the supervisor of a plugin panicked"),
             Err(_) => {
                 tracing::warn!(plugin = %name, waited = ?share, "a plugin does not stop");
+                supervisor.abort();
                 finished = false;
             }
         }
@@ -173,19 +261,27 @@ async fn stop_stage(stage: Vec<Running>, share: Duration) -> bool {
     finished
 }
 
-impl Running {
-    fn start(plugin: Blueprint, shared: Shared) -> Self {
-        let name = plugin.env.name;
+impl Plugin {
+    fn start(plugin: &Blueprint, shared: &Shared) -> Self {
+        let (plugin, shared) = (plugin.clone(), shared.clone());
+        let env = plugin.env.clone();
+        let name = env.name;
         let health = Health::new(name.as_str());
         shared.readiness.add(health.clone());
         let cancel = CancellationToken::new();
-        let stop = cancel.clone();
+        let (stop, its_health) = (cancel.clone(), health.clone());
         let supervised = supervise(health.clone(), cancel.clone(), move || {
             let host = PluginHost::new(name, shared.clone());
-            let ctx = Context::new(name, host.epoch(), Arc::new(host), health.clone(), stop.clone());
+            let ctx = Context::new(name, host.epoch(), Arc::new(host), its_health.clone(), stop.clone());
             run_component(plugin.clone(), shared.bus.clone(), ctx)
         });
-        Self { name: name.to_string(), cancel, supervisor: tokio::spawn(supervised) }
+        let running = Running { name: name.to_string(), cancel, supervisor: tokio::spawn(supervised) };
+        Self { env, health, running }
+    }
+
+    /// Whether it failed too often to be started again by itself.
+    fn is_given_up(&self) -> bool {
+        matches!(self.health.state(), HealthState::Failed(_))
     }
 }
 

@@ -64,6 +64,11 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).plugins.push(health);
     }
 
+    /// Forgets the plugin `name`.
+    pub(crate) fn remove(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).plugins.retain(|health| health.name() != name);
+    }
+
     /// From now on not ready, so that load balancers look elsewhere.
     pub(crate) fn stop(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;

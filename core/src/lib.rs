@@ -19,10 +19,12 @@ mod panics;
 mod places;
 mod proxies;
 mod registry;
+mod reload;
 mod shutdown;
 mod supervisor;
 mod telemetry;
 
 pub use engine::{StartError, Stopped, run};
 pub use registry::{Component, Entry, Registry};
+pub use reload::ReadPlan;
 pub use telemetry::Telemetry;

@@ -39,6 +39,7 @@ mod live;
 mod logins;
 mod page;
 mod redis;
+mod reload;
 mod shipping;
 mod spread;
 mod trust;

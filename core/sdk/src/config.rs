@@ -1,9 +1,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use arc_swap::ArcSwap;
 use ratebus_model::{Pair, Price, SourceName};
 use serde::Deserialize;
 
@@ -67,8 +71,9 @@ impl std::error::Error for ConfigError {}
 pub struct Env {
     /// The component's own name: `kraken` for `[plugin.kraken]`. A valid [`SourceName`].
     pub name: SourceName,
-    /// The `[pairs.*]` tables.
-    pub pairs: Arc<BTreeMap<Pair, PairSettings>>,
+    pairs: Arc<ArcSwap<PairTable>>,
+    /// Whether they were asked for while building.
+    built_from_pairs: Arc<AtomicBool>,
     /// The `[compat]` table.
     pub compat: Arc<Compat>,
     /// The decoders of the exchanges built in, by name.
@@ -92,12 +97,42 @@ impl Env {
     /// What the component `name` may know.
     pub fn new(
         name: SourceName,
-        pairs: Arc<BTreeMap<Pair, PairSettings>>,
+        pairs: Arc<PairTable>,
         compat: Arc<Compat>,
         listeners: Arc<BTreeSet<String>>,
         decoders: &'static [DecoderEntry],
     ) -> Self {
-        Self { name, pairs, compat, decoders, listeners, claimed: Arc::default(), sessions: Arc::default() }
+        Self {
+            name,
+            pairs: Arc::new(ArcSwap::new(pairs)),
+            built_from_pairs: Arc::default(),
+            compat,
+            decoders,
+            listeners,
+            claimed: Arc::default(),
+            sessions: Arc::default(),
+        }
+    }
+
+    /// The `[pairs.*]` tables, for a component that keeps what they say: it is built anew when they change.
+    pub fn pairs(&self) -> Arc<PairTable> {
+        self.built_from_pairs.store(true, Ordering::Relaxed);
+        self.pairs_now()
+    }
+
+    /// The `[pairs.*]` tables as they are at this moment, for a component that asks again each time it needs them.
+    pub fn pairs_now(&self) -> Arc<PairTable> {
+        self.pairs.load_full()
+    }
+
+    /// Replaces the `[pairs.*]` tables. For the engine.
+    pub fn replace_pairs(&self, pairs: Arc<PairTable>) {
+        self.pairs.store(pairs);
+    }
+
+    /// Whether the component took the `[pairs.*]` tables while it was built.
+    pub fn is_built_from_pairs(&self) -> bool {
+        self.built_from_pairs.load(Ordering::Relaxed)
     }
 
     /// The listeners the component said it will mount routes on.
@@ -145,8 +180,11 @@ impl Env {
     }
 }
 
+/// The `[pairs.*]` tables.
+pub type PairTable = BTreeMap<Pair, PairSettings>;
+
 /// `[pairs.BTC_USD]`: what holds for a pair wherever it is used.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairSettings {
     /// Customer prices are multiples of this; without it the finest decimals received decide, at most 0.01.

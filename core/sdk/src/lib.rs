@@ -31,7 +31,7 @@ pub use backoff::{AttemptBudget, Backoff};
 pub use bearer::bearer;
 pub use clock::Clock;
 pub use component::{Factory, Sink, Source};
-pub use config::{Compat, CompatReference, ConfigError, Env, PairSettings, Problem};
+pub use config::{Compat, CompatReference, ConfigError, Env, PairSettings, PairTable, Problem};
 pub use context::{Context, Host};
 pub use error::{Error, ErrorKind, Retry};
 pub use health::{Health, HealthReport, HealthState};

@@ -109,6 +109,11 @@ impl Layers {
         Ok(Self { file, overrides, merged: Value::from(dict) })
     }
 
+    /// What is written at `path`.
+    pub(crate) fn at(&self, path: &[&str]) -> Option<&Value> {
+        path.iter().try_fold(&self.merged, |value, &name| value.as_dict()?.get(name))
+    }
+
     /// Where the value at `path` was said.
     pub(crate) fn origin(&self, path: &[String]) -> String {
         let said = self.overrides.iter().rev().find(|one| one.path.starts_with(path) || path.starts_with(&one.path));

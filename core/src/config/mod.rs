@@ -12,8 +12,9 @@ use std::{
     sync::Arc,
 };
 
+use figment::value::Value;
 use ratebus_model::SourceName;
-use ratebus_sdk::{ConfigError, Env, feed::DecoderEntry};
+use ratebus_sdk::{ConfigError, Env, PairTable, feed::DecoderEntry};
 use serde::de::DeserializeOwned;
 
 pub use bus::{Backend, Bus, LinkPlan, RoleBus};
@@ -39,7 +40,7 @@ pub struct Blueprint {
     /// Its type.
     pub entry: &'static Entry,
     /// Its own settings.
-    pub config: figment::value::Value,
+    pub config: Value,
     /// What it may know of the rest.
     pub env: Env,
 }
@@ -60,6 +61,10 @@ pub struct RolePlan {
     pub runtime: Runtime,
     /// How it is joined to other processes, if it is.
     pub link: Option<LinkPlan>,
+    /// The `[pairs.*]` tables.
+    pub(crate) pairs: Arc<PairTable>,
+    /// What the config says under each key that a running process cannot take over.
+    pub(crate) fixed: BTreeMap<String, Value>,
 }
 
 impl Config {
@@ -99,9 +104,8 @@ impl Config {
             return Err(ConfigReport { problems: vec![self.problem(&["runtime", "role"], message)] });
         };
         let listeners = Arc::new(settings.listener.keys().cloned().collect::<BTreeSet<_>>());
-        let env = |name| {
-            Env::new(name, settings.pairs.clone().into(), settings.compat.clone().into(), listeners.clone(), decoders)
-        };
+        let (pairs, compat) = (Arc::new(settings.pairs.clone()), Arc::new(settings.compat.clone()));
+        let env = |name| Env::new(name, pairs.clone(), compat.clone(), listeners.clone(), decoders);
         let mut plugins: Vec<Blueprint> = Vec::new();
         for (index, &name) in found.plugins.iter().enumerate() {
             let place = ["role", role, "plugins", &index.to_string()];
@@ -129,6 +133,8 @@ impl Config {
         });
         let plan = RolePlan {
             link,
+            fixed: self.fixed(role, &used),
+            pairs,
             name: role.to_owned(),
             file: self.layers.file.name.clone(),
             listeners: listeners.map(|(name, listener)| (name.clone(), listener.clone())).collect(),
@@ -141,6 +147,15 @@ impl Config {
             problems.extend(self.unknown_sessions(&plan));
         }
         if problems.is_empty() { Ok(plan) } else { Err(ConfigReport { problems }) }
+    }
+
+    /// What is written under the keys that a process takes at its start and keeps.
+    fn fixed(&self, role: &str, listeners: &BTreeSet<String>) -> BTreeMap<String, Value> {
+        let tables = ["runtime", "log", "metrics", "bus", "compat"].map(|table| vec![table]).into_iter();
+        let of_role = ["metrics", "bus"].map(|table| vec!["role", role, table]);
+        let of_listeners = listeners.iter().map(|name| vec!["listener", name]);
+        let written = |path: Vec<&str>| Some((path.join("."), self.layers.at(&path)?.clone()));
+        tables.chain(of_role).chain(of_listeners).filter_map(written).collect()
     }
 
     /// The operator's listener of `role`: the role's own, else everybody's. `None` if there is no such role.
@@ -212,7 +227,34 @@ impl Config {
     }
 }
 
+impl RolePlan {
+    /// Its sources, in the config's order.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Blueprint> {
+        self.plugins.iter().filter(|plugin| plugin.entry.is_source)
+    }
+
+    /// Its sinks, in the config's order.
+    pub(crate) fn sinks(&self) -> impl Iterator<Item = &Blueprint> {
+        self.plugins.iter().filter(|plugin| !plugin.entry.is_source)
+    }
+
+    /// Its plugin called `name`.
+    pub(crate) fn plugin(&self, name: SourceName) -> Option<&Blueprint> {
+        self.plugins.iter().find(|plugin| plugin.env.name == name)
+    }
+}
+
 impl Blueprint {
+    /// Whether `other` would make the same component, as far as the `[pairs.*]` tables do not matter.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.entry.name == other.entry.name && self.config == other.config
+    }
+
+    /// Whether the component has clients of its own, who would notice a restart.
+    pub(crate) fn has_clients(&self) -> bool {
+        !self.env.claimed_listeners().is_empty()
+    }
+
     /// Builds the component from its settings.
     pub fn build(&self) -> Result<crate::registry::Component, ConfigError> {
         (self.entry.build)(&self.config, &self.env)

@@ -60,7 +60,8 @@ fn better(app: &App, known: Option<Arc<Rate>>, rate: Arc<Rate>, now: Instant) ->
 /// Where a rate stands among those of its pair, lowest first: the freshest, of these the source that the config prefers,
 /// of these the first by name. `None` for a source that may not price the pair.
 fn rank(app: &App, rate: &Rate, now: Instant) -> Option<(Status, usize, SourceName)> {
-    let sources = app.env.pairs.get(&rate.pair).map(|settings| settings.sources.as_slice()).unwrap_or_default();
+    let pairs = app.env.pairs_now();
+    let sources = pairs.get(&rate.pair).map(|settings| settings.sources.as_slice()).unwrap_or_default();
     let place = match sources {
         [] => 0,
         sources => sources.iter().position(|&source| source == rate.source)?,
@@ -142,8 +143,9 @@ pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Res
 pub(crate) async fn pairs(State(app): State<Shared>) -> Response {
     let now = app.ctx.clock().now();
     let best = best_of_each(&app, now);
+    let settings = app.env.pairs_now();
     pair::list(&app.ctx, |pair| {
-        let step = app.env.pairs.get(&pair).and_then(|settings| settings.price_step);
+        let step = settings.get(&pair).and_then(|settings| settings.price_step);
         (step, best.get(&pair).map(|rate| rate.status(now)))
     })
 }

@@ -39,8 +39,7 @@ impl Factory for Spread {
 
     fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
         let default = config.default.as_ref().map(config::default_rule).transpose()?;
-        let Env { pairs, compat, .. } = env;
-        let settings = Settings { default, stored: config.stored, pairs: pairs.clone(), reference: compat.reference };
+        let settings = Settings { default, stored: config.stored, pairs: env.pairs(), reference: env.compat.reference };
         Ok(Self { settings })
     }
 }

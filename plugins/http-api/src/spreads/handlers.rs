@@ -181,7 +181,7 @@ pub(super) fn scope(path: PairPath) -> Result<Scope, Problem> {
 pub(super) async fn served_scope(app: &App, path: PairPath) -> Result<Scope, Problem> {
     let scope = scope(path)?;
     let Scope::Pair(pair) = scope else { return Ok(scope) };
-    let configured = app.env.pairs.contains_key(&pair) || app.env.compat.pairs.contains(&pair);
+    let configured = app.env.pairs_now().contains_key(&pair) || app.env.compat.pairs.contains(&pair);
     let served = configured || pair::is_known(&app.ctx, pair);
     if served || stored(app).await?.iter().any(|spread| spread.scope == scope) {
         return Ok(scope);
