@@ -31,8 +31,7 @@ impl Backoff {
     pub fn next_delay(&mut self) -> Duration {
         let ceiling = self.ceiling();
         self.failures = self.failures.saturating_add(1);
-        let micros = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(if micros == 0 { 0 } else { random() % (micros + 1) })
+        up_to(ceiling)
     }
 
     /// The longest that [`Backoff::next_delay`] may answer now.
@@ -47,6 +46,12 @@ impl Backoff {
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
+}
+
+/// A random span from zero to `longest`.
+pub(crate) fn up_to(longest: Duration) -> Duration {
+    let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(random() % micros.saturating_add(1))
 }
 
 /// A random number from the operating system; zero when it has none, which only removes the jitter.

@@ -19,6 +19,8 @@ mod log_limit;
 mod network;
 pub mod openapi;
 mod origins;
+#[cfg(feature = "poll")]
+pub mod poll;
 mod problem;
 mod routes;
 mod sessions;

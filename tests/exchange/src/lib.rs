@@ -12,6 +12,8 @@
 //! exchange.tick("BTC/USD", "81414.0", "81414.1");
 //! # }
 //! ```
+//!
+//! [`HttpExchange`] is one that is asked over HTTP: what it answers is up to the test.
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -20,6 +22,7 @@
 )]
 
 mod client;
+mod http;
 mod protocol;
 mod state;
 mod tls;
@@ -38,7 +41,11 @@ use crate::{
     client::serve,
     state::{Command, Listing, Shared, State},
 };
-pub use crate::{state::Answer, tls::TestCa};
+pub use crate::{
+    http::{Asked, HttpExchange, Reply},
+    state::Answer,
+    tls::TestCa,
+};
 
 /// Long enough for any wait on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);

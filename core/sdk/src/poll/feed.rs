@@ -1,0 +1,134 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::{Counter, Gauge};
+use ratebus_model::{FoldLimits, Market, Pair, PairState, Status, Tick};
+
+use super::{Answer, Client};
+use crate::{Context, Error, HealthState, LogLimit, feed::RateBook};
+
+/// What an [`Exchange`](super::Exchange) asks with and tells what it heard. Outlives every round.
+pub struct Feed {
+    ctx: Context,
+    client: Client,
+    book: RateBook,
+    pairs: Vec<Pair>,
+    market: Market,
+    complaints: LogLimit,
+    outcomes: BTreeMap<&'static str, Counter>,
+    connected: Gauge,
+}
+
+impl Feed {
+    /// How many missing pairs are named in the health before the rest is a number.
+    const NAMED: usize = 5;
+
+    pub(super) fn new(ctx: Context, client: Client, pairs: Vec<Pair>, limits: FoldLimits) -> Self {
+        let connected = metrics::gauge!("ratebus_feed_connected", "source" => ctx.name().to_string());
+        connected.set(0);
+        Self {
+            book: RateBook::new(ctx.clone(), &pairs, limits),
+            client,
+            pairs,
+            market: Market::default(),
+            complaints: LogLimit::default(),
+            outcomes: BTreeMap::new(),
+            connected,
+            ctx,
+        }
+    }
+
+    /// Asks for `url`: see [`Client::get`]. Each answer and failure is counted.
+    ///
+    /// # Errors
+    /// Those of [`Client::get`].
+    pub async fn get(&mut self, url: &str) -> Result<Answer, Error> {
+        let asked = self.client.get(url).await;
+        self.count(match &asked {
+            Ok(answer) if answer.status().is_success() => "ok",
+            Ok(_) => "refused",
+            Err(error) => error.kind().as_str(),
+        });
+        asked
+    }
+
+    /// The source's context.
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// A price that was true when `answer` was asked for.
+    pub fn tick(&mut self, tick: &Tick<'_>, answer: &Answer) {
+        self.relay(tick, answer, Duration::ZERO);
+    }
+
+    /// A price that the exchange itself calls `age` old in `answer`.
+    pub fn relay(&mut self, tick: &Tick<'_>, answer: &Answer, age: Duration) {
+        self.book.set_state(tick.pair, PairState::Subscribed);
+        self.book.relay(tick, answer.arrival(), age.saturating_add(answer.took()));
+    }
+
+    /// The exchange has no price for a pair, in words. Others go on; the next price of this one ends it.
+    pub fn refuse(&mut self, pair: Pair, reason: impl Into<String>) {
+        let state = PairState::Refused(reason.into());
+        if self.book.state(pair) != Some(&state) {
+            tracing::error!(%pair, ?state, "the exchange has no price of {pair}");
+            self.book.set_state(pair, state);
+        }
+    }
+
+    /// The exchange changed the state of its market.
+    pub fn market(&mut self, market: Market) {
+        if self.market != market {
+            tracing::warn!(from = ?self.market, to = ?market, "the exchange's market changed its state");
+        }
+        self.market = market;
+        self.book.market(market);
+    }
+
+    /// Part of an answer cannot be used: counted, and logged at a limited rate.
+    pub fn complain(&mut self, what: &str) {
+        self.count("unusable");
+        if self.complaints.allows(self.ctx.clock().now()) {
+            tracing::warn!(plugin = %self.ctx.name(), "{what}; more are only counted");
+        }
+    }
+
+    /// Keeps the health true, after a round that failed with `failure` if it did.
+    pub(super) fn report(&self, failure: Option<&str>) {
+        let now = self.ctx.clock().now();
+        let fresh = |pair: Pair| self.book.rate(pair).is_some_and(|rate| rate.status(now) == Status::Fresh);
+        let missing: Vec<Pair> = self.pairs.iter().copied().filter(|&pair| !fresh(pair)).collect();
+        let reason = match failure {
+            Some(failure) => failure.to_owned(),
+            None if missing.is_empty() => return self.ctx.health().ready(),
+            None => self.name_missing(&missing),
+        };
+        let worked = missing.len() < self.pairs.len();
+        self.ctx.health().set(if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) });
+    }
+
+    /// Whether the last round went well.
+    pub(super) fn connected(&self, connected: bool) {
+        self.connected.set(u32::from(connected));
+    }
+
+    fn name_missing(&self, missing: &[Pair]) -> String {
+        let named = missing.iter().take(Self::NAMED).map(|&pair| match self.book.state(pair) {
+            Some(PairState::Refused(reason)) => format!("{pair} ({reason})"),
+            _ if self.book.rate(pair).is_some() => format!("{pair} (no longer fresh)"),
+            _ => format!("{pair} (no price yet)"),
+        });
+        let named = named.collect::<Vec<_>>().join(", ");
+        match missing.len().checked_sub(Self::NAMED) {
+            None | Some(0) => format!("without a fresh rate: {named}"),
+            Some(more) => format!("without a fresh rate: {named} and {more} more"),
+        }
+    }
+
+    fn count(&mut self, outcome: &'static str) {
+        let source = self.ctx.name();
+        let counter =
+            || metrics::counter!("ratebus_feed_polls_total", "source" => source.to_string(), "outcome" => outcome);
+        self.outcomes.entry(outcome).or_insert_with(counter).increment(1);
+    }
+}
