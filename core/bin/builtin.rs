@@ -6,7 +6,7 @@ use ratebus_http_api::HttpApi;
 use ratebus_kraken::Kraken;
 use ratebus_redis::{RedisFeed, RedisPublisher};
 use ratebus_replay::Replay;
-use ratebus_sdk::feed::DecoderEntry;
+use ratebus_sdk::{feed::DecoderEntry, stream::Stream};
 use ratebus_spread::Spread;
 
 /// The component types that a config can name with `use`.
@@ -15,7 +15,7 @@ pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::sink::<HttpApi>(ratebus_http_api::VERSION),
     Entry::sink::<RedisPublisher>(ratebus_redis::VERSION),
     Entry::sink::<Spread>(ratebus_spread::VERSION),
-    Entry::source::<Kraken>(ratebus_kraken::VERSION),
+    Entry::source::<Stream<Kraken>>(ratebus_kraken::VERSION),
     Entry::source::<RedisFeed>(ratebus_redis::VERSION),
     Entry::source::<Replay>(ratebus_replay::VERSION),
 ]);

@@ -24,6 +24,8 @@ pub mod poll;
 mod problem;
 mod routes;
 mod sessions;
+#[cfg(feature = "stream")]
+pub mod stream;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 #[cfg(feature = "tls")]

@@ -1,40 +1,30 @@
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
-use ratebus_model::{Market, Pair, Tick};
-use ratebus_sdk::feed::{
-    Decode, DecodeError, DecoderEntry, FeedEvent,
-    json::{Text, TimeFormat, elements, object},
+use ratebus_model::{Market, Tick};
+use ratebus_sdk::{
+    feed::{
+        Decode, DecodeError, FeedEvent,
+        json::{Text, TimeFormat, elements, object},
+    },
+    stream::Symbols,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::maintenance::Announcements;
 
-/// Kraken's decoder, for sources that read recordings. It knows each pair by its usual symbol, `BTC/USD`.
-pub const DECODER: DecoderEntry = DecoderEntry {
-    exchange: "kraken",
-    make: |pairs| Box::new(Decoder::new(pairs.iter().map(|&pair| (usual_symbol(pair), pair)))),
-};
-
-/// Kraken's name of a pair unless the config gives another: `BTC/USD`.
-pub(crate) fn usual_symbol(pair: Pair) -> String {
-    format!("{}/{}", pair.base(), pair.quote())
-}
-
 /// Reads the frames of Kraken's public WebSocket API v2.
 ///
 /// Frames are told apart by the keys they have, in whatever order: some relays write them anew. Keys and channels that
 /// are not known are ignored, because Kraken adds to both without notice. Numbers stay the text they were.
 pub(crate) struct Decoder {
-    /// Exact names only: `AAPLx/USD` and `AAPLX/USD` would be two things.
-    pairs: HashMap<String, Pair>,
+    symbols: Symbols,
     announcements: Announcements,
 }
 
 impl Decoder {
-    /// A decoder of the pairs known by these symbols.
-    pub(crate) fn new(symbols: impl IntoIterator<Item = (String, Pair)>) -> Self {
-        Self { pairs: symbols.into_iter().collect(), announcements: Announcements::default() }
+    pub(crate) fn new(symbols: Symbols) -> Self {
+        Self { symbols, announcements: Announcements::default() }
     }
 }
 
@@ -144,15 +134,11 @@ impl Decoder {
     }
 
     fn tick<'f>(&self, ticker: &Ticker<'f>, snapshot: bool) -> FeedEvent<'f> {
-        let Some(&pair) = self.pairs.get(&*ticker.symbol) else { return FeedEvent::Unused("unknown_symbol") };
-        FeedEvent::Tick(Tick {
-            pair,
-            bid: Some(ticker.bid.get()),
-            ask: Some(ticker.ask.get()),
-            reference: None,
-            event_time: ticker.timestamp.and_then(|time| TimeFormat::Rfc3339.read(time)),
-            snapshot,
-        })
+        let event_time = ticker.timestamp.and_then(|time| TimeFormat::Rfc3339.read(time));
+        match self.symbols.tick(&ticker.symbol, ticker.bid.get(), ticker.ask.get(), event_time) {
+            FeedEvent::Tick(tick) => FeedEvent::Tick(Tick { snapshot, ..tick }),
+            unknown => unknown,
+        }
     }
 
     fn status<'f>(&mut self, frame: &Frame<'f>, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {

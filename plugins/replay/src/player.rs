@@ -81,6 +81,7 @@ impl Replay {
         let source = ctx.name().to_string();
         let count = |kind| metrics::counter!("ratebus_feed_frames_total", "source" => source.clone(), "kind" => kind);
         let (frames, malformed) = (count("replayed"), count("malformed"));
+        self.decoder.connected();
         for recorded in &self.recording.frames {
             match self.speed.moment(start, recorded.at) {
                 Some(moment) => sleep_until(moment.into()).await,

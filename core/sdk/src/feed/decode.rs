@@ -18,6 +18,11 @@ pub enum FeedEvent<'f> {
         /// The exchange's name of the pair.
         symbol: Cow<'f, str>,
     },
+    /// All that a request asked for was acknowledged at once.
+    Accepted {
+        /// The request.
+        request: u64,
+    },
     /// A subscription was refused.
     Refused {
         /// The request it answers, if it says so.
@@ -46,6 +51,9 @@ pub trait Decode: Send {
     /// # Errors
     /// The frame is not of the protocol. Events appended before the fault stand.
     fn decode<'f>(&mut self, frame: &'f str, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError>;
+
+    /// The frames to come are of a new connection: what was true of the last one, such as its order, holds no more.
+    fn connected(&mut self) {}
 }
 
 /// Why a frame could not be read.

@@ -8,15 +8,17 @@ mod values;
 use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use ratebus_kraken::Kraken;
 use ratebus_model::{Message, Pair, Payload, Rate, Status};
 use ratebus_sdk::{
     Context, Error, Factory, HealthState, Source,
+    stream::Stream,
     testkit::{RecordingHost, env, eventually},
 };
 use ratebus_test_exchange::{DEADLINE, Exchange};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+
+type Kraken = Stream<ratebus_kraken::Kraken>;
 
 /// Short enough for tests, long against the heartbeats of the scripted exchange.
 const STALL: Duration = Duration::from_millis(400);

@@ -1,27 +1,29 @@
 use std::{
     convert::Infallible,
+    ops::Range,
     time::{Duration, Instant},
 };
 
-use ratebus_model::{Arrival, Market, PairState, Tick};
-use ratebus_sdk::feed::{Decode, FeedEvent};
-use serde_json::json;
+use ratebus_model::{Arrival, Market, Pair, PairState, Tick};
 use tokio::{
     pin, select,
     time::{Instant as TokioInstant, sleep_until},
 };
 
-use crate::{
+use super::{
+    Exchange, Liveness, Rules,
     connection::{Connection, Frame},
     ending::Ending,
     source::Feed,
-    subscription::Subscriptions,
+    subscriptions::Subscriptions,
 };
+use crate::{backoff, feed::FeedEvent};
 
 /// One connection from its handshake to its end: asks for the pairs, takes what comes, and watches for silence.
-pub(crate) struct Session<'s> {
-    feed: &'s mut Feed,
+pub(crate) struct Session<'s, E> {
+    feed: &'s mut Feed<E>,
     connection: Connection,
+    rules: Rules,
     subscriptions: Subscriptions,
     started: Instant,
     /// When anything at all was last heard as text, pongs included.
@@ -30,22 +32,30 @@ pub(crate) struct Session<'s> {
     fed_at: Instant,
     /// When it was first.
     fed_since: Option<Instant>,
-    pinged_at: Instant,
-    pings: u64,
+    keepalive_every: Duration,
+    keepalive_at: Instant,
+    /// When the connection is replaced for its age.
+    rotate_at: Option<Instant>,
     /// Whether the pairs have had their time to arrive, so that missing ones are named.
     settled: bool,
 }
 
-impl<'s> Session<'s> {
-    /// Kraken drops a socket after about a minute without traffic, and sends no heartbeat before a subscription.
-    const PING_EVERY: Duration = Duration::from_secs(20);
+impl<'s, E: Exchange> Session<'s, E> {
+    /// Servers and what lies between drop a connection after about a minute without traffic.
+    const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
     /// Without any answer for so long a connection is given up, and at this age without any acknowledged pair while one
     /// is due.
     const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-    pub(crate) fn new(feed: &'s mut Feed, connection: Connection) -> Self {
+    pub(crate) fn new(feed: &'s mut Feed<E>, connection: Connection) -> Self {
         let now = feed.ctx.clock().now();
-        let subscriptions = Subscriptions::new(feed.wanted(), feed.stall_after, feed.audit_after, now);
+        let rules = feed.exchange.rules();
+        let usual = match rules.liveness {
+            Liveness::Heartbeats => Self::KEEPALIVE_EVERY,
+            Liveness::Answers => feed.stall_after / 2,
+        };
+        let keepalive_every = rules.keepalive_every.unwrap_or(usual);
+        let subscriptions = Subscriptions::new(feed.wanted(), &rules, feed.stall_after, feed.audit_after, now);
         Self {
             feed,
             connection,
@@ -54,9 +64,11 @@ impl<'s> Session<'s> {
             answered_at: now,
             fed_at: now,
             fed_since: None,
-            pinged_at: now,
-            pings: 0,
+            keepalive_every,
+            keepalive_at: now + keepalive_every,
+            rotate_at: rules.rotate_after.as_ref().map(|ages| now + drawn(ages)),
             settled: false,
+            rules,
         }
     }
 
@@ -93,19 +105,20 @@ impl<'s> Session<'s> {
         if let Some(due) = self.subscriptions.due() {
             next = next.min(due);
         }
-        if self.audits() {
-            next = next.min(self.subscriptions.audit_due());
+        if let Some(due) = self.subscriptions.audit_due().filter(|_| self.audits()) {
+            next = next.min(due);
         }
-        if !self.subscriptions.any_acknowledged() {
-            next = next.min(self.pinged_at + Self::PING_EVERY);
+        if let Some(rotate_at) = self.rotate_at {
+            next = next.min(rotate_at);
         }
+        next = next.min(self.keepalive_at);
         if !self.settled {
             next = next.min(self.started + self.feed.stall_after);
         }
         next.into()
     }
 
-    /// Once anything is subscribed there is a heartbeat every second. Until then only our own questions are answered.
+    /// Once anything is subscribed the feed shows that it lives. Until then only our own questions are answered.
     fn silent_until(&self) -> Instant {
         if self.subscriptions.any_acknowledged() {
             self.fed_at + self.feed.stall_after
@@ -125,18 +138,23 @@ impl<'s> Session<'s> {
         let now = self.feed.ctx.clock().now();
         if now >= self.silent_until() {
             let fed = self.subscriptions.any_acknowledged();
-            return Err(Ending::Stalled(if fed { "sends neither data nor heartbeats" } else { "does not answer" }));
+            return Err(Ending::Stalled(if fed { "sends neither data nor signs of life" } else { "does not answer" }));
+        }
+        if self.rotate_at.is_some_and(|rotate_at| now >= rotate_at) {
+            return Err(Ending::Aged);
         }
         if self.audits() {
             self.audit(now).await?;
         }
-        for request in self.subscriptions.requests(now) {
+        for request in self.subscriptions.requests(&self.feed.exchange, now) {
             self.connection.send(request).await?;
         }
-        if !self.subscriptions.any_acknowledged() && now >= self.pinged_at + Self::PING_EVERY {
-            self.pings += 1;
-            self.pinged_at = now;
-            self.connection.send(json!({"method": "ping", "req_id": self.pings}).to_string()).await?;
+        if now >= self.keepalive_at {
+            self.keepalive_at = now + self.keepalive_every;
+            let request = self.subscriptions.next_request();
+            if let Some(keepalive) = self.feed.exchange.keepalive(request) {
+                self.connection.send(keepalive).await?;
+            }
         }
         if !self.settled && now >= self.started + self.feed.stall_after {
             self.settled = true;
@@ -147,7 +165,7 @@ impl<'s> Session<'s> {
 
     /// A pair asked for anew counts as subscribed until its answer is overdue; its rate ages meanwhile.
     async fn audit(&mut self, now: Instant) -> Result<(), Ending> {
-        let audit = self.subscriptions.audit(now);
+        let audit = self.subscriptions.audit(&self.feed.exchange, now);
         for &pair in &audit.asked {
             self.feed.book.doubt(pair);
         }
@@ -190,19 +208,20 @@ impl<'s> Session<'s> {
         match event {
             FeedEvent::Tick(tick) => {
                 self.fed(arrival);
-                self.tick(&tick, arrival);
+                self.tick(tick, arrival);
             }
-            FeedEvent::Heartbeat => {
-                self.fed(arrival);
-                self.feed.book.heartbeat(arrival);
-            }
+            FeedEvent::Heartbeat => self.alive(arrival),
+            FeedEvent::Pong if self.rules.liveness == Liveness::Answers => self.alive(arrival),
             FeedEvent::Market(market) => self.feed.market(market),
             FeedEvent::Subscribed { symbol, .. } => {
                 self.fed(arrival);
-                if let Some(pair) = self.subscriptions.acknowledged(&symbol) {
-                    self.feed.book.set_state(pair, PairState::Subscribed);
-                    self.feed.report(self.settled);
-                }
+                let pair = self.subscriptions.acknowledged(&symbol);
+                self.acknowledged(pair.as_slice());
+            }
+            FeedEvent::Accepted { request } => {
+                self.fed(arrival);
+                let pairs = self.subscriptions.accepted(request);
+                self.acknowledged(&pairs);
             }
             FeedEvent::Refused { request, symbol, reason, permanent } => {
                 self.refused(request, symbol.as_deref().unwrap_or("(none)"), &reason, permanent);
@@ -219,9 +238,23 @@ impl<'s> Session<'s> {
         Ok(())
     }
 
-    fn tick(&mut self, tick: &Tick<'_>, arrival: Arrival) {
+    fn acknowledged(&mut self, pairs: &[Pair]) {
+        for &pair in pairs {
+            self.feed.book.set_state(pair, PairState::Subscribed);
+        }
+        if !pairs.is_empty() {
+            self.feed.report(self.settled);
+        }
+    }
+
+    fn tick(&mut self, mut tick: Tick<'_>, arrival: Arrival) {
+        if self.rules.acknowledged_by_data {
+            let pair = self.subscriptions.shown(tick.pair);
+            self.acknowledged(pair.as_slice());
+        }
+        tick.snapshot |= self.rules.first_tick_is_snapshot && self.subscriptions.is_first(tick.pair);
         let held = self.feed.book.rate(tick.pair).map(|rate| rate.value);
-        self.feed.book.tick(tick, arrival);
+        self.feed.book.tick(&tick, arrival);
         if self.subscriptions.heard(tick.pair, tick.snapshot, arrival.at) {
             // A snapshot that is believed confirms the rate as of its arrival.
             let rate = self.feed.book.rate(tick.pair).filter(|rate| rate.confirmed_at == arrival.at);
@@ -234,6 +267,12 @@ impl<'s> Session<'s> {
         if held.is_none() {
             self.feed.report(self.settled);
         }
+    }
+
+    /// The feed lives, and what is subscribed is as it was.
+    fn alive(&mut self, arrival: Arrival) {
+        self.fed(arrival);
+        self.feed.book.heartbeat(arrival);
     }
 
     /// The feed itself has spoken.
@@ -257,6 +296,11 @@ impl<'s> Session<'s> {
     }
 }
 
+/// A duration drawn at random from `range`.
+fn drawn(range: &Range<Duration>) -> Duration {
+    range.start + backoff::up_to(range.end.saturating_sub(range.start))
+}
+
 /// The beginning of a text that may be as long as the exchange likes.
 fn cut(text: &str) -> String {
     text.chars().take(160).collect()
@@ -268,7 +312,7 @@ fn kind(event: &FeedEvent<'_>) -> &'static str {
         FeedEvent::Tick(_) => "tick",
         FeedEvent::Heartbeat => "heartbeat",
         FeedEvent::Market(_) => "status",
-        FeedEvent::Subscribed { .. } => "subscribed",
+        FeedEvent::Subscribed { .. } | FeedEvent::Accepted { .. } => "subscribed",
         FeedEvent::Refused { .. } => "refused",
         FeedEvent::Throttled => "throttled",
         FeedEvent::Reconnect => "reconnect",

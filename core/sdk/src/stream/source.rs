@@ -1,14 +1,19 @@
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use async_trait::async_trait;
 use ratebus_model::{FoldLimits, Market, Pair, PairState};
-use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, HealthState, LogLimit, Source, feed::RateBook, tls};
 use tokio::time::sleep;
 
-use crate::{KrakenConfig, connection::Endpoint, decode::Decoder, meter::Meter, pace::Pace, session::Session};
+use super::{Exchange, StreamConfig, connection::Endpoint, meter::Meter, pace::Pace, session::Session};
+use crate::{
+    ConfigError, Context, Env, Error, Factory, HealthState, LogLimit, Source,
+    feed::{self, Decode, RateBook},
+    tls,
+};
 
-/// Kraken's ticker: `use = "source/kraken"`.
-pub struct Kraken {
+/// The source that follows an [`Exchange`].
+pub struct Stream<E> {
+    exchange: E,
     endpoint: Endpoint,
     symbols: Vec<(Pair, String)>,
     limits: FoldLimits,
@@ -16,41 +21,61 @@ pub struct Kraken {
     audit_after: Duration,
 }
 
-impl Factory for Kraken {
-    type Config = KrakenConfig;
+impl<E: Exchange> Factory for Stream<E> {
+    type Config = StreamConfig<E::Protocol>;
 
-    const TYPE: &'static str = "source/kraken";
+    const TYPE: &'static str = E::TYPE;
 
-    fn build(config: KrakenConfig, _env: &Env) -> Result<Self, ConfigError> {
+    fn build(config: Self::Config, _env: &Env) -> Result<Self, ConfigError> {
         let mut error = ConfigError::default();
-        error.take(config.check_endpoint());
-        let symbols = error.take(config.symbols()).unwrap_or_default();
+        let url = error.take(config.endpoint(E::ENDPOINT));
         let limits = error.take(config.limits());
         let tls = error.take(tls::client_config(config.ca_file.as_deref()));
-        let (Some(limits), Some(tls)) = (limits, tls) else { return Err(error) };
-        let endpoint = Endpoint { url: config.endpoint, tls };
-        let KrakenConfig { stall_after, audit_after, .. } = config;
-        error.or(Self { endpoint, symbols, limits, stall_after, audit_after })
+        let StreamConfig { pairs, symbols: named, stall_after, audit_after, protocol, .. } = config;
+        let exchange = error.take(E::new(protocol));
+        let Some(exchange) = exchange else {
+            error.take(feed::pairs(&pairs));
+            return Err(error);
+        };
+        let symbols = error.take(feed::symbols(&pairs, &named, |pair| exchange.symbol(pair)));
+        let (Some(url), Some(limits), Some(tls), Some(symbols)) = (url, limits, tls, symbols) else {
+            return Err(error);
+        };
+        error.or(Self { exchange, endpoint: Endpoint { url, tls }, symbols, limits, stall_after, audit_after })
     }
 }
 
 #[async_trait]
-impl Source for Kraken {
+impl<E: Exchange> Source for Stream<E> {
     /// Never fails: whatever happens to a connection, another one is made.
     async fn run(self: Box<Self>, ctx: Context) -> Result<(), Error> {
         let stop = ctx.cancel_token().clone();
-        let mut feed = Feed::new(ctx, &self);
+        let Self { exchange, endpoint, symbols, limits, stall_after, audit_after } = *self;
+        let pairs: Vec<Pair> = symbols.iter().map(|&(pair, _)| pair).collect();
+        let mut feed = Feed {
+            book: RateBook::new(ctx.clone(), &pairs, limits),
+            decoder: exchange.decoder(symbols.iter().map(|(pair, symbol)| (symbol.clone(), *pair)).collect()),
+            meter: Meter::new(ctx.name()),
+            market: Market::default(),
+            complaints: LogLimit::default(),
+            exchange,
+            symbols,
+            stall_after,
+            audit_after,
+            ctx,
+        };
         // Boxed, because the handshake's buffers make it a large one.
-        stop.run_until_cancelled(Box::pin(feed.stay_connected(&self.endpoint))).await;
+        stop.run_until_cancelled(Box::pin(feed.stay_connected(&endpoint))).await;
         Ok(())
     }
 }
 
 /// What outlives a connection: the rates with their sequences, the counters, and the health.
-pub(crate) struct Feed {
+pub(crate) struct Feed<E> {
     pub(crate) ctx: Context,
+    pub(crate) exchange: E,
     pub(crate) book: RateBook,
-    pub(crate) decoder: Decoder,
+    pub(crate) decoder: Box<dyn Decode>,
     pub(crate) meter: Meter,
     pub(crate) stall_after: Duration,
     pub(crate) audit_after: Duration,
@@ -60,33 +85,23 @@ pub(crate) struct Feed {
     pub(crate) complaints: LogLimit,
 }
 
-impl Feed {
+impl<E: Exchange> Feed<E> {
     /// How many missing pairs are named in the health before the rest is a number.
     const NAMED: usize = 5;
-
-    fn new(ctx: Context, Kraken { symbols, limits, stall_after, audit_after, .. }: &Kraken) -> Self {
-        let pairs: Vec<Pair> = symbols.iter().map(|&(pair, _)| pair).collect();
-        Self {
-            book: RateBook::new(ctx.clone(), &pairs, *limits),
-            decoder: Decoder::new(symbols.iter().map(|(pair, symbol)| (symbol.clone(), *pair))),
-            meter: Meter::new(ctx.name()),
-            stall_after: *stall_after,
-            audit_after: *audit_after,
-            symbols: symbols.clone(),
-            market: Market::default(),
-            complaints: LogLimit::default(),
-            ctx,
-        }
-    }
 
     async fn stay_connected(&mut self, endpoint: &Endpoint) {
         tracing::info!(endpoint = endpoint.url, "connecting to {}", endpoint.url);
         let clock = self.ctx.clock();
         let mut pace = Pace::new(clock.now());
         loop {
+            if self.wanted().is_empty() {
+                // Every pair was refused for good, which the health says; an exchange drops who asks for nothing.
+                return pending().await;
+            }
             let (state, wait) = match endpoint.connect().await {
                 Ok(connection) => {
                     self.meter.connect("ok");
+                    self.decoder.connected();
                     let (ending, healthy) = Session::new(self, connection).run().await;
                     self.meter.reconnect(ending.as_str());
                     let reason = format!("the connection to {} ended: {ending}; connecting again", endpoint.url);

@@ -1,7 +1,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use ratebus_sdk::{Error, ErrorKind, Retry};
 use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
@@ -14,7 +13,8 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::ending::Ending;
+use super::ending::Ending;
+use crate::{Error, ErrorKind, Retry};
 
 /// Where to connect, and how the server must prove itself.
 pub(crate) struct Endpoint {
@@ -25,7 +25,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Name resolution, TCP, TLS and the WebSocket handshake together.
     const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-    /// Kraken's largest frame, the snapshot of all its instruments, has some 400 KB.
+    /// The largest that is known, Kraken's snapshot of all its instruments, has some 400 KB.
     const LARGEST_FRAME: usize = 4 << 20;
 
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {

@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use ratebus_sdk::{AttemptBudget, Backoff, Retry};
+use crate::{AttemptBudget, Backoff, Retry};
 
 /// When to connect again: at once after a first loss, then ever later, and never so often that the exchange bans the
 /// address.
@@ -12,15 +12,16 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Kraken refuses an address after about 150 connections in 10 minutes; other programs may share ours.
+    /// Below what exchanges allow an address (Kraken some 150 in 10 minutes, Binance 300 in 5); other programs may share
+    /// ours.
     const ATTEMPTS: usize = 100;
     const WINDOW: Duration = Duration::from_mins(10);
     /// Data for so long makes a connection a good one, and its loss a first one.
     const PROVEN: Duration = Duration::from_mins(1);
-    /// Kraken asks for no more than one attempt in so long after maintenance and long downtimes.
+    /// No more than one attempt in so long after maintenance and long downtimes, as Kraken asks for.
     const CONSIDERATE: Duration = Duration::from_secs(5);
     const LONG_DOWN: Duration = Duration::from_mins(1);
-    /// The longest wait that an answer can impose on us: Kraken's own ban is 10 minutes.
+    /// The longest wait that an answer can impose on us: Kraken's ban is 10 minutes.
     const LONGEST_IMPOSED: Duration = Duration::from_mins(15);
 
     pub(crate) fn new(now: Instant) -> Self {

@@ -17,6 +17,8 @@ pub(crate) enum Ending {
     Protocol(String),
     /// The exchange asked us to connect again.
     Asked,
+    /// It is nearly as old as the exchange lets it become.
+    Aged,
 }
 
 impl Ending {
@@ -29,6 +31,7 @@ impl Ending {
             Self::TooLarge => "too_large",
             Self::Protocol(_) => "protocol",
             Self::Asked => "asked",
+            Self::Aged => "aged",
         }
     }
 }
@@ -43,6 +46,7 @@ impl fmt::Display for Ending {
             Self::TooLarge => f.write_str("a frame was larger than 4 MiB"),
             Self::Protocol(what) => write!(f, "the exchange broke the protocol ({what})"),
             Self::Asked => f.write_str("the exchange asked for a new one"),
+            Self::Aged => f.write_str("the exchange would soon have cut it for its age"),
         }
     }
 }
