@@ -162,6 +162,24 @@ fn variables_and_sets_win_and_are_named_when_wrong() {
     assert_eq!(report(GOOD, &[("RATEBUS_ROLE", "x"), ("RATEBUS_CONFIG", "y"), ("OTHER", "z")], &[]), "");
 }
 
+/// What a role has otherwise in the file is no reason to pass over what is said at the start.
+#[test]
+fn what_is_said_from_outside_for_all_holds_for_each_role() {
+    let text = GOOD.replace(
+        "plugins = [",
+        "bus.backend = \"nats\"\nbus.url = \"http://localhost\"\nmetrics.listen = \"127.0.0.1:1\"\nplugins = [",
+    );
+    let wrong = report(&text, &[], &[]);
+    assert!(wrong.starts_with("test.toml:4: role.all.bus.url: expected the broker's URL, nats://"), "{wrong}");
+    assert_eq!(report(&text, &[("RATEBUS_BUS__URL", "nats://localhost")], &[]), "");
+    let taken = report(&text, &[("RATEBUS_BUS__BACKEND", "memory")], &["listener.web.listen=127.0.0.1:1"]);
+    assert_eq!(taken, "--set listener.web.listen: listener.web.listen: 127.0.0.1:1 is also the address of metrics");
+    let sets = ["listener.web.listen=127.0.0.1:1", "metrics.listen=127.0.0.1:2", "bus.backend=memory"];
+    assert_eq!(report(&text, &[], &sets), "");
+    let wrong = report(&text, &[], &["bus.backend=memory", "role.all.bus.backend=nats"]);
+    assert!(wrong.contains("role.all.bus.url: "), "{wrong}");
+}
+
 #[test]
 fn an_amount_from_a_variable_stays_text() {
     // As a binary float it would become 0.1 and be refused as no string.

@@ -107,7 +107,11 @@ async fn the_optional_keys_of_the_shipped_file_are_keys() {
     let uncommented = text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line));
     let plugins = r#"["kraken","redis-feed","rates-http","spread","api","broadcast","redis-publisher"]"#;
     let launch = Launch::new().arg("--config").arg("all-keys.toml").set(&format!("role.all.plugins={plugins}"));
-    let launch = launch.arg("check");
+    let launch = launch.set("bus.backend=memory").arg("check");
+    let password = launch.folder().join("data/redis.password");
+    std::fs::create_dir(password.parent().unwrap()).unwrap();
+    std::fs::write(&password, "a password\n").unwrap();
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     std::fs::write(launch.folder().join("all-keys.toml"), uncommented.collect::<Vec<_>>().join("\n")).unwrap();
     let (code, message) = fails(&launch).await;
     assert_eq!(code, Some(0), "{message}");

@@ -3,7 +3,7 @@
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, Launch, SocketIo, eventually, silence, started};
+use crate::harness::{Admin, Launch, Ratebus, SocketIo, eventually, silence, started};
 
 /// The sample of the original's README.
 #[tokio::test]
@@ -34,10 +34,15 @@ async fn the_readme_sample_of_the_original_to_the_digit() {
     assert_eq!(entry["data"]["withSpread"], json!({ "buy": 20699, "sell": 20682 }));
 }
 
+/// The role alone, without a broker.
+async fn exchange_rate(exchange: &str) -> Ratebus {
+    Launch::new().arg("--role").arg("exchange-rate").set("bus.backend=memory").exchange(exchange).start().await
+}
+
 #[tokio::test]
 async fn the_exchange_rate_role() {
     let exchange = started().await;
-    let ratebus = Launch::new().arg("--role").arg("exchange-rate").exchange(&exchange.url()).start().await;
+    let ratebus = exchange_rate(&exchange.url()).await;
     ratebus.ready("exchange-rate").await;
     let url = ratebus.url("exchange-rate");
     assert_eq!(get(&url).await, (200, json!({ "hello": "world" })));
@@ -56,7 +61,7 @@ async fn the_exchange_rate_role() {
 async fn unhealthy_is_400_and_no_rate_is_503() {
     let exchange = started().await;
     silence(&exchange);
-    let ratebus = Launch::new().arg("--role").arg("exchange-rate").exchange(&exchange.url()).start().await;
+    let ratebus = exchange_rate(&exchange.url()).await;
     let url = ratebus.url("exchange-rate");
     let (status, answer) = eventually("the pair to be known", || async {
         let answer = get(&format!("{url}/rates/BTC_USD")).await;

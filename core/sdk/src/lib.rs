@@ -21,6 +21,7 @@ pub mod openapi;
 mod origins;
 #[cfg(feature = "poll")]
 pub mod poll;
+pub mod private;
 mod problem;
 mod routes;
 mod sessions;

@@ -1,8 +1,8 @@
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use std::path::PathBuf;
 
 use ratebus_link::{Authorities, Keys, Target};
 use ratebus_model::Pattern;
-use ratebus_sdk::is_loopback;
+use ratebus_sdk::{is_loopback, private};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
@@ -20,8 +20,11 @@ const TOLD: [&str; 1] = ["spreads.>"];
 pub struct Bus {
     /// Which broker.
     pub backend: Backend,
-    /// Where it is: `redis://`, `rediss://`, `nats://` or `tls://`, with user and password.
+    /// Where it is: `redis://`, `rediss://`, `nats://` or `tls://`, with user and password. By default on this machine, at
+    /// the broker's own port.
     pub url: Option<SecretString>,
+    /// A file with the broker's password, if the URL has none; without a user in the URL, of NATS its token.
+    pub password_file: Option<PathBuf>,
     /// A file with the certificate authorities, in PEM form, that a broker with TLS has to prove itself by; without it, a
     /// public one.
     pub ca_file: Option<PathBuf>,
@@ -55,6 +58,12 @@ pub enum Backend {
 pub struct RoleBus {
     /// Replaces `bus.backend`.
     pub backend: Option<Backend>,
+    /// Replaces `bus.url`.
+    pub url: Option<SecretString>,
+    /// Replaces `bus.password_file`.
+    pub password_file: Option<PathBuf>,
+    /// Replaces `bus.ca_file`.
+    pub ca_file: Option<PathBuf>,
     /// Replaces `bus.exports`.
     pub exports: Option<Vec<Pattern>>,
     /// Replaces `bus.imports`.
@@ -78,32 +87,40 @@ pub(super) type Fault = (&'static str, String);
 impl Bus {
     /// With what a role says otherwise.
     pub(super) fn under(&self, role: &RoleBus) -> Self {
+        let (all, role) = (self.clone(), role.clone());
         Self {
-            backend: role.backend.unwrap_or(self.backend),
-            exports: role.exports.clone().or_else(|| self.exports.clone()),
-            imports: role.imports.clone().or_else(|| self.imports.clone()),
-            ..self.clone()
+            backend: role.backend.unwrap_or(all.backend),
+            url: role.url.or(all.url),
+            password_file: role.password_file.or(all.password_file),
+            ca_file: role.ca_file.or(all.ca_file),
+            exports: role.exports.or(all.exports),
+            imports: role.imports.or(all.imports),
+            ..all
         }
     }
 
     /// How processes are joined; `None` if they are not.
     pub(super) fn plan(&self) -> Result<Option<LinkPlan>, Fault> {
-        let schemes = match self.backend {
+        // Where brokers listen that were told nothing.
+        let (schemes, here) = match self.backend {
             Backend::Memory => return Ok(None),
-            Backend::Redis => ["redis", "rediss"],
-            Backend::Nats => ["nats", "tls"],
+            Backend::Redis => (["redis", "rediss"], "redis://127.0.0.1:6379"),
+            Backend::Nats => (["nats", "tls"], "nats://127.0.0.1:4222"),
         };
         let [plain, secure] = schemes;
         let expected = || ("url", format!("expected the broker's URL, {plain}://… or {secure}://…"));
-        let text = self.url.as_ref().map(ExposeSecret::expose_secret).ok_or_else(expected)?;
+        let text = self.url.as_ref().map_or(here, ExposeSecret::expose_secret);
         // The Redis client takes `#insecure` for a wish to believe any certificate.
         let is_ours = |url: &Url| schemes.contains(&url.scheme()) && url.fragment().is_none();
-        let url = Url::parse(text).ok().filter(is_ours).ok_or_else(expected)?;
+        let mut url = Url::parse(text).ok().filter(is_ours).ok_or_else(expected)?;
+        if let Some(file) = &self.password_file {
+            private::add_password(&mut url, file).map_err(|why| ("password_file", why))?;
+        }
         let warning = self.check_exposure(&url, secure)?;
         let authorities = self.authorities(&url, secure)?;
         let target = match self.backend {
-            Backend::Nats => Target::nats(text, authorities.as_ref()),
-            _ => Target::redis(text, authorities.as_ref()),
+            Backend::Nats => Target::nats(url.as_str(), authorities.as_ref()),
+            _ => Target::redis(url.as_str(), authorities.as_ref()),
         };
         let patterns = |given: &Option<Vec<Pattern>>, usual: &[&str]| {
             given.clone().unwrap_or_else(|| usual.iter().filter_map(|text| text.parse().ok()).collect())
@@ -124,7 +141,7 @@ impl Bus {
             return Ok(None);
         }
         if url.username().is_empty() && url.password().is_none() && !self.allow_insecure {
-            let message = "a broker on another machine needs a password in the URL, or allow_insecure = true";
+            let message = "a broker on another machine needs a password, in the URL or in password_file, or allow_insecure = true";
             return Err(("url", message.to_owned()));
         }
         Ok((url.scheme() != secure).then_some("the way to the broker is not encrypted: its URL asks for no TLS"))
@@ -140,17 +157,15 @@ impl Bus {
 
     fn keys(&self) -> Result<Keys, Fault> {
         let Some(path) = &self.keys_file else { return Ok(Keys::default()) };
-        let fault = |message: String| ("keys_file", format!("{}: {message}", path.display()));
-        let cannot_read = |error: std::io::Error| fault(error.to_string());
-        let mode = fs::metadata(path).map_err(cannot_read)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(fault(format!("open to others than its owner (mode {mode:04o}); make it private: chmod 600")));
-        }
-        let text = SecretString::from(fs::read_to_string(path).map_err(cannot_read)?);
+        let text = private::read_secret(path).map_err(|why| ("keys_file", why))?;
         let lines = text.expose_secret().lines().map(str::trim_ascii_end).filter(|line| !line.is_empty());
         let keys: Vec<&[u8]> = lines.map(str::as_bytes).collect();
         if keys.is_empty() || keys.iter().any(|key| key.len() < SHORTEST_KEY) {
-            return Err(fault(format!("expected at least {SHORTEST_KEY} random characters in each line")));
+            let shown = path.display();
+            return Err((
+                "keys_file",
+                format!("{shown}: expected at least {SHORTEST_KEY} random characters in each line"),
+            ));
         }
         Ok(Keys::new(keys))
     }
@@ -158,7 +173,7 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, os::unix::fs::PermissionsExt};
+    use std::{fs, io::Write, os::unix::fs::PermissionsExt};
 
     use super::*;
 
@@ -208,6 +223,35 @@ mod tests {
             let plan = Bus { ca_file: Some(path.into()), ..bus(backend, url) }.plan();
             assert_eq!(plan.map(|_| ()).unwrap_err().0, "ca_file", "{url} {path}");
         }
+    }
+
+    #[test]
+    fn a_password_may_have_a_file_of_its_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "canary/7f3a\n").unwrap();
+        let planned = |url: &str, mode| {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let password_file = Some(file.path().to_owned());
+            Bus { password_file, ..bus(Backend::Redis, url) }.plan().map(|plan| plan.is_some())
+        };
+        assert_eq!(planned("redis://redis.example", 0o600), Ok(true));
+        for (url, mode) in [("redis://:another@redis.example", 0o600), ("redis://redis.example", 0o640)] {
+            let (key, message) = planned(url, mode).unwrap_err();
+            assert!(key == "password_file" && !message.contains("canary"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_role_may_have_a_broker_of_its_own() {
+        let all = Bus { allow_insecure: true, ..bus(Backend::Memory, "redis://redis.example") };
+        let planned = |role: RoleBus| all.under(&role).plan().map(|plan| plan.is_some());
+        assert_eq!(planned(RoleBus::default()), Ok(false));
+        assert_eq!(planned(RoleBus { backend: Some(Backend::Redis), ..RoleBus::default() }), Ok(true));
+        let nats = RoleBus { backend: Some(Backend::Nats), ..RoleBus::default() };
+        assert_eq!(planned(nats.clone()).unwrap_err().0, "url");
+        assert_eq!(planned(RoleBus { url: Some("nats://nats.example".into()), ..nats }), Ok(true));
+        let here = Bus { backend: Backend::Nats, ..Bus::default() };
+        assert!(here.plan().is_ok_and(|plan| plan.is_some()));
     }
 
     #[test]

@@ -15,6 +15,9 @@ const PREFIX: &str = "RATEBUS_";
 /// Variables with the prefix that are no config keys.
 const NOT_KEYS: [&str; 2] = ["RATEBUS_CONFIG", "RATEBUS_ROLE"];
 
+/// The tables that a role may have otherwise.
+const OF_ROLES: [&str; 2] = ["bus", "metrics"];
+
 /// One value that wins over the file.
 #[derive(Debug, Clone)]
 pub struct Override {
@@ -104,6 +107,11 @@ impl Layers {
         overrides.extend(sets);
         for one in &mut overrides {
             one.path = existing_names(&dict, &one.path);
+        }
+        for one in overrides.iter().filter(|one| one.path.first().is_some_and(|name| OF_ROLES.contains(&&**name))) {
+            forget_in_roles(&mut dict, &one.path);
+        }
+        for one in &overrides {
             dict = overlay(dict, one);
         }
         Ok(Self { file, overrides, merged: Value::from(dict) })
@@ -166,6 +174,28 @@ fn existing_names(dict: &Dict, path: &[String]) -> Vec<String> {
     let rest = inner
         .map_or_else(|| rest.iter().map(|name| name.to_ascii_lowercase()).collect(), |dict| existing_names(dict, rest));
     [vec![name], rest].concat()
+}
+
+/// What is said from outside for all roles holds for each, whatever the file says for one.
+fn forget_in_roles(dict: &mut Dict, path: &[String]) {
+    let Some(Value::Dict(_, roles)) = dict.get_mut("role") else { return };
+    for role in roles.values_mut() {
+        if let Value::Dict(_, role) = role {
+            forget(role, path);
+        }
+    }
+}
+
+/// Takes out what is at `path`, and the tables that are empty then.
+fn forget(dict: &mut Dict, path: &[String]) {
+    let Some((name, rest)) = path.split_first() else { return };
+    if let Some(Value::Dict(_, table)) = dict.get_mut(name).filter(|_| !rest.is_empty()) {
+        forget(table, rest);
+        if !table.is_empty() {
+            return;
+        }
+    }
+    dict.remove(name);
 }
 
 fn overlay(dict: Dict, one: &Override) -> Dict {

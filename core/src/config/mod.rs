@@ -128,7 +128,9 @@ impl Config {
         let used: BTreeSet<String> = plugins.iter().flat_map(|plugin| plugin.env.claimed_listeners()).collect();
         let listeners = settings.listener.iter().filter(|(name, _)| used.contains(*name));
         let link = settings.bus.under(&found.bus).plan().unwrap_or_else(|(key, message)| {
-            problems.push(self.problem(&["bus", key], message));
+            let own = ["role", role, "bus", key];
+            let place = if self.layers.at(&own).is_some() { &own[..] } else { &own[2..] };
+            problems.push(self.problem(place, message));
             None
         });
         let plan = RolePlan {

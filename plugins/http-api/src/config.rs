@@ -1,12 +1,11 @@
 use std::{path::PathBuf, time::Duration};
 
-use ratebus_sdk::{ConfigError, Env};
+use ratebus_sdk::{ConfigError, Env, private};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::{
     accounts::{HashCost, Limits, MOST_FAILURES, PasswordPolicy, SHORTEST_PASSWORD, signing_key_problem},
-    private,
     store::DatabaseUrl,
 };
 

@@ -21,7 +21,6 @@ mod paging;
 mod pair;
 mod path_id;
 mod plugin;
-mod private;
 mod problem;
 mod quotes;
 mod rates;

@@ -44,6 +44,8 @@ const NAMED: usize = 5;
 pub struct RedisFeedConfig {
     /// Where the server is: `redis://` or `rediss://`, with user, password and database.
     pub url: SecretString,
+    /// A file with the password, if the URL has none; readable by its owner alone.
+    pub password_file: Option<PathBuf>,
     /// A PEM file of the only certificate authorities to trust; without it the public ones hold.
     pub ca_file: Option<PathBuf>,
     /// Whether a server on another machine may do without a password.
@@ -94,7 +96,8 @@ impl Factory for RedisFeed {
 
     fn build(config: RedisFeedConfig, _: &Env) -> Result<Self, ConfigError> {
         let mut error = ConfigError::default();
-        let server = error.take(Server::new(&config.url, config.ca_file.as_deref(), config.allow_insecure));
+        let [password, authorities] = [&config.password_file, &config.ca_file].map(Option::as_deref);
+        let server = error.take(Server::new(&config.url, password, authorities, config.allow_insecure));
         let pairs = error.take(feed::pairs(&config.pairs));
         let limits = error.take(config.limits());
         if config.channel.is_empty() {

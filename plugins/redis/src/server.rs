@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fs, path::Path, time::Duration};
 
-use ratebus_sdk::{ConfigError, Error, ErrorKind, is_loopback};
+use ratebus_sdk::{ConfigError, Error, ErrorKind, is_loopback, private};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError,
     TlsCertificates, aio::MultiplexedConnection,
@@ -27,13 +27,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// At `redis://` or `rediss://` (TLS), with user, password and database in the URL. `ca_file` has the only authorities
-    /// to trust; without it the public ones hold.
-    pub(crate) fn new(url: &SecretString, ca_file: Option<&Path>, allow_insecure: bool) -> Result<Self, ConfigError> {
+    /// At `redis://` or `rediss://` (TLS), with user, password and database in the URL; or the password in a file of its
+    /// own. `ca_file` has the only authorities to trust; without it the public ones hold.
+    pub(crate) fn new(
+        url: &SecretString,
+        password_file: Option<&Path>,
+        ca_file: Option<&Path>,
+        allow_insecure: bool,
+    ) -> Result<Self, ConfigError> {
         let problem = |message: &str| ConfigError::new("url", message);
         // The errors may quote the URL.
         let expected = || problem("expected a URL such as redis://user:password@host:6379/0, or rediss:// with TLS");
-        let url = Url::parse(url.expose_secret()).map_err(|_| expected())?;
+        let mut url = Url::parse(url.expose_secret()).map_err(|_| expected())?;
+        if let Some(file) = password_file {
+            private::add_password(&mut url, file).map_err(|why| ConfigError::new("password_file", why))?;
+        }
         let exposed = check_exposure(&url, allow_insecure).map_err(problem)?;
         let info: ConnectionInfo = url.as_str().into_connection_info().map_err(|_| expected())?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -110,7 +118,9 @@ fn check_exposure(url: &Url, allow_insecure: bool) -> Result<bool, &'static str>
         return Ok(false);
     }
     if url.password().is_none_or(str::is_empty) && !allow_insecure {
-        return Err("a Redis on another machine needs a password in the URL, or allow_insecure = true");
+        return Err(
+            "a Redis on another machine needs a password, in the URL or in password_file, or allow_insecure = true",
+        );
     }
     Ok(!secure)
 }
@@ -129,7 +139,7 @@ mod tests {
     use super::*;
 
     fn problem(url: &str, ca_file: Option<&str>, allow_insecure: bool) -> Option<(String, String)> {
-        let error = Server::new(&url.into(), ca_file.map(Path::new), allow_insecure).err()?;
+        let error = Server::new(&url.into(), None, ca_file.map(Path::new), allow_insecure).err()?;
         let problem = error.problems.into_iter().next().unwrap();
         Some((problem.key, problem.message))
     }

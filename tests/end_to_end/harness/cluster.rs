@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use ratebus_test_exchange::Exchange;
 use ratebus_test_servers::{Broker, BrokerKind, BrokerOptions};
@@ -58,7 +58,13 @@ impl Cluster {
             .set(&format!("plugin.kraken.config.stale_after={}ms", stale_after.as_millis()))
             .set(&format!("plugin.kraken.config.stall_after={}ms", stale_after.as_millis() / 2))
             .set(&format!("plugin.kraken.config.dead_after={}ms", dead_after.as_millis()))
-            .variable("RATEBUS_BUS__URL", &broker.url());
+            .variable("RATEBUS_BUS__URL", &broker.url_of_user());
+        if let Some(password) = plan.options.password {
+            let file = launch.folder().join("bus.password");
+            fs::write(&file, password).unwrap();
+            fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+            launch = launch.set(&format!("bus.password_file={}", file.display()));
+        }
         if let Some(file) = plan.keys_file {
             launch = launch.set(&format!("bus.keys_file={}", file.display()));
         }

@@ -96,6 +96,15 @@ impl Broker {
         format!("{scheme}://{credentials}{host}:{}", self.port)
     }
 
+    /// Where it is, with the user that it asks a password of, and without the password.
+    pub fn url_of_user(&self) -> String {
+        let url = self.url_with(None);
+        if self.kind == BrokerKind::Nats && self.options.password.is_some() {
+            return url.replace("://", "://ratebus@");
+        }
+        url
+    }
+
     /// The certificate that its own is signed with.
     pub fn ca_file(&self) -> PathBuf {
         self.folder.join("ca.pem")

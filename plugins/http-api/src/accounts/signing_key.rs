@@ -4,11 +4,12 @@ use std::{
     path::Path,
 };
 
-use ratebus_sdk::{Error, ErrorKind};
+use ratebus_sdk::{
+    Error, ErrorKind,
+    private::{self, Unread},
+};
 use secrecy::{SecretBox, SecretSlice};
 use uuid::Uuid;
-
-use crate::private::{self, Unread};
 
 /// The fewest bytes of a key: the output of the hash behind HS256 (RFC 7518, 3.2).
 const SHORTEST: usize = 32;

@@ -4,10 +4,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ratebus_sdk::{Error, ErrorKind};
+use ratebus_sdk::{Error, ErrorKind, private};
 
 use super::StoreError;
-use crate::private;
 
 /// The file of an open database, recognised by its inode.
 pub(super) struct DatabaseFile {

@@ -19,6 +19,8 @@ const SHORTEST_KEY_TTL: Duration = Duration::from_secs(2);
 pub struct RedisPublisherConfig {
     /// Where the server is: `redis://` or `rediss://`, with user, password and database.
     pub url: SecretString,
+    /// A file with the password, if the URL has none; readable by its owner alone.
+    pub password_file: Option<PathBuf>,
     /// A PEM file of the only certificate authorities to trust; without it the public ones hold.
     pub ca_file: Option<PathBuf>,
     /// Whether a server on another machine may do without a password.

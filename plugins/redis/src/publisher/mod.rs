@@ -38,7 +38,8 @@ impl Factory for RedisPublisher {
 
     fn build(config: RedisPublisherConfig, _: &Env) -> Result<Self, ConfigError> {
         let mut error = ConfigError::default();
-        let server = error.take(Server::new(&config.url, config.ca_file.as_deref(), config.allow_insecure));
+        let [password, authorities] = [&config.password_file, &config.ca_file].map(Option::as_deref);
+        let server = error.take(Server::new(&config.url, password, authorities, config.allow_insecure));
         let places = error.take(config.places());
         let (Some(server), Some(places)) = (server, places) else { return Err(error) };
         error.or(Self { server, places, from: config.from })

@@ -18,6 +18,7 @@ fn a_publisher_that_cannot_work_is_refused_by_name() {
     assert_eq!(problems::<RedisPublisher>(with(usual.clone(), &all)), "");
     for (more, expected) in [
         (json!({"url": "redis://redis.example"}), "url: a Redis on another machine needs a password"),
+        (json!({"password_file": "/nonexistent"}), "password_file: cannot read /nonexistent"),
         (json!({"ca_file": "/nonexistent"}), "ca_file: is for rediss://"),
         (json!({"from": "trades"}), "unknown variant `trades`"),
         (json!({"channel": "rates:{par}"}), "channel: no placeholder is named {par}"),
@@ -39,6 +40,10 @@ fn a_feed_that_cannot_work_is_refused_by_name() {
     assert_eq!(problems::<RedisFeed>(usual.clone()), "");
     for (more, expected) in [
         (json!({"url": "redis://:secret@redis.example:x"}), "url: expected a URL such as"),
+        (
+            json!({"url": "redis://:secret@127.0.0.1", "password_file": "/a"}),
+            "password_file: the URL has a password already",
+        ),
         (json!({"channel": ""}), "channel: must not be empty"),
         (json!({"pairs": []}), "pairs: at least one pair"),
         (json!({"pairs": ["BTC_USD", "BTCUSD", "XBT/USD"]}), "pairs.1: \"BTCUSD\" is not a pair"),

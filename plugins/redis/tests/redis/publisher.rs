@@ -181,7 +181,9 @@ async fn what_redis_refuses_to_keep_is_told_all_the_same() {
 async fn a_program_in_another_language_reads_the_channel() {
     let broker = start(BrokerOptions { password: Some("p@ss/word"), tls: false });
     let url = broker.url();
-    let publisher = Running::publisher(&url, &json!({}));
+    let password = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(password.path(), "p@ss/word\n").unwrap();
+    let publisher = Running::publisher(&broker.url_with(None), &json!({"password_file": password.path()}));
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/redis_consumer.py");
     let mut command = Command::new("python3");
     command.arg(example).args([&url, "rates:latest", "3"]).stdout(Stdio::piped()).kill_on_drop(true);

@@ -1,4 +1,4 @@
-//! Files and folders that only their owner may read: the database, its password and the signing key.
+//! Files and folders that only their owner may use: databases, passwords and keys.
 
 use std::{
     fs::{DirBuilder, File, Metadata, OpenOptions},
@@ -7,13 +7,16 @@ use std::{
     path::Path,
 };
 
-use secrecy::SecretString;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 /// The longest file that is read, in bytes.
 const LONGEST: u64 = 4096;
 
 /// Why a private file was not read.
-pub(crate) enum Unread {
+#[derive(Debug)]
+pub enum Unread {
     /// It is not there, or the system does not let us.
     Io(io::Error),
     /// It must not be used as it is, in words.
@@ -27,25 +30,34 @@ impl From<io::Error> for Unread {
 }
 
 /// Makes the folder of `file`, and those above it, for the owner alone. Folders that exist stay as they are.
-pub(crate) fn create_parent(file: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// One cannot be made.
+pub fn create_parent(file: &Path) -> io::Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
         _ => Ok(()),
     }
 }
 
-/// Makes a new file for the owner alone; one that exists is an error.
-pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+/// Makes a new file for the owner alone.
+///
+/// # Errors
+/// It exists, or cannot be made.
+pub fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// As [`exposure`], for a file that may not be there yet.
-pub(crate) fn problem(path: &Path) -> Option<String> {
+pub fn problem(path: &Path) -> Option<String> {
     exposure(&path.metadata().ok()?, path)
 }
 
-/// What is in a file that its owner alone may use. A longer one is refused, never cut.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Unread> {
+/// What is in a file that its owner alone may use. One longer than 4096 bytes is refused, never cut.
+///
+/// # Errors
+/// There is no such file, it is too long, or others may use it.
+pub fn read(path: &Path) -> Result<Vec<u8>, Unread> {
     let file = File::open(path)?;
     if let Some(problem) = exposure(&file.metadata()?, path) {
         return Err(Unread::Refused(problem));
@@ -58,8 +70,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Unread> {
     Ok(content)
 }
 
-/// The secret in a file, without the end of its line. An error says why there is none.
-pub(crate) fn read_secret(path: &Path) -> Result<SecretString, String> {
+/// The secret in a file, without the end of its line.
+///
+/// # Errors
+/// Why there is none, in words that do not show it.
+pub fn read_secret(path: &Path) -> Result<SecretString, String> {
     let shown = path.display();
     let content = read(path).map_err(|error| match error {
         Unread::Io(error) => format!("cannot read {shown}: {error}"),
@@ -70,8 +85,22 @@ pub(crate) fn read_secret(path: &Path) -> Result<SecretString, String> {
     if secret.is_empty() { Err(format!("{shown} is empty")) } else { Ok(secret.into()) }
 }
 
+/// Puts the password that a file holds into the URL of a server.
+///
+/// # Errors
+/// The URL has one already or can have none, or the file has none; in words that do not show it.
+pub fn add_password(url: &mut Url, file: &Path) -> Result<(), String> {
+    if url.password().is_some() {
+        return Err("the URL has a password already: give one of them".to_owned());
+    }
+    let password = read_secret(file)?;
+    // The URL itself would leave a % as it is.
+    let encoded = utf8_percent_encode(password.expose_secret(), NON_ALPHANUMERIC).to_string();
+    url.set_password(Some(&encoded)).map_err(|()| "a URL without a host has no password".to_owned())
+}
+
 /// What is wrong with the permissions of the file at `path`, if others than its owner may use it.
-pub(crate) fn exposure(metadata: &Metadata, path: &Path) -> Option<String> {
+pub fn exposure(metadata: &Metadata, path: &Path) -> Option<String> {
     let mode = metadata.mode() & 0o7777;
     (mode & 0o077 != 0).then(|| {
         let path = path.display();
@@ -82,8 +111,6 @@ pub(crate) fn exposure(metadata: &Metadata, path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-
-    use secrecy::ExposeSecret;
 
     use super::*;
 
@@ -105,5 +132,21 @@ mod tests {
             let error = read(name, content).unwrap_err();
             assert!(error.contains(problem) && error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_of_any_characters_goes_into_a_url() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        create_new(&file).unwrap().write_all("50%25 @/:#?\u{e9}\n".as_bytes()).unwrap();
+        let with = |text: &str| {
+            let mut url: Url = text.parse().unwrap();
+            add_password(&mut url, &file).map(|()| url.to_string())
+        };
+        let encoded = "50%2525%20%40%2F%3A%23%3F%C3%A9";
+        assert_eq!(with("redis://localhost/1"), Ok(format!("redis://:{encoded}@localhost/1")));
+        assert_eq!(with("nats://me@localhost"), Ok(format!("nats://me:{encoded}@localhost")));
+        assert!(with("redis://:another@localhost").unwrap_err().contains("a password already"));
+        assert!(with("redis:///1").unwrap_err().contains("without a host"));
     }
 }
