@@ -121,6 +121,29 @@ fn a_plugins_own_problems_carry_its_keys() {
 }
 
 #[test]
+fn how_a_pair_is_priced_is_checked() {
+    let with = |lines: &str| report(&format!("{GOOD}[pairs.BTC_USD]\n{lines}"), &[], &[]);
+    for (lines, problem) in [
+        ("price = \"median\"", ""),
+        ("price = \"median\"\nquorum = 1\nsources = [\"a\"]\nreturn_after = \"1m\"\nmax_deviation_bps = 50", ""),
+        ("max_disagreement_bps = 10000", ""),
+        ("price = \"mean\"", "test.toml:12: pairs.BTC_USD.price: \"mean\" is not one of: first, median"),
+        ("quorum = 2", "test.toml:12: pairs.BTC_USD.quorum: is for price = \"median\""),
+        ("price = \"median\"\nquorum = 0", "test.toml:13: pairs.BTC_USD.quorum: must be at least 1"),
+        (
+            "price = \"median\"\nsources = [\"a\"]",
+            "pairs.BTC_USD.quorum: 2 sources, of the 1 listed, can never be there",
+        ),
+        ("sources = [\"a\", \"b\", \"a\"]", "test.toml:12: pairs.BTC_USD.sources: a is listed twice"),
+        ("max_deviation_bps = 0", "test.toml:12: pairs.BTC_USD.max_deviation_bps: must be from 1 to 10000"),
+        ("max_disagreement_bps = 10001", "test.toml:12: pairs.BTC_USD.max_disagreement_bps: must be from 1 to 10000"),
+    ] {
+        let report = with(lines);
+        assert!(report.contains(problem) && report.is_empty() == problem.is_empty(), "{lines}: {report}");
+    }
+}
+
+#[test]
 fn unknown_types_roles_and_plugins_are_named() {
     let unknown_type = report(&GOOD.replace("source/toy", "source/tyo"), &[], &[]);
     assert_eq!(unknown_type, "test.toml:5: plugin.toy.use: no plugin type \"source/tyo\"; there are: source/toy");

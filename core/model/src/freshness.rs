@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,5 +37,13 @@ impl Limits {
         } else {
             Status::Fresh
         }
+    }
+
+    /// When a price that the feed last vouched for at `confirmed_at` has the next status, if it has another to come.
+    pub fn next_change(&self, confirmed_at: Instant, now: Instant) -> Option<Instant> {
+        let age = now.saturating_duration_since(confirmed_at);
+        let next = [self.stale_after, self.dead_after].into_iter().filter(|&limit| limit >= age).min()?;
+        // A price is stale past the limit, not at it.
+        confirmed_at.checked_add(next + Duration::from_nanos(1))
     }
 }

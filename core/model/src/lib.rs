@@ -12,6 +12,7 @@ pub mod decimal;
 mod delivery;
 mod fold;
 mod freshness;
+pub mod median;
 mod message;
 mod order;
 mod pair;

@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
@@ -14,8 +17,10 @@ use crate::{
 pub struct Quote {
     /// Of what.
     pub pair: Pair,
-    /// Whose rate it is made from.
+    /// Whose rate it is made from; `median` or `cross` if it is made from several.
     pub source: SourceName,
+    /// All whose rates it is made from; never empty.
+    pub sources: Arc<[SourceName]>,
     /// Whether the rate has two sides.
     pub kind: RateKind,
     /// The market's best bid.
@@ -76,15 +81,32 @@ pub enum Withheld {
     SpreadsUnknown,
     /// At this market price the spread gives crossed prices or none above zero.
     InvalidSpread,
+    /// Fewer sources than the config asks for have a price to be used.
+    NoQuorum,
+    /// The sources are further apart than the config allows.
+    Disagreement,
+    /// The pair's step, or the number of digits, does not allow for the price.
+    OutOfRange,
 }
 
 impl Withheld {
+    /// The best status a price may have in spite of it: one that the market no longer gives is never fresh.
+    pub const fn best_status(self) -> Status {
+        match self {
+            Self::NoSpread | Self::SpreadsUnknown | Self::InvalidSpread => Status::Fresh,
+            Self::NoQuorum | Self::Disagreement | Self::OutOfRange => Status::Stale,
+        }
+    }
+
     /// The reason as a metric label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoSpread => "no_spread",
             Self::SpreadsUnknown => "spreads_unknown",
             Self::InvalidSpread => "invalid_spread",
+            Self::NoQuorum => "no_quorum",
+            Self::Disagreement => "disagreement",
+            Self::OutOfRange => "out_of_range",
         }
     }
 }
@@ -107,7 +129,8 @@ impl Quote {
 
     /// Fresh, stale or dead at `now`.
     pub fn status(&self, now: Instant) -> Status {
-        self.limits.status(self.feed_age(now)).max(self.market.best_status())
+        let withheld = self.customer.as_ref().err().map_or(Status::Fresh, |reason| reason.best_status());
+        self.limits.status(self.feed_age(now)).max(self.market.best_status()).max(withheld)
     }
 
     /// The quote as `/v1` shows it, over HTTP, WebSocket and SSE alike.
@@ -119,6 +142,7 @@ impl Quote {
         QuoteView {
             pair: self.pair,
             source: self.source,
+            sources: &self.sources,
             kind: self.kind,
             status,
             market: self.market,
@@ -166,8 +190,11 @@ impl Rate {
 pub struct QuoteView<'a> {
     /// Of what.
     pair: Pair,
-    /// Whose rate it is made from.
+    /// Whose rate it is made from; `median` or `cross` if it is made from several.
     source: SourceName,
+    /// All whose rates it is made from.
+    #[schema(min_items = 1)]
+    sources: &'a [SourceName],
     kind: RateKind,
     status: Status,
     market: Market,

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Limits, Pair, Price, SourceName, Status, Timestamp, Version};
+use crate::{Limits, Pair, Price, Sides, SourceName, Status, Timestamp, Version};
 
 /// What a source says of one pair now: complete, checked, and with everything needed to tell its age.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,11 @@ impl RateValue {
             Self::TwoSided { bid, .. } => bid,
             Self::Reference { price } => price,
         }
+    }
+
+    /// What a customer buys and sells at where there is no spread.
+    pub fn sides(self) -> Sides<Price> {
+        Sides { buy: self.ask(), sell: self.bid() }
     }
 
     /// Which of the two it is.

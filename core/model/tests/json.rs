@@ -11,7 +11,7 @@ use ratebus_model::{
 };
 use serde::Serialize;
 
-const PRICED: &str = r#"{"pair":"BTC_USD","source":"kraken","kind":"two_sided","status":"fresh","market":"online","#;
+const PRICED: &str = r#"{"pair":"BTC_USD","source":"kraken","sources":["kraken"],"kind":"two_sided","status":"fresh","market":"online","#;
 const VERSIONED: &str = concat!(
     r#""epoch":"5f0c1d2e3b4a5968","sequence":17,"#,
     r#""eventTime":"2026-09-19T18:57:46.849909Z","receivedTime":"2026-09-19T18:57:46.901220Z""#
@@ -62,6 +62,7 @@ fn quote() -> Quote {
     Quote {
         pair: rate.pair,
         source: rate.source,
+        sources: [rate.source].into(),
         kind: RateKind::TwoSided,
         bid: rate.value.bid(),
         ask: rate.value.ask(),
@@ -122,6 +123,7 @@ fn a_withheld_quote_says_why() {
 #[test]
 fn a_rate_has_the_fields_of_a_quote_but_for_the_spread() {
     let expected = format!(r#"{PRICED}"original":{{"buy":"81413.3","sell":"81413.2"}},{VERSIONED}}}"#);
+    let expected = expected.replace(r#""sources":["kraken"],"#, "");
     assert_eq!(json(&rate().view(Status::Fresh)), expected);
 
     let one_price = Rate { value: RateValue::Reference { price: positive("0.000001230") }, event_time: None, ..rate() };

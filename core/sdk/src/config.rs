@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -8,10 +8,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use ratebus_model::{Pair, Price, SourceName};
+use ratebus_model::{Pair, SourceName};
 use serde::Deserialize;
 
-use crate::feed::DecoderEntry;
+use crate::{PairTable, feed::DecoderEntry};
 
 /// One thing wrong in a component's config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,20 +178,6 @@ impl Env {
         let known = self.listeners.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         Err(ConfigError::new(key, format!("no listener is named {name:?}; there are: {known}")))
     }
-}
-
-/// The `[pairs.*]` tables.
-pub type PairTable = BTreeMap<Pair, PairSettings>;
-
-/// `[pairs.BTC_USD]`: what holds for a pair wherever it is used.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PairSettings {
-    /// Customer prices are multiples of this; without it the finest decimals received decide, at most 0.01.
-    pub price_step: Option<Price>,
-    /// Which sources may price the pair, the preferred one first; without it any may.
-    #[serde(default)]
-    pub sources: Vec<SourceName>,
 }
 
 /// `[compat]`: how closely the original project is imitated where it and we differ on purpose.

@@ -14,7 +14,7 @@ use std::{
 
 use figment::value::Value;
 use ratebus_model::SourceName;
-use ratebus_sdk::{ConfigError, Env, PairTable, feed::DecoderEntry};
+use ratebus_sdk::{ConfigError, Env, PairSettings, PairTable, feed::DecoderEntry};
 use serde::de::DeserializeOwned;
 
 pub use bus::{Backend, Bus, LinkPlan, RoleBus};
@@ -78,13 +78,18 @@ impl Config {
         sets: Vec<Override>,
     ) -> Result<Self, ConfigReport> {
         let layers = Layers::merge(file, variables, sets)?;
-        match read::<Settings>(&layers.merged) {
-            Ok(settings) => Ok(Self { settings, layers }),
-            Err(faults) => {
-                let problem = |fault: gather::Fault| problem_at(&layers, &fault.path, fault.message);
-                Err(ConfigReport { problems: faults.into_iter().map(problem).collect() })
-            }
-        }
+        let settings = read::<Settings>(&layers.merged).map_err(|faults| {
+            let problem = |fault: gather::Fault| problem_at(&layers, &fault.path, fault.message);
+            ConfigReport { problems: faults.into_iter().map(problem).collect() }
+        })?;
+        PairSettings::check(&settings.pairs).map_err(|ConfigError { problems }| {
+            let problem = |problem: ratebus_sdk::Problem| {
+                let path = ["pairs"].into_iter().chain(problem.key.split('.')).map(str::to_owned).collect::<Vec<_>>();
+                problem_at(&layers, &path, problem.message)
+            };
+            ConfigReport { problems: problems.into_iter().map(problem).collect() }
+        })?;
+        Ok(Self { settings, layers })
     }
 
     /// Checks one role: that its plugins exist, are of a known type and accept their settings.

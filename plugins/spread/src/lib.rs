@@ -6,6 +6,7 @@
 
 mod config;
 mod desk;
+mod market;
 mod readiness;
 
 use std::{future, time::Instant};
@@ -112,9 +113,9 @@ fn publish(ctx: &Context, Publication { subject, quote, news }: Publication) {
         if let Err(reason) = quote.customer {
             counter!("ratebus_quotes_withheld_total", "reason" => reason.as_str()).increment(1);
         }
-        if news.price {
+        if let Some(arrived) = news.tick {
             // Seconds on a clock, not money.
-            let waited = quote.recv_time.age_at(quote.published_time).as_secs_f64();
+            let waited = arrived.age_at(quote.published_time).as_secs_f64();
             histogram!("ratebus_tick_to_quote_seconds").record(waited);
         }
     }

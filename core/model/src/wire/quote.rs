@@ -13,6 +13,9 @@ use crate::{
 pub(super) struct WireQuote {
     pair: Pair,
     source: SourceName,
+    /// Absent in what an older version sends: then it is the one source.
+    #[serde(default)]
+    sources: Vec<SourceName>,
     kind: RateKind,
     bid: Price,
     ask: Price,
@@ -40,6 +43,7 @@ impl WireQuote {
         Self {
             pair: quote.pair,
             source: quote.source,
+            sources: quote.sources.to_vec(),
             kind: quote.kind,
             bid: quote.bid,
             ask: quote.ask,
@@ -60,14 +64,16 @@ impl WireQuote {
     }
 
     pub(super) fn into_quote(self, arrival: Arrival, travelled: Duration) -> Result<Quote, Invalid> {
+        let customer = self.customer()?;
         Ok(Quote {
+            customer,
             pair: self.pair,
             source: self.source,
+            sources: if self.sources.is_empty() { [self.source].into() } else { self.sources.into() },
             kind: self.kind,
             bid: self.bid,
             ask: self.ask,
             original: self.original,
-            customer: self.customer()?,
             rule: self.rule,
             step: self.price_step,
             market: self.market,

@@ -83,7 +83,14 @@ fn scope() -> impl Strategy<Value = Scope> {
 }
 
 fn quote() -> impl Strategy<Value = Quote> {
-    let withheld = prop_oneof![Just(Withheld::NoSpread), Just(Withheld::SpreadsUnknown), Just(Withheld::InvalidSpread)];
+    let withheld = prop::sample::select(vec![
+        Withheld::NoSpread,
+        Withheld::SpreadsUnknown,
+        Withheld::InvalidSpread,
+        Withheld::NoQuorum,
+        Withheld::Disagreement,
+        Withheld::OutOfRange,
+    ]);
     let rule = option::of((option::of(scope()), any::<u64>()))
         .prop_map(|rule| rule.map(|(scope, revision)| RuleRef { scope, revision }));
     let status = prop_oneof![Just(Status::Fresh), Just(Status::Stale), Just(Status::Dead)];
@@ -95,6 +102,7 @@ fn quote() -> impl Strategy<Value = Quote> {
             Quote {
                 pair: rate.pair,
                 source: rate.source,
+                sources: [rate.source, "acme".parse().unwrap()].into(),
                 kind: RateKind::TwoSided,
                 bid: rate.value.bid(),
                 ask: rate.value.ask(),
@@ -184,6 +192,16 @@ fn the_document_of_a_rate_is_a_contract() {
     let Ok(Payload::Rate(rate)) = read(&document()) else { panic!() };
     let again = serde_json::to_value(WirePayload::new(&rate.into(), arrival().at)).unwrap();
     assert_eq!(again, document());
+}
+
+proptest! {
+    #[test]
+    fn a_quote_of_an_older_sender_has_one_source(quote in quote()) {
+        let mut document = serde_json::to_value(WirePayload::new(&quote.clone().into(), arrival().at)).unwrap();
+        document["quote"].as_object_mut().unwrap().remove("sources");
+        let Ok(Payload::Quote(here)) = read(&document) else { panic!() };
+        prop_assert_eq!(here.sources.to_vec(), [quote.source]);
+    }
 }
 
 #[test]

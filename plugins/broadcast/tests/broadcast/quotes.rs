@@ -26,6 +26,7 @@ pub(crate) fn quote(of: &str, sequence: u64) -> Quote {
     Quote {
         pair: pair(of),
         source: "kraken".parse().unwrap(),
+        sources: ["kraken".parse().unwrap()].into(),
         kind: RateKind::TwoSided,
         bid: original.sell,
         ask: original.buy,

@@ -18,7 +18,7 @@ async fn a_snapshot_comes_first_and_then_every_change() {
     let server = Server::start_with(json!({}), [at_known_times("ETH_USD", 3), at_known_times("BTC_USD", 17)]).await;
     let (mut client, snapshot) = Ws::open(&server).await;
     let expected = json!({
-        "pair": "BTC_USD", "source": "kraken", "kind": "two_sided", "status": "fresh", "market": "online",
+        "pair": "BTC_USD", "source": "kraken", "sources": ["kraken"], "kind": "two_sided", "status": "fresh", "market": "online",
         "original": { "buy": "101.00", "sell": "100.00" },
         "customer": { "buy": "102.00", "sell": "99.00" },
         "spread": { "buy": "1.00", "sell": "-1.00" },

@@ -310,6 +310,7 @@ impl Api {
         let quote = Quote {
             pair,
             source: parse("kraken"),
+            sources: [parse("kraken")].into(),
             kind: RateKind::TwoSided,
             bid,
             ask,

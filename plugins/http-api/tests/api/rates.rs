@@ -85,8 +85,10 @@ async fn raw_rates_under_v1() {
 
 #[tokio::test]
 async fn the_best_of_several_sources_is_taken() {
-    let preferring =
-        |names: &[&str]| PairSettings { price_step: None, sources: names.iter().copied().map(parse).collect() };
+    let preferring = |names: &[&str]| PairSettings {
+        sources: names.iter().copied().map(parse).collect(),
+        ..PairSettings::default()
+    };
     let pairs =
         BTreeMap::from([(parse("BTC_USD"), preferring(&["okx", "kraken"])), (parse("LTC_USD"), preferring(&["okx"]))]);
     let api = Api::start_in(&["rates"], &env(pairs, Compat::default())).await;
@@ -114,7 +116,7 @@ async fn the_best_of_several_sources_is_taken() {
 
 #[tokio::test]
 async fn pairs_with_their_sources() {
-    let step = PairSettings { price_step: Some(parse("0.5")), sources: Vec::new() };
+    let step = PairSettings { price_step: Some(parse("0.5")), ..PairSettings::default() };
     let env = env(BTreeMap::from([(parse("BTC_USD"), step)]), Compat::default());
     let api = Api::start_in(&["rates"], &env).await;
     api.pairs("okx", &[("BTC_USD", PairState::Refused("no such market".to_owned()))]);

@@ -65,6 +65,7 @@ fn quote() -> Quote {
     Quote {
         pair: pair("BTC_USD"),
         source: "kraken".parse().unwrap(),
+        sources: ["kraken".parse().unwrap()].into(),
         kind: ratebus_model::RateKind::TwoSided,
         bid: original.sell,
         ask: original.buy,

@@ -10,7 +10,7 @@ use ratebus_sdk::{
     CompatReference, PairSettings,
     model::{
         Arrival, Epoch, Message, OutOfOrder, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject,
-        Withheld,
+        Timestamp, Withheld,
     },
 };
 
@@ -41,8 +41,8 @@ pub(crate) struct Publication {
 /// What a new version of a quote brings.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct News {
-    /// The source it is made from sent another price.
-    pub(crate) price: bool,
+    /// When what it is made from arrived, if its sources sent something new.
+    pub(crate) tick: Option<Timestamp>,
     /// It became fresh, stale or dead.
     pub(crate) status: bool,
 }
@@ -93,8 +93,8 @@ pub(crate) struct Desk {
     /// Whether a spread that is missing is none.
     spreads_known: bool,
     quoters: BTreeMap<Pair, Quoter>,
-    /// No quote changes its status by itself before this. It may be too early, since rates that are confirmed move the
-    /// moment on; never too late.
+    /// No quote changes by itself before this. It may be too early, since rates that are confirmed move the moment on; never
+    /// too late.
     wake_at: Option<Instant>,
     status_changes: u64,
 }
@@ -119,7 +119,7 @@ impl Desk {
     pub(crate) fn rate(
         &mut self,
         message: &Message,
-        rate: &Arc<Rate>,
+        rate: &Rate,
         now: Arrival,
     ) -> Result<Option<Publication>, Dropped> {
         if message.subject != Subject::rate(rate.source, rate.pair) {
@@ -132,9 +132,12 @@ impl Desk {
         if settings.is_some_and(|pair| !pair.sources.is_empty() && !pair.sources.contains(&rate.source)) {
             return Err(Dropped::SourceNotAllowed);
         }
-        let new = || Quoter::new(rate.pair, settings.cloned().unwrap_or_default(), self.reference, self.epoch);
+        let new = || {
+            let none = PairSettings::default();
+            Quoter::new(rate.pair, settings.unwrap_or(&none), self.reference, self.epoch)
+        };
         let quoter = self.quoters.entry(rate.pair).or_insert_with(new);
-        quoter.hear(rate, message.version)?;
+        quoter.hear(rate, message.version, now.at)?;
         Ok(self.quote(rate.pair, now))
     }
 
@@ -174,9 +177,10 @@ impl Desk {
         if self.wake_at.is_none_or(|wake_at| now.at < wake_at) {
             return Vec::new();
         }
-        let due = self.quoters.iter().filter(|(_, quoter)| quoter.is_due(now.at)).map(|(&pair, _)| pair).collect();
+        let is_due = |quoter: &Quoter| quoter.due_at().is_some_and(|due_at| due_at <= now.at);
+        let due = self.quoters.iter().filter(|(_, quoter)| is_due(quoter)).map(|(&pair, _)| pair).collect();
         let publications = self.quote_each(due, now);
-        self.wake_at = self.quoters.values().filter_map(|quoter| quoter.changes_at(now.at)).min();
+        self.wake_at = self.quoters.values().filter_map(Quoter::due_at).min();
         publications
     }
 
@@ -205,7 +209,7 @@ impl Desk {
             Err(Withheld::SpreadsUnknown)
         };
         let publication = quoter.quote(effective, now);
-        self.wake_at = [self.wake_at, quoter.changes_at(now.at)].into_iter().flatten().min();
+        self.wake_at = [self.wake_at, quoter.due_at()].into_iter().flatten().min();
         let news = publication.as_ref().and_then(|publication| publication.news);
         self.status_changes += u64::from(news.is_some_and(|news| news.status));
         publication

@@ -1,83 +1,84 @@
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use ratebus_sdk::{
-    CompatReference, PairSettings,
+    CompatReference, LogLimit, PairSettings,
     model::{
-        Arrival, Customer, Effective, Epoch, Order, Pair, Price, Quote, Rate, RuleRef, Sides, SourceName, Status,
-        Subject, Version, Withheld, pricing,
+        Arrival, Customer, Effective, Epoch, Pair, Price, Quote, Rate, RuleRef, Sides, SourceName, Status, Subject,
+        Version, Withheld, pricing,
     },
 };
 
 use super::{Dropped, News, Publication};
-
-/// How often the log may complain of a pair's spread.
-const COMPLAINT_PAUSE: Duration = Duration::from_mins(1);
+use crate::market::{Feeds, MarketPrice};
 
 /// Makes the quotes of one pair.
 pub(super) struct Quoter {
     pair: Pair,
     subject: Subject,
-    settings: PairSettings,
+    price_step: Option<Price>,
     reference: CompatReference,
-    feeds: Vec<Feed>,
+    feeds: Feeds,
+    /// The last price of the market that could be believed, and why there is none now if so.
+    market: Option<MarketPrice>,
+    doubt: Option<Withheld>,
     /// The most decimals of any price received since start.
     finest_scale: u32,
     published: Option<Arc<Quote>>,
     next_version: Version,
-    complained_at: Option<Instant>,
-}
-
-/// What one source says of the pair.
-struct Feed {
-    rate: Arc<Rate>,
-    order: Order,
+    /// When time alone may change the quote.
+    due_at: Option<Instant>,
+    changes: LogLimit,
+    complaints: LogLimit,
 }
 
 impl Quoter {
-    pub(super) fn new(pair: Pair, settings: PairSettings, reference: CompatReference, epoch: Epoch) -> Self {
+    pub(super) fn new(pair: Pair, settings: &PairSettings, reference: CompatReference, epoch: Epoch) -> Self {
         Self {
             pair,
             subject: Subject::quote(pair),
-            settings,
+            price_step: settings.price_step,
             reference,
-            feeds: Vec::new(),
+            feeds: Feeds::new(settings),
+            market: None,
+            doubt: None,
             finest_scale: 0,
             published: None,
             next_version: Version::first(epoch),
-            complained_at: None,
+            due_at: None,
+            changes: LogLimit::default(),
+            complaints: LogLimit::default(),
         }
     }
 
     /// Takes a rate of this pair.
-    pub(super) fn hear(&mut self, rate: &Arc<Rate>, version: Version) -> Result<(), Dropped> {
-        if let Some(feed) = self.feeds.iter_mut().find(|feed| feed.rate.source == rate.source) {
-            feed.order.advance(version)?;
-            feed.rate = Arc::clone(rate);
-        } else {
-            self.feeds.push(Feed { rate: Arc::clone(rate), order: Order::starting_with(version) });
-        }
+    pub(super) fn hear(&mut self, rate: &Rate, version: Version, now: Instant) -> Result<(), Dropped> {
+        self.feeds.hear(rate, version, now)?;
         self.finest_scale = self.finest_scale.max(rate.value.bid().scale()).max(rate.value.ask().scale());
         Ok(())
     }
 
     /// The quote at `now` under the rule that holds, or without one for the reason given, unless it is the one published before.
     pub(super) fn quote(&mut self, effective: Result<Effective, Withheld>, now: Arrival) -> Option<Publication> {
-        let rate = Arc::clone(self.choose(now.at)?);
-        let quote = self.compose(&rate, effective, now);
+        let newest = self.market.as_ref().map(|market| market.newest);
+        self.decide(now.at);
+        let shown = self.market.as_ref().and_then(|market| market.next_change(now.at));
+        self.due_at = [self.feeds.next_change(now.at), shown].into_iter().flatten().min();
+        let market = self.market.clone()?;
+        let quote = self.compose(&market, effective, now);
         let (quote, news) = match &self.published {
             Some(before) if looks_alike(before, &quote) => {
-                if before.confirmed_at == quote.confirmed_at {
+                let Quote { confirmed_at, limits, .. } = quote;
+                if before.confirmed_at == confirmed_at && before.limits == limits {
                     return None;
                 }
-                (Quote { confirmed_at: quote.confirmed_at, ..Quote::clone(before) }, None)
+                (Quote { confirmed_at, limits, ..Quote::clone(before) }, None)
             }
             before => {
                 let before = before.as_deref();
+                // Only of the same sources: another's last tick may have waited until it was preferred.
+                let same = before.is_some_and(|b| b.sources == quote.sources);
                 let news = News {
-                    price: before.is_some_and(|b| b.source == quote.source && b.recv_time != quote.recv_time),
+                    tick: newest.filter(|&newest| same && newest < market.newest).map(|_| market.newest),
                     status: before.is_none_or(|b| b.published_status != quote.published_status),
                 };
                 self.next_version = quote.version.next();
@@ -94,58 +95,82 @@ impl Quoter {
         self.published.as_ref().map(|quote| quote.published_status)
     }
 
-    /// Whether time has changed the status of the published quote.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.published.as_ref().is_some_and(|quote| quote.status(now) != quote.published_status)
+    /// When time alone may change the quote, if nothing comes before.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.due_at
     }
 
-    /// When the published quote becomes stale or dead, if nothing comes before.
-    pub(super) fn changes_at(&self, now: Instant) -> Option<Instant> {
-        let quote = self.published.as_ref()?;
-        let age = quote.feed_age(now);
-        let limits = [quote.limits.stale_after, quote.limits.dead_after];
-        let next = limits.into_iter().filter(|&limit| limit >= age).min()?;
-        // A price is stale past the limit, not at it.
-        quote.confirmed_at.checked_add(next + Duration::from_nanos(1))
-    }
-
-    /// The rate to be quoted: fresh before stale before dead. Among equals the config's order decides; without one the
-    /// source quoted now stays, so that prices do not flap between sources, else the freshest is taken.
-    fn choose(&self, now: Instant) -> Option<&Arc<Rate>> {
-        let current = self.published.as_ref().map(|quote| quote.source);
-        let order = |source: SourceName| self.settings.sources.iter().position(|&listed| listed == source);
-        let rank = |rate: &Arc<Rate>| {
-            (rate.status(now), order(rate.source), current != Some(rate.source), rate.feed_age(now), rate.source)
+    /// Settles what the market's price is. One that nobody vouches for any more stays, and is withheld from customers.
+    fn decide(&mut self, now: Instant) {
+        let (market, doubt) = match self.feeds.decide(now) {
+            Some(Ok(market)) => (Some(market), None),
+            Some(Err(doubt)) => (None, Some(doubt)),
+            None => return,
         };
-        self.feeds.iter().map(|feed| &feed.rate).min_by_key(|rate| rank(rate))
+        self.tell(market.as_ref(), doubt, now);
+        self.doubt = doubt;
+        self.market = market.or(self.market.take());
     }
 
-    fn compose(&mut self, rate: &Rate, effective: Result<Effective, Withheld>, now: Arrival) -> Quote {
-        let (bid, ask) = (rate.value.bid(), rate.value.ask());
+    /// Tells the log that the price is from elsewhere or of another kind, or in doubt.
+    fn tell(&mut self, market: Option<&MarketPrice>, doubt: Option<Withheld>, now: Instant) {
+        let Some(before) = &self.market else { return };
+        let names = |price: &MarketPrice| price.sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
+        match (market, doubt) {
+            (Some(after), _) if after.sources != before.sources || after.kind != before.kind => {
+                metrics::counter!("ratebus_source_changes_total").increment(1);
+                if self.changes.allows(now) {
+                    tracing::warn!(
+                        pair = %self.pair, from = names(before), to = names(after),
+                        from_kind = ?before.kind, to_kind = ?after.kind, sources = self.feeds.to_string(),
+                        "the price comes from other sources now"
+                    );
+                }
+            }
+            (_, Some(doubt)) if self.doubt != Some(doubt) && self.changes.allows(now) => {
+                tracing::warn!(
+                    pair = %self.pair, reason = doubt.as_str(), sources = self.feeds.to_string(),
+                    "no customer price: the sources give none that may be believed"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn compose(&mut self, market: &MarketPrice, effective: Result<Effective, Withheld>, now: Arrival) -> Quote {
+        let Sides { buy: ask, sell: bid } = market.sides;
         let original = match self.reference {
-            CompatReference::Sides => Sides { buy: ask, sell: bid },
+            CompatReference::Sides => market.sides,
             CompatReference::Ask => Sides { buy: ask, sell: ask },
         };
-        let step = self.settings.price_step.unwrap_or_else(|| pricing::step_of_scale(self.finest_scale));
-        Quote {
+        let step = self.price_step.unwrap_or_else(|| pricing::step_of_scale(self.finest_scale));
+        let rule = effective.as_ref().ok().map(rule_ref);
+        let customer = match self.doubt {
+            Some(doubt) => Err(doubt),
+            None => self.customer(original, effective, step, now.at),
+        };
+        let mut quote = Quote {
             pair: self.pair,
-            source: rate.source,
-            kind: rate.value.kind(),
+            source: market.source,
+            sources: Arc::clone(&market.sources),
+            kind: market.kind,
             bid,
             ask,
             original,
-            customer: self.customer(original, effective, step, now.at),
-            rule: effective.as_ref().ok().map(rule_ref),
+            customer,
+            rule,
             step,
-            market: rate.market,
-            published_status: rate.status(now.at),
-            event_time: rate.event_time,
-            recv_time: rate.recv_time,
+            market: market.market,
+            published_status: Status::Fresh,
+            event_time: market.event_time,
+            recv_time: market.recv_time,
             published_time: now.time,
-            confirmed_at: rate.confirmed_at,
-            limits: rate.limits,
+            confirmed_at: market.confirmed_at,
+            limits: market.limits,
             version: self.next_version,
-        }
+        };
+        quote.published_status = quote.status(now.at);
+        quote
     }
 
     fn customer(
@@ -166,11 +191,9 @@ impl Quoter {
     fn complain(&mut self, effective: &Effective, error: pricing::PricingError, now: Instant) {
         let rule = rule_ref(effective);
         let known = |quote: &Quote| quote.customer == Err(Withheld::InvalidSpread) && quote.rule == Some(rule);
-        let recently = |before| now.saturating_duration_since(before) < COMPLAINT_PAUSE;
-        if self.published.as_deref().is_some_and(known) || self.complained_at.is_some_and(recently) {
+        if self.published.as_deref().is_some_and(known) || !self.complaints.allows(now) {
             return;
         }
-        self.complained_at = Some(now);
         let scope = rule.scope.map_or_else(|| "default".to_owned(), |scope| scope.to_string());
         tracing::warn!(
             pair = %self.pair, rule = scope, revision = rule.revision,
@@ -183,9 +206,9 @@ fn rule_ref(effective: &Effective) -> RuleRef {
     RuleRef { scope: effective.scope, revision: effective.revision }
 }
 
-/// Whether a client sees no difference. Not seen are the moment at which the feed last vouched, and what is stamped on
-/// each version.
+/// Whether a client sees no difference. Not seen are the moment at which the feed last vouched and until when that counts,
+/// and what is stamped on each version.
 fn looks_alike(before: &Quote, after: &Quote) -> bool {
-    let Quote { version, published_time, confirmed_at, .. } = *before;
-    Quote { version, published_time, confirmed_at, ..after.clone() } == *before
+    let Quote { version, published_time, confirmed_at, limits, .. } = *before;
+    Quote { version, published_time, confirmed_at, limits, ..after.clone() } == *before
 }

@@ -119,7 +119,7 @@ proptest! {
                     let confirmed_at = bench.arrival().at.checked_sub(Duration::from_millis(age)).unwrap();
                     let value = RateValue::TwoSided { bid, ask };
                     let rate = Rate { value, market, confirmed_at, ..bench.rate(source, pair, "1", "1") };
-                    let answer = bench.send(rate.clone());
+                    let answer = bench.send(&rate);
                     prop_assert_eq!(answer.is_err(), bid > ask);
                     let Ok(publication) = answer else { continue };
                     let finest = heard.scales.entry(rate.pair).or_default();
@@ -130,7 +130,7 @@ proptest! {
                 Event::Repeat { source, pair } => {
                     if heard.rates.contains_key(&(source.parse().unwrap(), pair.parse().unwrap())) {
                         let late = bench.rate(source, pair, "7", "7");
-                        let answer = bench.send_as(late, Version::first(Epoch::new(1)));
+                        let answer = bench.send_as(&late, Version::first(Epoch::new(1)));
                         prop_assert_eq!(answer.map(drop), Err(Dropped::NotNewer));
                     }
                 }

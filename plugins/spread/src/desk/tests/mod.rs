@@ -1,9 +1,10 @@
 mod anything;
+mod sources;
 
 use std::{collections::HashMap, time::Duration};
 
 use ratebus_sdk::model::{
-    Adjustment, Limits, Market, Payload, Price, RateValue, Sides, Timestamp, Version, Withheld, decimal,
+    Adjustment, Limits, Market, Payload, Price, RateKind, RateValue, Sides, Timestamp, Version, Withheld, decimal,
 };
 
 use super::*;
@@ -18,6 +19,8 @@ struct Bench {
     now: u64,
     /// The version of the last message, per subject.
     sent: HashMap<Subject, Version>,
+    /// The quotes so far, of tests that look at several.
+    shown: Vec<Arc<Quote>>,
 }
 
 impl Bench {
@@ -29,7 +32,7 @@ impl Bench {
     }
 
     fn with(settings: Settings) -> Self {
-        Self { desk: Desk::new(settings, OURS), start: Instant::now(), now: 0, sent: HashMap::new() }
+        Self { desk: Desk::new(settings, OURS), start: Instant::now(), now: 0, sent: HashMap::new(), shown: Vec::new() }
     }
 
     fn arrival(&self) -> Arrival {
@@ -58,19 +61,19 @@ impl Bench {
         version
     }
 
-    fn send(&mut self, rate: Rate) -> Result<Option<Publication>, Dropped> {
+    fn send(&mut self, rate: &Rate) -> Result<Option<Publication>, Dropped> {
         let version = self.next_version(&Subject::rate(rate.source, rate.pair));
         self.send_as(rate, version)
     }
 
-    fn send_as(&mut self, rate: Rate, version: Version) -> Result<Option<Publication>, Dropped> {
+    fn send_as(&mut self, rate: &Rate, version: Version) -> Result<Option<Publication>, Dropped> {
         let message = self.message(Subject::rate(rate.source, rate.pair), rate.clone(), version);
-        self.desk.rate(&message, &Arc::new(rate), self.arrival())
+        self.desk.rate(&message, rate, self.arrival())
     }
 
     /// Sends a rate and expects a new quote.
     fn tick(&mut self, source: &str, pair: &str, bid: &str, ask: &str) -> Arc<Quote> {
-        let publication = self.send(self.rate(source, pair, bid, ask)).unwrap().unwrap();
+        let publication = self.send(&self.rate(source, pair, bid, ask)).unwrap().unwrap();
         assert!(publication.news.is_some());
         publication.quote
     }
@@ -102,7 +105,7 @@ fn markup(buy: &str, sell: &str) -> Rule {
 }
 
 fn sources(names: &[&str]) -> PairSettings {
-    PairSettings { price_step: None, sources: names.iter().map(|name| name.parse().unwrap()).collect() }
+    PairSettings { sources: names.iter().map(|name| name.parse().unwrap()).collect(), ..PairSettings::default() }
 }
 
 /// The customer's prices as text: buy / sell.
@@ -204,7 +207,7 @@ fn the_step_is_the_finest_seen_and_never_coarsens() {
     let sides = [("99", "100"), ("99.123", "100"), ("99.1", "100"), ("99", "100.12345")];
     let steps = sides.map(|(bid, ask)| bench.tick("kraken", "BTC_USD", bid, ask).step);
     assert_eq!(steps, ["0.01", "0.001", "0.001", "0.00001"].map(price));
-    let settings = PairSettings { price_step: Some(price("0.5")), sources: Vec::new() };
+    let settings = PairSettings { price_step: Some(price("0.5")), ..PairSettings::default() };
     let mut bench = Bench::new(Some("0"), &[("BTC_USD", settings)]);
     assert_eq!(shown(&bench.tick("kraken", "BTC_USD", "99.123", "100.1")), "100.5 / 99.0");
 }
@@ -215,12 +218,12 @@ fn what_the_feed_only_vouches_for_again_keeps_its_version() {
     let first = bench.tick("kraken", "BTC_USD", "99.0", "100");
     bench.now = 1_000;
     let again = Rate { recv_time: first.recv_time, ..bench.rate("kraken", "BTC_USD", "99.00", "100") };
-    let publication = bench.send(again.clone()).unwrap().unwrap();
+    let publication = bench.send(&again).unwrap().unwrap();
     assert!(publication.news.is_none());
     assert_eq!(publication.quote.confirmed_at, bench.arrival().at);
     assert_eq!(*publication.quote, Quote { confirmed_at: bench.arrival().at, ..Quote::clone(&first) });
     assert_eq!(publication.quote.bid.to_string(), "99.0", "one version has one text");
-    assert!(bench.send(again).unwrap().is_none(), "nothing moved");
+    assert!(bench.send(&again).unwrap().is_none(), "nothing moved");
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn a_quote_made_at_the_very_limit_still_becomes_stale() {
     let confirmed_at = bench.arrival().at;
     bench.now = 10_000;
     let rate = Rate { confirmed_at, ..bench.rate("kraken", "BTC_USD", "99", "100") };
-    assert_eq!(bench.send(rate).unwrap().unwrap().quote.published_status, Status::Fresh);
+    assert_eq!(bench.send(&rate).unwrap().unwrap().quote.published_status, Status::Fresh);
     bench.now = 10_001;
     assert_eq!(bench.wake()[0].quote.published_status, Status::Stale);
 }
@@ -254,7 +257,7 @@ fn a_market_that_stops_matching_is_stale_at_once() {
     let mut bench = Bench::new(Some("0"), &[]);
     bench.tick("kraken", "BTC_USD", "99", "100");
     let halted = Rate { market: Market::Maintenance, ..bench.rate("kraken", "BTC_USD", "99", "100") };
-    let quote = bench.send(halted).unwrap().unwrap().quote;
+    let quote = bench.send(&halted).unwrap().unwrap().quote;
     assert_eq!((quote.market, quote.published_status, quote.version.sequence), (Market::Maintenance, Status::Stale, 2));
 }
 
@@ -264,7 +267,7 @@ fn late_and_repeated_messages_and_left_epochs_are_dropped() {
     let [first, second, third] = [1, 2, 3].map(Epoch::new);
     let mut send = |bid: &str, epoch, sequence| {
         let rate = bench.rate("kraken", "BTC_USD", bid, "100");
-        bench.send_as(rate, Version { epoch, sequence }).map(|publication| publication.unwrap().quote.bid.to_string())
+        bench.send_as(&rate, Version { epoch, sequence }).map(|publication| publication.unwrap().quote.bid.to_string())
     };
     assert_eq!(send("91", first, 5).as_deref(), Ok("91"));
     assert_eq!(send("92", first, 5), Err(Dropped::NotNewer));
@@ -288,7 +291,7 @@ fn a_rate_under_another_name_is_dropped() {
     let rate = bench.rate("kraken", "BTC_USD", "99", "100");
     for subject in ["rates.kraken.ETH_USD", "rates.acme.BTC_USD", "quotes.BTC_USD", "rates.kraken.BTC_USD.x"] {
         let message = bench.message(subject.parse().unwrap(), rate.clone(), Version::first(Epoch::new(1)));
-        let answer = bench.desk.rate(&message, &Arc::new(rate.clone()), bench.arrival());
+        let answer = bench.desk.rate(&message, &rate, bench.arrival());
         assert_eq!(answer.map(drop), Err(Dropped::Mislabelled), "{subject}");
     }
     assert_eq!(bench.desk.by_freshness(), (0, Vec::new()), "no trace of it");
@@ -298,7 +301,7 @@ fn a_rate_under_another_name_is_dropped() {
 fn a_crossed_rate_is_dropped() {
     let mut bench = Bench::new(Some("0"), &[]);
     let crossed = bench.rate("kraken", "BTC_USD", "101", "100");
-    assert_eq!(bench.send(crossed).map(drop), Err(Dropped::Crossed));
+    assert_eq!(bench.send(&crossed).map(drop), Err(Dropped::Crossed));
     assert!(bench.tick("kraken", "BTC_USD", "100", "100").customer.is_ok(), "locked is allowed");
 }
 
@@ -306,18 +309,28 @@ fn a_crossed_rate_is_dropped() {
 fn only_listed_sources_price_a_pair_the_first_listed_preferred() {
     let mut bench = Bench::new(Some("0"), &[("BTC_USD", sources(&["kraken", "acme"]))]);
     let other = bench.rate("other", "BTC_USD", "1", "2");
-    assert_eq!(bench.send(other).map(drop), Err(Dropped::SourceNotAllowed));
+    assert_eq!(bench.send(&other).map(drop), Err(Dropped::SourceNotAllowed));
     assert_eq!(bench.tick("acme", "BTC_USD", "90", "100").source.as_str(), "acme");
     assert_eq!(bench.tick("kraken", "BTC_USD", "91", "100").source.as_str(), "kraken");
     let acme = bench.rate("acme", "BTC_USD", "92", "100");
-    assert!(bench.send(acme).unwrap().is_none(), "not the one shown");
+    assert!(bench.send(&acme).unwrap().is_none(), "not the one shown");
     bench.now = 9_000;
     let acme = bench.rate("acme", "BTC_USD", "93", "100");
-    assert!(bench.send(acme).unwrap().is_none());
+    assert!(bench.send(&acme).unwrap().is_none());
     bench.now = 10_001;
     let quotes: Vec<_> = bench.wake().iter().map(|p| (p.quote.source.to_string(), p.quote.published_status)).collect();
     assert_eq!(quotes, [("acme".to_owned(), Status::Fresh)], "the other takes over the moment the first is stale");
-    assert_eq!(bench.tick("kraken", "BTC_USD", "94", "100").source.as_str(), "kraken");
+    let back = bench.rate("kraken", "BTC_USD", "94", "100");
+    assert!(bench.send(&back).unwrap().is_none(), "not at once");
+    for now in [19_000, 28_000, 37_000] {
+        bench.now = now;
+        let acme = bench.rate("acme", "BTC_USD", "93", "100");
+        assert_eq!(bench.send(&acme).unwrap().unwrap().quote.source.as_str(), "acme");
+        let kraken = bench.rate("kraken", "BTC_USD", "94", "100");
+        assert!(bench.send(&kraken).unwrap().is_none());
+    }
+    bench.now = 40_001;
+    assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "but when it has been good for a while");
 }
 
 #[test]
@@ -328,16 +341,16 @@ fn without_an_order_the_source_stays_until_it_is_not_fresh() {
         bench.now = now;
         for source in ["acme", "other"] {
             let rate = bench.rate(source, "BTC_USD", "91", "100");
-            assert!(bench.send(rate).unwrap().is_none(), "no flapping");
+            assert!(bench.send(&rate).unwrap().is_none(), "no flapping");
         }
     }
     bench.now = 7_000;
     let freshest = bench.rate("other", "BTC_USD", "92", "100");
-    assert!(bench.send(freshest).unwrap().is_none());
+    assert!(bench.send(&freshest).unwrap().is_none());
     bench.now = 10_001;
     assert_eq!(bench.wake()[0].quote.source.as_str(), "other", "the freshest takes over");
     let back = bench.rate("kraken", "BTC_USD", "93", "100");
-    assert!(bench.send(back).unwrap().is_none(), "and stays");
+    assert!(bench.send(&back).unwrap().is_none(), "and stays");
 }
 
 #[test]
@@ -345,12 +358,12 @@ fn stale_sources_do_not_flap_either() {
     let mut bench = Bench::new(Some("0"), &[]);
     bench.tick("kraken", "BTC_USD", "90", "100");
     let acme = bench.rate("acme", "BTC_USD", "91", "100");
-    assert!(bench.send(acme).unwrap().is_none());
+    assert!(bench.send(&acme).unwrap().is_none());
     bench.now = 20_000;
     assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "both are stale");
     let stale =
         Rate { confirmed_at: bench.start + Duration::from_secs(5), ..bench.rate("acme", "BTC_USD", "92", "100") };
-    assert!(bench.send(stale).unwrap().is_none());
+    assert!(bench.send(&stale).unwrap().is_none());
     bench.now = 60_001;
     let quote = &bench.wake()[0].quote;
     assert_eq!((quote.source.as_str(), quote.published_status), ("acme", Status::Stale), "stale before dead");
@@ -359,12 +372,12 @@ fn stale_sources_do_not_flap_either() {
 #[test]
 fn news_tells_a_new_price_from_a_new_status() {
     let mut bench = Bench::new(Some("0"), &[]);
-    let news = |publication: &Publication| publication.news.map(|news| (news.price, news.status));
+    let news = |publication: &Publication| publication.news.map(|news| (news.tick.is_some(), news.status));
     let first = bench.rate("kraken", "BTC_USD", "99", "100");
-    assert_eq!(news(&bench.send(first).unwrap().unwrap()), Some((false, true)), "possibly replayed from long ago");
+    assert_eq!(news(&bench.send(&first).unwrap().unwrap()), Some((false, true)), "possibly replayed from long ago");
     bench.now = 1;
     let second = bench.rate("kraken", "BTC_USD", "99.1", "100");
-    assert_eq!(news(&bench.send(second).unwrap().unwrap()), Some((true, false)));
+    assert_eq!(news(&bench.send(&second).unwrap().unwrap()), Some((true, false)));
     assert_eq!(news(&bench.set("*", 1, Some(markup("1", "1"))).unwrap()[0]), Some((false, false)));
     bench.now = 10_002;
     assert_eq!(news(&bench.wake()[0]), Some((false, true)));
