@@ -16,7 +16,7 @@ use tokio::{net::TcpStream, time::timeout};
 /// Less than what asks (a container engine, a supervisor) waits itself.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// The most bytes of an answer that are read.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 4 * 1024 * 1024;
 /// Where the operator's listener tells how the process is.
 const PATH: &str = "/health";
 

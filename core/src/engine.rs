@@ -22,6 +22,7 @@ use crate::{
     config::{self, Blueprint, LinkPlan, RolePlan},
     health::Readiness,
     host::{PluginHost, Shared, inbox},
+    instances::{Instances, Presence},
     listener::Listener,
     mounts::Mounts,
     open_files,
@@ -34,6 +35,8 @@ use crate::{
 
 /// What the way to other processes is called among the components.
 const LINK: &str = "bus";
+/// What tells them how this one is.
+const PRESENCE: &str = "health";
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +116,7 @@ struct Engine {
     plan: RolePlan,
     sources: Vec<Plugin>,
     sinks: Vec<Plugin>,
+    presence: Running,
     link: Option<Running>,
 }
 
@@ -135,19 +139,23 @@ impl Engine {
         let listening = CancellationToken::new();
         let connections = TaskTracker::new();
         let (bound, listeners) = bind(&plan, &readiness)?;
-        let operators = bind_operators(&plan, &readiness, telemetry)?;
-        let bus = Bus::new(BusConfig { slow_subject: slow_subject(), ..BusConfig::default() });
+        let instances = Instances::default();
+        let operators = bind_operators(&plan, &readiness, &instances, telemetry)?;
+        let id = Uuid::new_v4();
+        let bus = Bus::new(BusConfig { slow_subject: slow_subject(id), ..BusConfig::default() });
         let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone(), sessions: Arc::default() };
         let sinks: Vec<Plugin> = plan.sinks().map(|plugin| Plugin::start(plugin, &shared)).collect();
         let sources: Vec<Plugin> = plan.sources().map(|plugin| Plugin::start(plugin, &shared)).collect();
         let link = plan.link.take().map(|link| Running::link(link, &shared));
+        let presence = Presence::new(id, &plan.name, &shared.bus, readiness.clone(), instances);
+        let presence = Running::presence(presence, &shared.bus);
         // Last: while a plugin's health is not known yet, nobody may be told that the process is ready.
         for listener in listeners.into_iter().chain([operators]) {
             connections.spawn(listener.serve(listening.clone(), connections.clone()));
         }
         let plugins = plan.plugins.len();
         tracing::info!(role = plan.name, plugins, version = env!("CARGO_PKG_VERSION"), "ratebus runs");
-        Ok(Self { readiness, listening, connections, shared, plan, sources, sinks, link })
+        Ok(Self { readiness, listening, connections, shared, plan, sources, sinks, presence, link })
     }
 
     fn plugins(&self) -> impl Iterator<Item = &Plugin> {
@@ -226,7 +234,8 @@ impl Engine {
         self.listening.cancel();
         let deadline = Instant::now() + self.grace();
         let mut finished = true;
-        let mut stages: Vec<Vec<Running>> = vec![self.sources.into_iter().map(|plugin| plugin.running).collect()];
+        let sources = self.sources.into_iter().map(|plugin| plugin.running);
+        let mut stages: Vec<Vec<Running>> = vec![sources.chain([self.presence]).collect()];
         stages.extend(self.sinks.into_iter().map(|plugin| vec![plugin.running]));
         // Stops last: what the others still say goes out, and then its goodbyes.
         stages.extend(self.link.map(|link| vec![link]));
@@ -302,6 +311,15 @@ impl Running {
     }
 }
 
+impl Running {
+    /// What says how this process is, and hears the others.
+    fn presence(presence: Presence, bus: &Bus) -> Self {
+        let cancel = CancellationToken::new();
+        let supervisor = tokio::spawn(presence.run(Presence::inbox(bus), cancel.clone()));
+        Self { name: PRESENCE.to_owned(), cancel, supervisor }
+    }
+}
+
 async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), Error> {
     match plugin.build() {
         Ok(Component::Source(source)) => Source::run(source, ctx).await,
@@ -318,8 +336,8 @@ async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), 
 }
 
 /// `$SYS.slow.<instance>`: where subscriptions that lose messages are reported.
-fn slow_subject() -> Option<Subject> {
-    format!("$SYS.slow.{}", Uuid::new_v4().simple()).parse().ok()
+fn slow_subject(id: Uuid) -> Option<Subject> {
+    format!("$SYS.slow.{}", id.simple()).parse().ok()
 }
 
 /// A listener as plugins know it: what they mounted, and where it listens.
@@ -353,13 +371,18 @@ fn bind_one(name: &str, settings: config::Listener, mounts: Arc<Mounts>) -> Resu
 }
 
 /// The operator's listener: metrics, and health with its reasons.
-fn bind_operators(plan: &RolePlan, readiness: &Readiness, telemetry: &Telemetry) -> Result<Listener, StartError> {
+fn bind_operators(
+    plan: &RolePlan,
+    readiness: &Readiness,
+    instances: &Instances,
+    telemetry: &Telemetry,
+) -> Result<Listener, StartError> {
     /// More than enough for scrapers and people.
     const CONNECTIONS: usize = 64;
-    let (metrics, health) = (telemetry.metrics(), readiness.clone());
+    let (metrics, health, instances) = (telemetry.metrics(), readiness.clone(), instances.clone());
     let router = Router::new()
         .route("/metrics", get(move || async move { metrics.render() }))
-        .route("/health", get(move || async move { health.detail() }));
+        .route("/health", get(move || async move { health.detail(&instances) }));
     let mounts = Mounts::fixed("metrics", router, readiness.clone());
     bind_one("metrics", config::Listener::plain(plan.metrics.listen, CONNECTIONS), mounts)
 }

@@ -14,6 +14,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::instances::Instances;
+
+/// The status of a process that can do its work.
+const READY: &str = "ready";
+
 /// Whether the process can do its work, from the health of its plugins.
 #[derive(Clone, Default)]
 pub(crate) struct Readiness(Arc<Mutex<Components>>);
@@ -82,30 +87,36 @@ impl Readiness {
 
     /// The answer of `/readyz`: 200 or 503, and each plugin's state in one word.
     fn response(&self) -> Response {
-        let report = self.report();
-        let (code, status) = self.verdict(&report);
+        let (status, report) = self.verdict();
         let plugins = report.into_iter().map(|one| (one.plugin, one.state.as_str())).collect();
-        (code, Json(Ready { status, plugins })).into_response()
+        (code(status), Json(Ready { status, plugins })).into_response()
     }
 
-    /// The operator's answer: the same verdict, and states with their reasons.
-    pub(crate) fn detail(&self) -> Response {
-        let report = self.report();
-        let (code, status) = self.verdict(&report);
+    /// The operator's answer: the same verdict, states with their reasons, and the processes that were heard.
+    pub(crate) fn detail(&self, instances: &Instances) -> Response {
+        let (status, report) = self.verdict();
         let plugins: Vec<Value> = report
             .into_iter()
             .map(|one| json!({ "plugin": one.plugin, "state": one.state.as_str(), "reason": one.state.reason() }))
             .collect();
-        (code, Json(json!({ "status": status, "plugins": plugins }))).into_response()
+        let body = json!({ "status": status, "plugins": plugins, "instances": instances.shown() });
+        (code(status), Json(body)).into_response()
     }
 
-    fn verdict(&self, report: &[HealthReport]) -> (StatusCode, &'static str) {
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping {
-            (StatusCode::SERVICE_UNAVAILABLE, "stopping")
+    /// `ready`, `not_ready` or `stopping`, and every plugin's state.
+    pub(crate) fn verdict(&self) -> (&'static str, Vec<HealthReport>) {
+        let report = self.report();
+        let status = if self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping {
+            "stopping"
         } else if report.iter().all(|one| one.state.is_ready()) {
-            (StatusCode::OK, "ready")
+            READY
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
-        }
+            "not_ready"
+        };
+        (status, report)
     }
+}
+
+fn code(status: &str) -> StatusCode {
+    if status == READY { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

@@ -12,6 +12,7 @@ mod head;
 mod health;
 mod host;
 mod http;
+mod instances;
 mod listener;
 mod mounts;
 mod open_files;

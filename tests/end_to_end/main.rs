@@ -35,6 +35,7 @@ mod edge;
 mod examples;
 mod faults;
 mod harness;
+mod instances;
 mod live;
 mod logins;
 mod page;

@@ -42,6 +42,8 @@ const BATCH: usize = 256;
 const KEEP: Duration = Duration::from_mins(5);
 /// How many messages that each count wait to be sent, of each pattern.
 const QUEUE: usize = 4096;
+/// Subjects under which each process says how it is itself: the newest is enough, and nobody else could say it.
+const OWN_STATES: [&str; 1] = ["health."];
 /// How many goodbyes wait to be sent; more are not: whoever misses one hears the next.
 const GOODBYES: usize = 1024;
 
@@ -81,8 +83,12 @@ impl Link {
     pub fn exports(patterns: Vec<Pattern>) -> Vec<Interest> {
         let interest = |pattern: Pattern| {
             let latest = Interest::latest(pattern);
-            let is_state = table::STATES.iter().any(|prefix| latest.pattern.as_str().starts_with(prefix));
-            if is_state { latest } else { Interest { policy: Policy::DropOldest, capacity: QUEUE, ..latest } }
+            let is_state = |prefix: &&str| latest.pattern.as_str().starts_with(*prefix);
+            if table::STATES.iter().chain(&OWN_STATES).any(is_state) {
+                latest
+            } else {
+                Interest { policy: Policy::DropOldest, capacity: QUEUE, ..latest }
+            }
         };
         patterns.into_iter().chain([Pattern::replies()]).map(interest).collect()
     }

@@ -43,6 +43,11 @@ impl Subject {
         self.0.starts_with("_INBOX.")
     }
 
+    /// `health.<32 hexadecimal digits>`: how a process is, in its own words.
+    pub fn health(instance: u128) -> Self {
+        Self(format!("health.{instance:032x}").into())
+    }
+
     /// `quotes.<PAIR>`: what customers see.
     pub fn quote(pair: Pair) -> Self {
         Self(format!("quotes.{pair}").into())
@@ -102,6 +107,11 @@ impl Pattern {
     /// `_INBOX.>`: every answer to a request.
     pub fn replies() -> Self {
         Self("_INBOX.>".into())
+    }
+
+    /// `health.>`: how every process is.
+    pub fn health() -> Self {
+        Self("health.>".into())
     }
 
     /// `quotes.>`: what customers see, of every pair.
