@@ -40,15 +40,17 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, control:
     };
     let Ok(mut socket) = accept_hdr_async(stream, check).await else { return };
     let (orders, ordered) = mpsc::unbounded_channel();
-    let (number, greeting) = shared.change(|state| {
+    let number = shared.change(|state| {
+        let client = Client { subscribed: [].into(), orders };
+        if let Some(greeting) = state.protocol.greeting(&state.system) {
+            client.order(Command::Text(greeting));
+        }
         state.next_client += 1;
-        state.clients.insert(state.next_client, Client { subscribed: [].into(), orders });
-        (state.next_client, protocol::status(&state.system))
+        state.clients.insert(state.next_client, client);
+        state.next_client
     });
     // An error is the client's going away.
-    if socket.send(Message::text(greeting)).await.is_ok() {
-        let _ = converse(&mut socket, ordered, number, shared, &control).await;
-    }
+    let _ = converse(&mut socket, ordered, number, shared, &control).await;
     shared.change(|state| state.clients.remove(&number));
 }
 
@@ -61,9 +63,10 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut last_beat = Instant::now();
     loop {
-        let beat = shared.read(|state| {
-            let subscribed = state.clients.get(&number).is_some_and(|client| !client.subscribed.is_empty());
-            state.heartbeat.filter(|_| subscribed)
+        let (beat, beats) = shared.read(|state| {
+            let subscribed = state.clients.get(&number).map(|client| state.protocol.heartbeats(&client.subscribed));
+            let beats = subscribed.unwrap_or_default();
+            (state.heartbeat.filter(|_| !beats.is_empty()), beats)
         });
         select! {
             order = ordered.recv() => match order {
@@ -106,7 +109,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
             },
             () = next_beat(last_beat, beat) => {
                 last_beat = Instant::now();
-                socket.send(Message::text(protocol::HEARTBEAT)).await?;
+                for beat in beats {
+                    socket.send(Message::text(beat)).await?;
+                }
             }
         }
     }

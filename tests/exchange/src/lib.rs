@@ -1,5 +1,5 @@
-//! A scripted exchange for tests: it speaks Kraken's WebSocket API v2 over real sockets, with or without TLS, and does
-//! on command what real exchanges do at their worst.
+//! A scripted exchange for tests: it speaks over real sockets, with or without TLS, as Kraken or another [`Protocol`]
+//! does, and does on command what real exchanges do at their worst.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -39,11 +39,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     client::serve,
-    state::{Command, Listing, Shared, State},
+    state::{Command, Shared, State},
 };
 pub use crate::{
     http::{Asked, HttpExchange, Reply},
-    state::Answer,
+    protocol::{Binance, Bitstamp, Coinbase, Kraken, Okx, Protocol, Request},
+    state::{Answer, Listing},
     tls::TestCa,
 };
 
@@ -53,31 +54,37 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// The exchange. Its connections end when it is dropped.
 pub struct Exchange {
     address: SocketAddr,
+    protocol: &'static dyn Protocol,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     server: Option<JoinHandle<()>>,
 }
 
 impl Exchange {
-    /// An exchange without TLS on a free port of this host.
+    /// Kraken without TLS on a free port of this host.
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_as(&Kraken).await
     }
 
-    /// An exchange that proves itself by a certificate for `names`, issued by `ca`.
+    /// An exchange that speaks `protocol`, without TLS.
+    pub async fn start_as(protocol: &'static dyn Protocol) -> Self {
+        Self::start_with(protocol, None).await
+    }
+
+    /// Kraken, which proves itself by a certificate for `names`, issued by `ca`.
     pub async fn start_tls(ca: &TestCa, names: &[&str]) -> Self {
-        Self::start_with(Some(ca.acceptor(names, false))).await
+        Self::start_with(&Kraken, Some(ca.acceptor(names, false))).await
     }
 
     /// As [`Exchange::start_tls`], with a certificate that ran out long ago.
     pub async fn start_tls_expired(ca: &TestCa, names: &[&str]) -> Self {
-        Self::start_with(Some(ca.acceptor(names, true))).await
+        Self::start_with(&Kraken, Some(ca.acceptor(names, true))).await
     }
 
-    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
+    async fn start_with(protocol: &'static dyn Protocol, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut exchange = Self { address, tls, shared: Arc::default(), server: None };
+        let mut exchange = Self { address, protocol, tls, shared: Arc::new(Shared::new(protocol)), server: None };
         exchange.accept(listener);
         exchange
     }
@@ -96,7 +103,7 @@ impl Exchange {
     /// Where to connect.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
-        format!("{scheme}://{}/v2", self.address)
+        format!("{scheme}://{}{}", self.address, self.protocol.path())
     }
 
     /// Lists a pair, or sets its price without telling anybody. Pairs that are not listed are refused.
@@ -113,13 +120,19 @@ impl Exchange {
     /// As [`Exchange::tick`], with the exchange's own time.
     pub fn tick_at(&self, symbol: &str, bid: &str, ask: &str, timestamp: &str) {
         let listing = Listing { bid: bid.to_owned(), ask: ask.to_owned(), timestamp: timestamp.to_owned() };
-        let frame = protocol::ticker("update", symbol, &listing);
+        let frame = self.protocol.ticker(false, symbol, &listing);
         self.shared.change(|state| {
             state.listings.insert(symbol.to_owned(), listing);
             for client in state.clients.values().filter(|client| client.subscribed.contains(symbol)) {
                 client.order(Command::Text(frame.clone()));
             }
         });
+    }
+
+    /// Tells everybody a pair's price, whether they asked for it or not.
+    pub fn shout(&self, symbol: &str, bid: &str, ask: &str) {
+        let listing = Listing { bid: bid.to_owned(), ask: ask.to_owned(), timestamp: now() };
+        self.send_text(&self.protocol.ticker(false, symbol, &listing));
     }
 
     /// How subscriptions to a pair are answered from now on.
@@ -139,7 +152,9 @@ impl Exchange {
     /// Sets the state of the market (`online`, `maintenance`, …) and tells everybody.
     pub fn status(&self, system: &str) {
         self.shared.change(|state| system.clone_into(&mut state.system));
-        self.send_text(&protocol::status(system));
+        if let Some(greeting) = self.protocol.greeting(system) {
+            self.send_text(&greeting);
+        }
     }
 
     /// How often subscribers get a heartbeat, or never. Every second at first.

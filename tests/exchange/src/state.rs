@@ -6,19 +6,19 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
+use crate::protocol::Protocol;
+
 /// What the exchange knows and how it behaves; tests write it, connections read it.
 pub(crate) struct Shared {
     state: Mutex<State>,
     changes: watch::Sender<()>,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Self { state: Mutex::default(), changes: watch::Sender::new(()) }
-    }
-}
-
 impl Shared {
+    pub(crate) fn new(protocol: &'static dyn Protocol) -> Self {
+        Self { state: Mutex::new(State::new(protocol)), changes: watch::Sender::new(()) }
+    }
+
     pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.lock())
     }
@@ -39,6 +39,7 @@ impl Shared {
 }
 
 pub(crate) struct State {
+    pub(crate) protocol: &'static dyn Protocol,
     pub(crate) listings: BTreeMap<String, Listing>,
     pub(crate) answers: BTreeMap<String, Answer>,
     pub(crate) system: String,
@@ -51,9 +52,10 @@ pub(crate) struct State {
     pub(crate) received: Vec<String>,
 }
 
-impl Default for State {
-    fn default() -> Self {
+impl State {
+    fn new(protocol: &'static dyn Protocol) -> Self {
         Self {
+            protocol,
             listings: BTreeMap::new(),
             answers: BTreeMap::new(),
             system: "online".to_owned(),
@@ -69,7 +71,7 @@ impl Default for State {
 
 /// A pair's top of the book, in the texts that go onto the wire.
 #[derive(Clone)]
-pub(crate) struct Listing {
+pub struct Listing {
     pub(crate) bid: String,
     pub(crate) ask: String,
     pub(crate) timestamp: String,

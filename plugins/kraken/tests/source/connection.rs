@@ -8,11 +8,11 @@ use ratebus_test_exchange::{DEADLINE, Exchange, TestCa};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::{Running, STALL, exchange};
+use crate::{STALL, exchange, start, with_exchange};
 
 #[tokio::test]
 async fn the_first_rates_come_digit_for_digit() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     let rate = source.until_bid("BTC_USD", "81413.20").await;
     assert_eq!(rate.value.ask().to_string(), "81413.30");
     assert!(rate.event_time.is_some());
@@ -35,7 +35,7 @@ async fn every_kind_of_end_leads_to_a_new_connection_with_all_pairs() {
         (|exchange| exchange.send_raw_text(&[0xff, 0xfe]), "protocol"),
     ];
     for (end, reason) in endings {
-        let (exchange, source) = Running::with_exchange(&json!({})).await;
+        let (exchange, source) = with_exchange(&json!({})).await;
         exchange.list("BTC/USD", "81420.00", "81420.10");
         end(&exchange);
         source.until_bid("BTC_USD", "81420.00").await;
@@ -49,7 +49,7 @@ async fn every_kind_of_end_leads_to_a_new_connection_with_all_pairs() {
 
 #[tokio::test]
 async fn a_connection_that_hangs_is_replaced_and_its_rates_age_meanwhile() {
-    let (exchange, source) = Running::with_exchange(&json!({"stale_after": "400ms"})).await;
+    let (exchange, source) = with_exchange(&json!({"stale_after": "400ms"})).await;
     exchange.heartbeats(None);
     exchange.hang();
     source.until_status("BTC_USD", Status::Stale).await;
@@ -61,7 +61,7 @@ async fn a_connection_that_hangs_is_replaced_and_its_rates_age_meanwhile() {
 
 #[tokio::test]
 async fn pongs_alone_do_not_keep_a_connection() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     exchange.heartbeats(None);
     let silent_since = Instant::now();
     let stalled = ["ratebus_feed_reconnects_total", "stalled"];
@@ -77,7 +77,7 @@ async fn pongs_alone_do_not_keep_a_connection() {
 async fn an_exchange_that_is_down_is_found_again() {
     let mut exchange = exchange().await;
     exchange.go_down().await;
-    let source = Running::start(&exchange.url(), &["BTC_USD", "ETH_USD"], &json!({}));
+    let source = start(&exchange.url(), &["BTC_USD", "ETH_USD"], &json!({}));
     source.until_health(&format!("connecting to {}", exchange.url())).await;
     source.until_health("it keeps trying").await;
     assert!(matches!(source.ctx.health().state(), HealthState::NotReady(_)));
@@ -95,7 +95,7 @@ async fn an_exchange_that_is_down_is_found_again() {
 async fn retry_after_is_honoured() {
     let exchange = exchange().await;
     exchange.refuse_handshakes(Some((429, Some(2))));
-    let source = Running::start(&exchange.url(), &["BTC_USD"], &json!({}));
+    let source = start(&exchange.url(), &["BTC_USD"], &json!({}));
     exchange.wait_attempts(1, DEADLINE).await;
     let refused_at = Instant::now();
     source.until_health("HTTP 429").await;
@@ -117,7 +117,7 @@ async fn only_a_valid_certificate_of_a_trusted_authority_for_this_name_will_do()
 
     let exchange = Exchange::start_tls(&ours, &here).await;
     exchange.list("BTC/USD", "1.00", "1.10");
-    let source = Running::start(&exchange.url(), &["BTC_USD"], &private);
+    let source = start(&exchange.url(), &["BTC_USD"], &private);
     source.until_ready().await;
     source.stop().await;
 
@@ -130,7 +130,7 @@ async fn only_a_valid_certificate_of_a_trusted_authority_for_this_name_will_do()
     ];
     for (exchange, config) in untrusted {
         exchange.list("BTC/USD", "1.00", "1.10");
-        let source = Running::start(&exchange.url(), &["BTC_USD"], config);
+        let source = start(&exchange.url(), &["BTC_USD"], config);
         source.until_health("the server's certificate is refused").await;
         assert!(source.counted(&["ratebus_feed_connects_total", "outcome=\"auth\""], 1));
         assert_eq!((source.host.rates().len(), exchange.connections()), (0, 0));

@@ -3,7 +3,7 @@
 use ratebus_model::{Market, Status};
 use serde_json::json;
 
-use crate::Running;
+use crate::with_exchange;
 
 fn ticker(rows: &str) -> String {
     format!(r#"{{"channel":"ticker","type":"update","data":[{rows}]}}"#)
@@ -11,7 +11,7 @@ fn ticker(rows: &str) -> String {
 
 #[tokio::test]
 async fn garbage_is_dropped_and_counted_and_the_feed_goes_on() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     let garbage = [
         "nonsense".to_owned(),
         String::new(),
@@ -35,7 +35,7 @@ async fn garbage_is_dropped_and_counted_and_the_feed_goes_on() {
 
 #[tokio::test]
 async fn a_frame_that_is_too_large_costs_the_connection_and_no_memory() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     exchange.send_text(&" ".repeat(5 << 20));
     source.until_counted(&["ratebus_feed_reconnects_total", "too_large"], 1).await;
     source.until_ready().await;
@@ -46,7 +46,7 @@ async fn a_frame_that_is_too_large_costs_the_connection_and_no_memory() {
 
 #[tokio::test]
 async fn what_is_no_price_is_refused_and_the_last_good_one_stays() {
-    let (exchange, source) = Running::with_exchange(&json!({"max_jump_percent": 0})).await;
+    let (exchange, source) = with_exchange(&json!({"max_jump_percent": 0})).await;
     let refused = [
         ("0", "81413.3", "empty_side"),
         ("81413.2", "0.00000", "empty_side"),
@@ -90,7 +90,7 @@ async fn what_is_no_price_is_refused_and_the_last_good_one_stays() {
 
 #[tokio::test]
 async fn a_refused_price_is_not_kept_fresh_by_heartbeats() {
-    let (exchange, source) = Running::with_exchange(&json!({"stale_after": "500ms"})).await;
+    let (exchange, source) = with_exchange(&json!({"stale_after": "500ms"})).await;
     exchange.tick("BTC/USD", "0", "81413.3");
     source.until_status("BTC_USD", Status::Stale).await;
     assert_eq!(source.status("ETH_USD"), Status::Fresh);
@@ -100,7 +100,7 @@ async fn a_refused_price_is_not_kept_fresh_by_heartbeats() {
 
 #[tokio::test]
 async fn a_fat_finger_is_held_back_until_others_agree() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     exchange.tick("BTC/USD", "814132.0", "814133.0");
     exchange.tick("BTC/USD", "81415.00", "81415.10");
     source.until_bid("BTC_USD", "81415.00").await;
@@ -118,7 +118,7 @@ async fn a_fat_finger_is_held_back_until_others_agree() {
 
 #[tokio::test]
 async fn an_old_update_is_stale_and_an_older_one_is_dropped() {
-    let (exchange, source) = Running::with_exchange(&json!({"dead_after": "24h"})).await;
+    let (exchange, source) = with_exchange(&json!({"dead_after": "24h"})).await;
     // The pair's snapshot is of now: an update from before it is out of order.
     exchange.tick_at("BTC/USD", "81414.00", "81414.10", "2020-01-01T00:00:00.000000Z");
     source.until_counted(&["ratebus_ticks_refused_total", "older"], 1).await;
@@ -139,7 +139,7 @@ async fn an_old_update_is_stale_and_an_older_one_is_dropped() {
 
 #[tokio::test]
 async fn shuffled_and_repeated_updates_end_at_the_newest() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     let start = source.ctx.clock().wall().micros();
     for offset in [3, 1, 3, 7, 5, 2, 7, 9, 9, 8, 4, 6] {
         let at = ratebus_model::Timestamp::from_micros(start + offset).to_string();
@@ -154,7 +154,7 @@ async fn shuffled_and_repeated_updates_end_at_the_newest() {
 
 #[tokio::test]
 async fn a_market_that_is_not_matching_marks_every_pair() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     for (system, market) in [
         ("maintenance", Market::Maintenance),
         ("cancel_only", Market::NotMatching),
@@ -175,7 +175,7 @@ async fn a_market_that_is_not_matching_marks_every_pair() {
 
 #[tokio::test]
 async fn symbols_we_did_not_ask_for_are_dropped() {
-    let (exchange, source) = Running::with_exchange(&json!({})).await;
+    let (exchange, source) = with_exchange(&json!({})).await;
     let rows = r#"{"symbol":"XBT/USD","bid":1,"ask":2},{"symbol":"btc/usd","bid":3,"ask":4},{"symbol":"ETH/USD","bid":3003.00,"ask":3003.10}"#;
     exchange.send_text(&ticker(rows));
     source.until_bid("ETH_USD", "3003.00").await;
