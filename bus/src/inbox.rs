@@ -31,8 +31,6 @@ pub(crate) struct Inbox {
     pub(crate) pattern: Pattern,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) policy: Policy,
-    /// Whether it leads to another process.
-    pub(crate) far: bool,
     /// The way here.
     pub(crate) lane: Arc<Lane>,
     capacity: usize,
@@ -92,7 +90,7 @@ impl Hash for Inbox {
 
 impl Inbox {
     pub(crate) fn new(subscribe: Subscribe, lane: Arc<Lane>) -> Self {
-        let Subscribe { name, pattern, policy, capacity, queue: group, replay: _, far } = subscribe;
+        let Subscribe { name, pattern, policy, capacity, queue: group, replay: _ } = subscribe;
         let queue = match policy {
             Policy::Conflate => Queue::Newest(Newest::default()),
             _ => Queue::Fifo(VecDeque::new()),
@@ -115,7 +113,6 @@ impl Inbox {
             pattern,
             group,
             policy,
-            far,
             lane,
         }
     }

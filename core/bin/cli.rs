@@ -64,8 +64,11 @@ pub(crate) enum Command {
         #[arg(long)]
         url: Option<Uri>,
     },
-    /// List the plugin types, their versions and where they come from
-    Plugins,
+    /// List the plugin types, built in and of the config's libraries, their versions and where they come from
+    Plugins {
+        #[command(subcommand)]
+        command: Option<PluginsCommand>,
+    },
     /// Bring the database's schema up to date
     Migrate {
         /// Only say what would be done
@@ -77,6 +80,15 @@ pub(crate) enum Command {
     /// Manage administrators
     #[command(subcommand)]
     Admin(AdminCommand),
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum PluginsCommand {
+    /// Print the SHA-256 of a library, as plugin.NAME.sha256 wants it
+    Hash {
+        /// The library
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Subcommand)]

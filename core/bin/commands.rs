@@ -14,6 +14,7 @@ use hyper::Uri;
 use ratebus_core::{
     Stopped, Telemetry,
     config::{Config, ConfigFile, ConfigReport, Override},
+    dynamic::sha256_of,
 };
 use ratebus_http_api::{
     DatabaseUrl, PasswordPolicy,
@@ -24,7 +25,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     builtin::{COMPONENTS, DECODERS},
-    cli::{AdminCommand, Cli, Command, ConfigArgs},
+    cli::{AdminCommand, Cli, Command, ConfigArgs, PluginsCommand},
     health,
 };
 
@@ -37,7 +38,8 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Demo => demo(&cli.config),
         Command::Check => check(&cli.config),
         Command::Health { url } => health(&cli.config, url),
-        Command::Plugins => plugins(),
+        Command::Plugins { command: None } => plugins(&cli.config),
+        Command::Plugins { command: Some(PluginsCommand::Hash { file }) } => hash(&file),
         Command::Migrate { status } => migrate(&cli.config, status),
         Command::Seed => seed(&cli.config),
         Command::Admin(AdminCommand::Create { email }) => create_admin(&cli.config, &email),
@@ -113,7 +115,13 @@ fn check(args: &ConfigArgs) -> Result<ExitCode> {
     let mut report = ConfigReport::default();
     for role in roles {
         match config.plan(&role, &COMPONENTS, DECODERS) {
-            Ok(plan) => say(&format!("role {role}: {} plugins, correct\n", plan.plugins.len()))?,
+            Ok(plan) if plan.refused.is_empty() => {
+                say(&format!("role {role}: {} plugins, correct\n", plan.plugins.len()))?;
+            }
+            Ok(plan) => {
+                report
+                    .extend(ConfigReport { problems: plan.refused.into_iter().map(|plugin| plugin.problem).collect() });
+            }
             Err(wrong) => report.extend(wrong),
         }
     }
@@ -132,11 +140,20 @@ fn health(args: &ConfigArgs, url: Option<Uri>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plugins() -> Result<ExitCode> {
-    let line = |name, version, origin| format!("{name:<20} {version:<10} {origin}\n");
+fn plugins(args: &ConfigArgs) -> Result<ExitCode> {
+    let line = |name: &str, version: &str, origin: &str| format!("{name:<20} {version:<10} {origin}\n");
     let entries = COMPONENTS.entries().iter().map(|entry| line(entry.name, entry.version, "built in"));
     // At once: who reads the first line only does not make the rest fail.
     say(&iter::once(line("TYPE", "VERSION", "ORIGIN")).chain(entries).collect::<String>())?;
+    let libraries = load(args)?.libraries();
+    let libraries = libraries.iter().map(|library| line(&library.name, &library.version, &library.origin));
+    say(&libraries.collect::<String>())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hash(file: &Path) -> Result<ExitCode> {
+    let sha256 = sha256_of(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    say(&format!("{sha256}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

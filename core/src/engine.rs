@@ -19,14 +19,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    config::{self, Blueprint, LinkPlan, RolePlan},
+    config::{self, Blueprint, LinkPlan, RefusedPlugin, RolePlan},
     health::Readiness,
     host::{PluginHost, Shared, inbox},
     instances::{Instances, Presence},
     listener::Listener,
     mounts::Mounts,
     open_files,
-    registry::Component,
+    registry::{BuildError, Component},
     reload::{Changes, ReadPlan, Refused},
     shutdown::{ReloadSignal, StopSignals},
     supervisor::supervise,
@@ -117,6 +117,8 @@ struct Engine {
     sources: Vec<Plugin>,
     sinks: Vec<Plugin>,
     presence: Running,
+    /// Those whose libraries cannot be used.
+    missing: Vec<SourceName>,
     link: Option<Running>,
 }
 
@@ -146,6 +148,7 @@ impl Engine {
         let shared = Shared { bus, listeners: Arc::new(bound), readiness: readiness.clone(), sessions: Arc::default() };
         let sinks: Vec<Plugin> = plan.sinks().map(|plugin| Plugin::start(plugin, &shared)).collect();
         let sources: Vec<Plugin> = plan.sources().map(|plugin| Plugin::start(plugin, &shared)).collect();
+        let missing = plan.refused.iter().map(|plugin| missing(plugin, &readiness)).collect();
         let link = plan.link.take().map(|link| Running::link(link, &shared));
         let presence = Presence::new(id, &plan.name, &shared.bus, readiness.clone(), instances);
         let presence = Running::presence(presence, &shared.bus);
@@ -155,7 +158,7 @@ impl Engine {
         }
         let plugins = plan.plugins.len();
         tracing::info!(role = plan.name, plugins, version = env!("CARGO_PKG_VERSION"), "ratebus runs");
-        Ok(Self { readiness, listening, connections, shared, plan, sources, sinks, presence, link })
+        Ok(Self { readiness, listening, connections, shared, plan, sources, sinks, presence, missing, link })
     }
 
     fn plugins(&self) -> impl Iterator<Item = &Plugin> {
@@ -194,10 +197,18 @@ impl Engine {
     async fn take_over(&mut self, plan: Result<RolePlan, Refused>) -> Result<Changes, Refused> {
         let plan = plan?;
         let given_up = self.plugins().filter(|plugin| plugin.is_given_up()).map(|plugin| plugin.env.name).collect();
+        // What runs is not given up for a file that may be half copied.
+        if let Some(broken) = plan.refused.iter().find(|broken| self.plan.plugin(broken.name).is_some()) {
+            return Err(Refused::Wrong(broken.problem.to_string().into()));
+        }
         let changes = Changes::between(&self.plan, &plan, &given_up).map_err(Refused::Settled)?;
         for plugin in self.plugins() {
             plugin.env.replace_pairs(plan.pairs.clone());
         }
+        for name in mem::take(&mut self.missing) {
+            self.readiness.remove(name.as_str());
+        }
+        self.missing = plan.refused.iter().map(|plugin| missing(plugin, &self.readiness)).collect();
         // Half of the grace for both: a stop may follow, and whoever waits for that waits for this as well.
         let share = self.grace() / 4;
         for plugins in [&mut self.sources, &mut self.sinks] {
@@ -275,6 +286,9 @@ impl Plugin {
         let (plugin, shared) = (plugin.clone(), shared.clone());
         let env = plugin.env.clone();
         let name = env.name;
+        if let Some(sha256) = plugin.unpinned {
+            tracing::warn!(plugin = %name, %sha256, "the library of {name} may be any: its sha256 is not set");
+        }
         let health = Health::new(name.as_str());
         shared.readiness.add(health.clone());
         let cancel = CancellationToken::new();
@@ -303,9 +317,10 @@ impl Running {
         }
         let health = Health::new(LINK);
         shared.readiness.add(health.clone());
-        let link = Link::new(shared.bus.clone(), target, keys, exports, imports, health);
+        let link = Link::new(shared.bus.clone(), target, keys, imports, health);
+        let exports = inbox(&shared.bus, LINK, Link::exports(exports));
         let cancel = CancellationToken::new();
-        let supervisor = tokio::spawn(link.run(cancel.clone()));
+        let supervisor = tokio::spawn(link.run(exports, cancel.clone()));
         Self { name: LINK.to_owned(), cancel, supervisor }
     }
 }
@@ -320,18 +335,36 @@ impl Running {
 }
 
 async fn run_component(plugin: Blueprint, bus: Bus, ctx: Context) -> Result<(), Error> {
-    match plugin.build() {
+    // It may read files, or wait for a library.
+    let built = spawn_blocking(move || plugin.build());
+    match built.await.map_err(|error| Error::new(ErrorKind::Internal, "it was not built").because(error))? {
         Ok(Component::Source(source)) => Source::run(source, ctx).await,
         Ok(Component::Sink(sink)) => {
             let inbox = inbox(&bus, ctx.name().as_str(), sink.interests());
             Sink::run(sink, inbox, ctx).await
         }
         // It was accepted at the start: a file that it names has changed, and may be mended.
-        Err(error) => {
+        Err(BuildError::Config(error)) => {
             let refused = Error::new(ErrorKind::Config, "its config is no longer accepted").because(error);
             Err(refused.with_retry(Retry::Backoff))
         }
+        Err(BuildError::Refused(refusal)) => {
+            let refused = Error::new(ErrorKind::Internal, "its library is refused").because(refusal);
+            Err(refused.with_retry(Retry::Never))
+        }
     }
+}
+
+/// Shows that a plugin is missing whose library cannot be used.
+fn missing(plugin: &RefusedPlugin, readiness: &Readiness) -> SourceName {
+    let RefusedPlugin { name, reason, problem } = plugin;
+    tracing::error!(event = "library_refused", plugin = %name, reason, "{problem}; everything else goes on");
+    metrics::counter!("ratebus_libraries_refused_total", "plugin" => name.to_string(), "reason" => *reason)
+        .increment(1);
+    let health = Health::new(name.as_str());
+    health.set(HealthState::Failed(problem.message.clone()));
+    readiness.add(health);
+    *name
 }
 
 /// `$SYS.slow.<instance>`: where subscriptions that lose messages are reported.

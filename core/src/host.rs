@@ -102,7 +102,6 @@ pub(crate) fn inbox(bus: &Bus, reader: &str, interests: Vec<Interest>) -> Inbox 
             capacity: interest.capacity,
             queue: interest.queue.map(Into::into),
             replay: interest.replay,
-            far: false,
         });
         Box::new(Subscribed(subscription))
     };

@@ -7,6 +7,7 @@ mod api;
 mod body;
 pub mod config;
 mod cors;
+pub mod dynamic;
 mod engine;
 mod head;
 mod health;
@@ -26,6 +27,6 @@ mod supervisor;
 mod telemetry;
 
 pub use engine::{StartError, Stopped, run};
-pub use registry::{Component, Entry, Registry};
+pub use registry::{BuildError, Component, Entry, Registry};
 pub use reload::ReadPlan;
 pub use telemetry::Telemetry;

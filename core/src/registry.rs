@@ -1,7 +1,12 @@
+use std::ptr;
+
 use figment::value::Value;
 use ratebus_sdk::{ConfigError, Env, Factory, Sink, Source};
 
-use crate::config::read;
+use crate::{
+    config::read,
+    dynamic::{Dynamic, Refusal},
+};
 
 /// A component that was built and not yet started.
 pub enum Component {
@@ -11,29 +16,73 @@ pub enum Component {
     Sink(Box<dyn Sink>),
 }
 
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Its config is wrong.
+    #[error("its config is wrong: {0}")]
+    Config(#[from] ConfigError),
+    /// Its library cannot be used.
+    #[error("its library is refused: {0}")]
+    Refused(#[from] Refusal),
+}
+
 /// One type of component: its name in the config and how to build it.
 #[derive(Clone, Copy)]
 pub struct Entry {
     /// The name: `source/kraken`.
     pub name: &'static str,
-    /// The version of the crate it comes from.
+    /// The version of the crate or the library it comes from.
     pub version: &'static str,
     /// Whether it brings rates in: sources start last and stop first.
     pub(crate) is_source: bool,
-    pub(crate) build: fn(&Value, &Env) -> Result<Component, ConfigError>,
+    build: Build,
+}
+
+#[derive(Clone, Copy)]
+enum Build {
+    BuiltIn(fn(&Value, &Env) -> Result<Component, ConfigError>),
+    Library(Dynamic),
 }
 
 impl Entry {
     /// The entry of a source.
     pub const fn source<T: Factory + Source + 'static>(version: &'static str) -> Self {
         let build = |config: &Value, env: &Env| Ok(Component::Source(Box::new(build::<T>(config, env)?)));
-        Self { name: T::TYPE, version, is_source: true, build }
+        Self { name: T::TYPE, version, is_source: true, build: Build::BuiltIn(build) }
     }
 
     /// The entry of a sink.
     pub const fn sink<T: Factory + Sink + 'static>(version: &'static str) -> Self {
         let build = |config: &Value, env: &Env| Ok(Component::Sink(Box::new(build::<T>(config, env)?)));
-        Self { name: T::TYPE, version, is_source: false, build }
+        Self { name: T::TYPE, version, is_source: false, build: Build::BuiltIn(build) }
+    }
+
+    /// The entry of a library's component.
+    pub(crate) fn library(dynamic: Dynamic) -> Self {
+        let component = dynamic.component;
+        Self {
+            name: &component.name,
+            version: &component.version,
+            is_source: dynamic.is_source(),
+            build: Build::Library(dynamic),
+        }
+    }
+
+    /// Whether `other` is the same type, from the same library if it is of one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let component = |entry: &Self| match entry.build {
+            Build::BuiltIn(_) => None,
+            Build::Library(dynamic) => Some(ptr::from_ref(dynamic.component)),
+        };
+        self.name == other.name && component(self) == component(other)
+    }
+
+    pub(crate) fn build(&self, config: &Value, env: &Env) -> Result<Component, BuildError> {
+        match self.build {
+            Build::BuiltIn(build) => Ok(build(config, env)?),
+            Build::Library(dynamic) => dynamic.build(config, env),
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod examples;
 mod faults;
 mod harness;
 mod instances;
+mod libraries;
 mod live;
 mod logins;
 mod page;

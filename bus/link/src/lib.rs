@@ -9,8 +9,6 @@ mod floor;
 mod letter;
 mod link;
 mod nats;
-mod outbound;
-mod peers;
 mod redis;
 mod seal;
 mod table;

@@ -114,6 +114,16 @@ impl Fold {
         }
     }
 
+    /// What it is held to.
+    pub fn limits(&self) -> FoldLimits {
+        self.limits
+    }
+
+    /// Holds it to other limits, from the next tick on.
+    pub fn set_limits(&mut self, limits: FoldLimits) {
+        self.limits = limits;
+    }
+
     /// The last good rate.
     pub fn rate(&self) -> Option<&Rate> {
         self.rate.as_ref()

@@ -4,6 +4,7 @@
 mod bus;
 mod gather;
 mod layers;
+mod library;
 mod problem;
 mod settings;
 
@@ -20,12 +21,17 @@ use serde::de::DeserializeOwned;
 pub use bus::{Backend, Bus, LinkPlan, RoleBus};
 pub(crate) use gather::read;
 pub use layers::{ConfigFile, Override};
+pub use library::LibraryType;
 pub use problem::{ConfigProblem, ConfigReport};
-pub use settings::{Listener, Log, LogFormat, Metrics, Plugin, Role, Runtime, Settings};
+pub use settings::{Listener, Log, LogFormat, Metrics, Plugin, Plugins, Role, Runtime, Settings};
 
 pub use crate::proxies::TrustedProxies;
-use crate::registry::{Entry, Registry};
+use crate::{
+    dynamic::{Refusal, Sha256},
+    registry::{BuildError, Component, Entry, Registry},
+};
 use layers::Layers;
+use library::NoLibrary;
 
 /// A config that was read, and checked as far as that needs no plugin.
 pub struct Config {
@@ -38,11 +44,34 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Blueprint {
     /// Its type.
-    pub entry: &'static Entry,
+    pub entry: Entry,
+    /// The hash of its library, if that may be any.
+    pub unpinned: Option<Sha256>,
     /// Its own settings.
     pub config: Value,
     /// What it may know of the rest.
     pub env: Env,
+}
+
+/// A plugin whose library cannot be used: the role does without it.
+#[derive(Debug, Clone)]
+pub struct RefusedPlugin {
+    /// Its name.
+    pub name: SourceName,
+    /// Why, in a word.
+    pub reason: &'static str,
+    /// Why, in words, and where the library is named.
+    pub problem: ConfigProblem,
+}
+
+/// Why there is no blueprint of a plugin.
+enum Unusable {
+    /// No plugin has that name.
+    Unknown,
+    /// Its config is wrong.
+    Wrong(Vec<ConfigProblem>),
+    /// Its library cannot be used.
+    Refused(Box<RefusedPlugin>),
 }
 
 /// A role that was checked completely.
@@ -53,6 +82,8 @@ pub struct RolePlan {
     pub file: String,
     /// Its plugins in the order in which messages pass through them.
     pub plugins: Vec<Blueprint>,
+    /// Those that cannot be built, and need not be.
+    pub refused: Vec<RefusedPlugin>,
     /// The listeners they use.
     pub listeners: BTreeMap<String, Listener>,
     /// The operator's listener.
@@ -111,23 +142,24 @@ impl Config {
         let listeners = Arc::new(settings.listener.keys().cloned().collect::<BTreeSet<_>>());
         let (pairs, compat) = (Arc::new(settings.pairs.clone()), Arc::new(settings.compat.clone()));
         let env = |name| Env::new(name, pairs.clone(), compat.clone(), listeners.clone(), decoders);
-        let mut plugins: Vec<Blueprint> = Vec::new();
+        let (mut plugins, mut refused) = (Vec::new(), Vec::new());
         for (index, &name) in found.plugins.iter().enumerate() {
             let place = ["role", role, "plugins", &index.to_string()];
-            if plugins.iter().any(|plugin| plugin.env.name == name) {
+            if found.plugins[..index].contains(&name) {
                 problems.push(self.problem(&place, format!("{name} is listed twice")));
                 continue;
             }
             match self.blueprint(name, registry, env(name)) {
                 Ok(plugin) => plugins.push(plugin),
-                Err(None) => {
+                Err(Unusable::Unknown) => {
                     let known = join(settings.plugin.keys());
                     problems.push(self.problem(&place, format!("no plugin is named {name:?}; there are: {known}")));
                 }
-                Err(Some(report)) => problems.extend(report.problems),
+                Err(Unusable::Wrong(wrong)) => problems.extend(wrong),
+                Err(Unusable::Refused(plugin)) => refused.push(*plugin),
             }
         }
-        if plugins.is_empty() && problems.is_empty() {
+        if found.plugins.is_empty() {
             problems.push(self.problem(&["role", role, "plugins"], "a role needs at least one plugin".to_owned()));
         }
         let used: BTreeSet<String> = plugins.iter().flat_map(|plugin| plugin.env.claimed_listeners()).collect();
@@ -146,6 +178,7 @@ impl Config {
             file: self.layers.file.name.clone(),
             listeners: listeners.map(|(name, listener)| (name.clone(), listener.clone())).collect(),
             plugins,
+            refused,
             metrics: self.metrics(found).clone(),
             runtime: settings.runtime.clone(),
         };
@@ -181,24 +214,53 @@ impl Config {
         plugins.filter(|plugin| plugin.r#use == kind).filter_map(|plugin| plugin.config.deserialize().ok()).collect()
     }
 
-    fn blueprint(&self, name: SourceName, registry: &Registry, env: Env) -> Result<Blueprint, Option<ConfigReport>> {
-        let plugin = self.settings.plugin.get(&name).ok_or(None)?;
-        let Some(entry) = registry.find(&plugin.r#use) else {
-            let message = format!("no plugin type {:?}; there are: {}", plugin.r#use, join(registry.types()));
-            let problem = self.problem(&["plugin", name.as_str(), "use"], message);
-            return Err(Some(ConfigReport { problems: vec![problem] }));
+    fn blueprint(&self, name: SourceName, registry: &Registry, env: Env) -> Result<Blueprint, Unusable> {
+        let plugin = self.settings.plugin.get(&name).ok_or(Unusable::Unknown)?;
+        let wrong = |key: &str, message| Unusable::Wrong(vec![self.problem(&["plugin", name.as_str(), key], message)]);
+        let (entry, unpinned) = match self.library(plugin) {
+            Ok(Some((entry, sha256))) => (entry, plugin.sha256.is_none().then_some(sha256)),
+            Ok(None) => {
+                let unknown = || format!("no plugin type {:?}; there are: {}", plugin.r#use, join(registry.types()));
+                (*registry.find(&plugin.r#use).ok_or_else(|| wrong("use", unknown()))?, None)
+            }
+            Err(NoLibrary::Config(key, message)) => return Err(wrong(key, message)),
+            Err(NoLibrary::Refused(refusal)) => return Err(self.refused(name, plugin, &refusal)),
         };
-        let blueprint = Blueprint { entry, config: plugin.config.clone(), env };
+        let blueprint = Blueprint { entry, unpinned, config: plugin.config.clone(), env };
         match blueprint.build() {
             Ok(_) => Ok(blueprint),
-            Err(ConfigError { problems }) => {
+            Err(BuildError::Refused(refusal)) => Err(self.refused(name, plugin, &refusal)),
+            Err(BuildError::Config(ConfigError { problems })) => {
                 let problem = |problem: ratebus_sdk::Problem| {
                     let mut path = vec!["plugin", name.as_str(), "config"];
                     path.extend(problem.key.split('.').filter(|name| !name.is_empty()));
                     self.problem(&path, problem.message)
                 };
-                Err(Some(ConfigReport { problems: problems.into_iter().map(problem).collect() }))
+                Err(Unusable::Wrong(problems.into_iter().map(problem).collect()))
             }
+        }
+    }
+
+    /// The components of libraries that any role may use.
+    pub fn libraries(&self) -> Vec<LibraryType> {
+        let plugins = self.settings.plugin.values();
+        let named = plugins.filter_map(|plugin| Some((plugin, plugin.library.as_ref()?)));
+        named.map(|(plugin, library)| LibraryType::new(plugin, library, self.library(plugin))).collect()
+    }
+
+    fn library(&self, plugin: &Plugin) -> Result<Option<library::Found>, NoLibrary> {
+        let Plugins { dir, allow_unpinned } = &self.settings.plugins;
+        plugin.load(dir.as_deref(), *allow_unpinned)
+    }
+
+    /// What becomes of a plugin whose library cannot be used.
+    fn refused(&self, name: SourceName, plugin: &Plugin, refusal: &Refusal) -> Unusable {
+        let reason = refusal.as_str();
+        let problem = self.problem(&["plugin", name.as_str(), "library"], format!("refused ({reason}): {refusal}"));
+        if plugin.required {
+            Unusable::Wrong(vec![problem])
+        } else {
+            Unusable::Refused(Box::new(RefusedPlugin { name, reason, problem }))
         }
     }
 
@@ -254,7 +316,7 @@ impl RolePlan {
 impl Blueprint {
     /// Whether `other` would make the same component, as far as the `[pairs.*]` tables do not matter.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        self.entry.name == other.entry.name && self.config == other.config
+        self.entry.is(&other.entry) && self.config == other.config
     }
 
     /// Whether the component has clients of its own, who would notice a restart.
@@ -263,8 +325,8 @@ impl Blueprint {
     }
 
     /// Builds the component from its settings.
-    pub fn build(&self) -> Result<crate::registry::Component, ConfigError> {
-        (self.entry.build)(&self.config, &self.env)
+    pub fn build(&self) -> Result<Component, BuildError> {
+        self.entry.build(&self.config, &self.env)
     }
 }
 

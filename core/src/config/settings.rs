@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use figment::value::Value;
 use ratebus_model::{Pair, SourceName};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 use tracing_subscriber::EnvFilter;
 
 use super::bus::{Bus, RoleBus};
-use crate::proxies::TrustedProxies;
+use crate::{dynamic::Sha256, proxies::TrustedProxies};
 
 /// The whole config file. Unknown keys are refused everywhere.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Settings {
     pub pairs: BTreeMap<Pair, PairSettings>,
     /// `[role.<name>]`
     pub role: BTreeMap<String, Role>,
+    /// `[plugins]`
+    pub plugins: Plugins,
     /// `[plugin.<name>]`
     pub plugin: BTreeMap<SourceName, Plugin>,
     /// `[listener.<name>]`
@@ -112,12 +114,29 @@ pub struct Role {
     pub bus: RoleBus,
 }
 
+/// `[plugins]`: where shared libraries come from. Without a folder none is loaded.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plugins {
+    /// The folder that they lie in.
+    pub dir: Option<PathBuf>,
+    /// Whether a library may do without a `sha256`.
+    pub allow_unpinned: bool,
+}
+
 /// `[plugin.<name>]`: one component.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
     /// Its type: `source/kraken`. `ratebus plugins` lists them.
     pub r#use: String,
+    /// The library it comes from, a file's name in `plugins.dir`; without it, it is built in.
+    pub library: Option<String>,
+    /// Which bytes that library has.
+    pub sha256: Option<Sha256>,
+    /// Whether nothing starts when that library cannot be used.
+    #[serde(default)]
+    pub required: bool,
     /// Its own settings; every type documents its keys.
     #[serde(default = "empty")]
     pub config: Value,

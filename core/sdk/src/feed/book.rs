@@ -4,9 +4,7 @@ use std::{
 };
 
 use metrics::Counter;
-use ratebus_model::{
-    Arrival, Fold, FoldLimits, Limits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick,
-};
+use ratebus_model::{Arrival, Fold, FoldLimits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick};
 
 use crate::{Context, LogLimit};
 
@@ -20,7 +18,6 @@ pub struct RateBook {
     /// In the config's order.
     order: Vec<Pair>,
     pairs: HashMap<Pair, Entry>,
-    limits: Limits,
     pairs_subject: Subject,
     accepted: Counter,
     /// By reason, each made when it is first needed.
@@ -38,22 +35,38 @@ impl RateBook {
     /// A book of `pairs`, all pending, published at once.
     pub fn new(ctx: Context, pairs: &[Pair], limits: FoldLimits) -> Self {
         let source = ctx.name();
-        let entry = |&pair: &Pair| {
-            let fold = Fold::new(source, pair, ctx.epoch(), limits);
-            let subject = Subject::rate(source, pair);
-            (pair, Entry { fold, subject, state: PairState::Pending, warnings: LogLimit::default() })
-        };
-        let book = Self {
-            order: pairs.to_vec(),
-            pairs: pairs.iter().map(entry).collect(),
-            limits: limits.freshness,
+        let mut book = Self {
+            order: Vec::new(),
+            pairs: HashMap::new(),
             pairs_subject: Subject::pairs(source),
             accepted: metrics::counter!("ratebus_ticks_total", "source" => source.to_string()),
             refused: BTreeMap::new(),
             ctx,
         };
+        for &pair in pairs {
+            book.add(pair, limits);
+        }
         book.publish_pairs();
         book
+    }
+
+    fn add(&mut self, pair: Pair, limits: FoldLimits) {
+        let source = self.ctx.name();
+        let fold = Fold::new(source, pair, self.ctx.epoch(), limits);
+        let subject = Subject::rate(source, pair);
+        let entry = Entry { fold, subject, state: PairState::Pending, warnings: LogLimit::default() };
+        if self.pairs.insert(pair, entry).is_none() {
+            self.order.push(pair);
+        }
+    }
+
+    /// Holds a pair to `limits` from its next tick on; one that is not in the book is added to it, pending.
+    pub fn hold_to(&mut self, pair: Pair, limits: FoldLimits) {
+        if let Some(entry) = self.pairs.get_mut(&pair) {
+            return entry.fold.set_limits(limits);
+        }
+        self.add(pair, limits);
+        self.publish_pairs();
     }
 
     /// Takes a tick. A refused one is counted and logged at a limited rate; unknown pairs are counted.
@@ -69,7 +82,7 @@ impl RateBook {
     /// Somebody who passes rates on says that this pair's is dead.
     pub fn dead(&mut self, pair: Pair, now: Instant) {
         let Some(entry) = self.pairs.get_mut(&pair) else { return };
-        let at = now.checked_sub(self.limits.dead_after + Duration::from_millis(1));
+        let at = now.checked_sub(entry.fold.limits().freshness.dead_after + Duration::from_millis(1));
         if let Some(rate) = at.and_then(|at| entry.fold.lapse(at)) {
             publish(&self.ctx, &entry.subject, rate);
         }
@@ -101,9 +114,14 @@ impl RateBook {
     /// The exchange changed the state of its market.
     pub fn market(&mut self, market: Market) {
         for entry in self.pairs.values_mut() {
-            if let Some(rate) = entry.fold.set_market(market) {
-                publish(&self.ctx, &entry.subject, rate);
-            }
+            entry.set_market(&self.ctx, market);
+        }
+    }
+
+    /// The exchange changed the state of the market of one pair.
+    pub fn pair_market(&mut self, pair: Pair, market: Market) {
+        if let Some(entry) = self.pairs.get_mut(&pair) {
+            entry.set_market(&self.ctx, market);
         }
     }
 
@@ -173,6 +191,12 @@ fn publish(ctx: &Context, subject: &Subject, rate: &Rate) {
 }
 
 impl Entry {
+    fn set_market(&mut self, ctx: &Context, market: Market) {
+        if let Some(rate) = self.fold.set_market(market) {
+            publish(ctx, &self.subject, rate);
+        }
+    }
+
     /// One line per refused tick would be too much at a feed's pace: the counter has the number.
     fn log_refusal(&mut self, tick: &Tick<'_>, refusal: Refusal, now: Instant) {
         // An out-of-order tick is the network's doing and harms nobody.
@@ -190,7 +214,7 @@ impl Entry {
 mod tests {
     use std::sync::Arc;
 
-    use ratebus_model::{Payload, Status};
+    use ratebus_model::{Limits, Payload, Status};
 
     use super::*;
     use crate::testkit::RecordingHost;
@@ -317,6 +341,30 @@ mod tests {
         let published = host.rates().len();
         book.dead(btc, now.at);
         assert_eq!(host.rates().len(), published, "it is no deader than dead");
+    }
+
+    #[test]
+    fn a_pair_is_added_by_what_it_is_held_to() {
+        let host = RecordingHost::new();
+        let mut book = RateBook::new(host.context("test"), &[], FoldLimits::new(Limits::STREAM));
+        let (btc, eth) = (pair("BTC_USD"), pair("ETH_USD"));
+        let short = Limits { stale_after: Duration::from_secs(1), dead_after: Duration::from_secs(2) };
+        book.hold_to(btc, FoldLimits::new(short));
+        book.hold_to(eth, FoldLimits::new(Limits::STREAM));
+        assert_eq!(states(&host), [(btc, PairState::Pending), (eth, PairState::Pending)]);
+        let now = arrival(Duration::from_secs(100));
+        for text in ["BTC_USD", "ETH_USD"] {
+            book.tick(&tick(text, "1", "2"), now);
+        }
+        let later = now.at + Duration::from_millis(1500);
+        assert_eq!(book.rate(btc).unwrap().status(later), Status::Stale);
+        assert_eq!(book.rate(eth).unwrap().status(later), Status::Fresh);
+        // Held to more, it is as fresh as the next tick says.
+        book.hold_to(btc, FoldLimits::new(Limits::STREAM));
+        book.tick(&tick("BTC_USD", "1", "2"), now);
+        assert_eq!(book.rate(btc).unwrap().status(later), Status::Fresh);
+        book.pair_market(btc, Market::Maintenance);
+        assert_eq!([btc, eth].map(|pair| book.rate(pair).unwrap().market), [Market::Maintenance, Market::Online]);
     }
 
     #[test]

@@ -1,0 +1,68 @@
+use std::path::Path;
+
+use super::Plugin;
+use crate::{
+    dynamic::{Dynamic, Refusal, Sha256, load},
+    registry::Entry,
+};
+
+/// Why the library of a plugin gives nothing.
+pub(super) enum NoLibrary {
+    /// The config is wrong, under which key of the plugin.
+    Config(&'static str, String),
+    /// The file is.
+    Refused(Refusal),
+}
+
+/// A component of a library, and the hash that the library has.
+pub(super) type Found = (Entry, Sha256);
+
+impl Plugin {
+    /// The component that `use` names in the plugin's library; `None` if it is built in.
+    pub(super) fn load(&self, dir: Option<&Path>, allow_unpinned: bool) -> Result<Option<Found>, NoLibrary> {
+        let wrong = |key, message: &str| Err(NoLibrary::Config(key, message.to_owned()));
+        let Some(library) = &self.library else {
+            return match (self.sha256, self.required) {
+                (Some(_), _) => wrong("sha256", "is of a library: none is named"),
+                (None, true) => wrong("required", "is for a library: what is built in is always there"),
+                (None, false) => Ok(None),
+            };
+        };
+        let Some(dir) = dir else { return wrong("library", "libraries are loaded from plugins.dir, which is not set") };
+        if !is_bare(library) {
+            return wrong("library", "expected the name of a file in plugins.dir, without a path");
+        }
+        if self.sha256.is_none() && !allow_unpinned {
+            return wrong("sha256", "missing: `ratebus plugins hash FILE` prints it; or plugins.allow_unpinned = true");
+        }
+        let (component, sha256) = load(dir, library, self.sha256, &self.r#use).map_err(NoLibrary::Refused)?;
+        Ok(Some((Entry::library(Dynamic { component, pinned: self.sha256.is_some() }), sha256)))
+    }
+}
+
+/// A component of a library that a config names, for people.
+pub struct LibraryType {
+    /// What `use` names it.
+    pub name: String,
+    /// The library's version; `-` if it cannot be used.
+    pub version: String,
+    /// The library and its hash, or why it cannot be used.
+    pub origin: String,
+}
+
+impl LibraryType {
+    pub(super) fn new(plugin: &Plugin, library: &str, found: Result<Option<Found>, NoLibrary>) -> Self {
+        let (version, origin) = match found {
+            Ok(Some((entry, sha256))) => (entry.version, format!("{library}, sha256 {sha256}")),
+            Ok(None) => ("-", library.to_owned()),
+            Err(NoLibrary::Config(key, message)) => ("-", format!("{library}: {key} {message}")),
+            Err(NoLibrary::Refused(why)) => ("-", format!("{library}: refused ({}): {why}", why.as_str())),
+        };
+        Self { name: plugin.r#use.clone(), version: version.to_owned(), origin }
+    }
+}
+
+fn is_bare(name: &str) -> bool {
+    const LONGEST: usize = 200;
+    !name.is_empty() && name.len() <= LONGEST && !name.starts_with('.') && !name.contains(['/', '\0'])
+}

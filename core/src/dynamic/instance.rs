@@ -1,0 +1,156 @@
+use std::{
+    ffi::c_void,
+    ptr,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use ratebus_abi::{Buffer, Text, status};
+use ratebus_model::SourceName;
+use ratebus_sdk::{ConfigError, Error, ErrorKind, Retry};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{LibraryComponent, Refusal};
+use crate::registry::BuildError;
+
+/// How long a call of a library may take. More than any honest one needs: none of them waits for anything.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Room for what a library has to say of a failed call.
+const WORDS: usize = 4096;
+
+type Call = Box<dyn FnOnce(*mut c_void) + Send>;
+
+/// An instance of a library's component, and the thread that makes all calls of it, one after the other.
+///
+/// A call that does not return costs that thread, and nothing else waits for it. Dropping destroys the instance as soon
+/// as the thread is free.
+pub(crate) struct Instance {
+    name: SourceName,
+    pub(super) component: &'static LibraryComponent,
+    calls: mpsc::Sender<Call>,
+    destroyed: oneshot::Receiver<()>,
+}
+
+impl Instance {
+    /// An instance of `component` for the plugin `name`, whose config is the JSON object `config`. Waits for it.
+    pub(crate) fn create(
+        component: &'static LibraryComponent,
+        name: SourceName,
+        config: String,
+    ) -> Result<Self, BuildError> {
+        let (calls, receiver) = mpsc::channel::<Call>();
+        let (created, answer) = mpsc::sync_channel(1);
+        let (done, destroyed) = oneshot::channel();
+        let thread = move || {
+            let result = create(component, name, &config);
+            let handle = result.as_ref().map_or(ptr::null_mut(), |handle| handle.0);
+            // Whoever asked may have given up.
+            let _ = created.send(result.map(drop));
+            if handle.is_null() {
+                return;
+            }
+            for call in receiver {
+                call(handle);
+            }
+            destroy(component, handle);
+            let _ = done.send(());
+        };
+        let spawned = thread::Builder::new().name(format!("plugin {name}")).spawn(thread);
+        if let Err(error) = spawned {
+            return Err(BuildError::Config(ConfigError::new("", format!("there is no thread for it: {error}"))));
+        }
+        match answer.recv_timeout(PATIENCE) {
+            Ok(Ok(())) => Ok(Self { name, component, calls, destroyed }),
+            Ok(Err(why)) => Err(why),
+            Err(RecvTimeoutError::Timeout) => Err(BuildError::Refused(Refusal::Hangs("create"))),
+            // The thread is ours, and does not panic before it answers.
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(BuildError::Refused(Refusal::Panics("create", "the thread ended".to_owned())))
+            }
+        }
+    }
+
+    /// Makes the call `what` of the library, in the instance's thread. One that does not return in time is the last.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(*mut c_void) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        let call = move |handle| drop(answer.send(call(handle)));
+        // Without a thread nobody answers.
+        let _ = self.calls.send(Box::new(call));
+        match timeout(PATIENCE, answered).await {
+            Ok(Ok(value)) => Ok(value),
+            _ => Err(self.given_up(what)),
+        }
+    }
+
+    /// Destroys the instance, and waits for that.
+    pub(super) async fn destroy(self) -> Result<(), Error> {
+        let Self { name, component, calls, destroyed } = self;
+        drop(calls);
+        match timeout(PATIENCE, destroyed).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(given_up(name, component, "destroy")),
+        }
+    }
+
+    fn given_up(&self, what: &'static str) -> Error {
+        given_up(self.name, self.component, what)
+    }
+}
+
+fn given_up(name: SourceName, component: &LibraryComponent, what: &'static str) -> Error {
+    metrics::counter!("ratebus_library_calls_lost_total", "plugin" => name.to_string(), "call" => what).increment(1);
+    let message = format!("`{what}` of {} does not return within {PATIENCE:?}", component.name);
+    Error::new(ErrorKind::Internal, message).with_retry(Retry::Never)
+}
+
+/// An instance on its way within its thread.
+struct Handle(*mut c_void);
+
+#[expect(unsafe_code, reason = "a call of a library")]
+fn create(component: &LibraryComponent, name: SourceName, config: &str) -> Result<Handle, BuildError> {
+    let wrong = |message: String| BuildError::Config(ConfigError::new("", message));
+    let Some(create) = component.calls.create else { return Err(wrong("it cannot be created".to_owned())) };
+    let (name, config) = (Text::new(name.as_str()), Text::new(config));
+    let mut handle = ptr::null_mut();
+    // SAFETY: texts, room and handle live until it returns.
+    let (status, words) = words(|error| unsafe { create(name, config, error, &raw mut handle) });
+    match status {
+        status::OK if handle.is_null() => Err(wrong("it made no instance, and gave no reason".to_owned())),
+        status::OK => Ok(Handle(handle)),
+        status::PANICKED => Err(BuildError::Refused(Refusal::Panics("create", words))),
+        _ => Err(BuildError::Config(problems(&words))),
+    }
+}
+
+#[expect(unsafe_code, reason = "a call of a library")]
+fn destroy(component: &LibraryComponent, handle: *mut c_void) {
+    if let Some(destroy) = component.calls.destroy {
+        // SAFETY: `create` made it, and this is the last call: the channel of calls is at its end.
+        unsafe { destroy(handle) };
+    }
+}
+
+/// The problems that `create` tells: a line each, key and message with a tab between them.
+fn problems(words: &str) -> ConfigError {
+    let mut error = ConfigError::default();
+    for line in words.lines() {
+        let (key, message) = line.split_once('\t').unwrap_or(("", line));
+        error.add(key, message);
+    }
+    if words.is_empty() { ConfigError::new("", "refused without a reason") } else { error }
+}
+
+/// What a call with a buffer returned and wrote.
+pub(super) fn words(call: impl FnOnce(*mut Buffer) -> i32) -> (i32, String) {
+    let mut room = vec![0; WORDS];
+    let mut buffer = Buffer::new(&mut room);
+    let status = call(&raw mut buffer);
+    let length = buffer.length.min(room.len());
+    let text = String::from_utf8_lossy(&room[..length]);
+    (status, text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { ' ' } else { c }).collect())
+}

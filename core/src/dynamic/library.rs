@@ -1,0 +1,158 @@
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    ptr,
+    sync::{Mutex, PoisonError},
+};
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use ratebus_abi::{self as abi, MAGIC, MAJOR, SYMBOL, Text};
+
+use super::{Refusal, Sha256, image::Image};
+
+/// A type of component of a library. It is there for good, as its library is.
+#[derive(Debug)]
+pub(crate) struct LibraryComponent {
+    /// What `use` names it.
+    pub(crate) name: String,
+    /// The library's version.
+    pub(crate) version: String,
+    pub(crate) kind: Kind,
+    /// Its calls. Those that its kind must have are there.
+    pub(super) calls: abi::Component,
+}
+
+// SAFETY: the only pointer in it is a text that never changes, and calls may be made from any thread.
+#[expect(unsafe_code, reason = "the type of a component is a pointer")]
+unsafe impl Send for LibraryComponent {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "the type of a component is a pointer")]
+unsafe impl Sync for LibraryComponent {}
+
+/// What a component does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Brings rates in.
+    Source,
+    /// Takes messages off the bus.
+    Sink,
+}
+
+type Components = Result<&'static [LibraryComponent], Refusal>;
+
+/// What became of each image that the dynamic linker has seen: the same bytes are loaded once.
+static LOADED: Mutex<BTreeMap<Sha256, Components>> = Mutex::new(BTreeMap::new());
+
+/// The component `wanted` of the library `file` in the folder `dir`, which has to have the hash `pinned`; and the hash it
+/// has.
+pub(crate) fn load(
+    dir: &Path,
+    file: &str,
+    pinned: Option<Sha256>,
+    wanted: &str,
+) -> Result<(&'static LibraryComponent, Sha256), Refusal> {
+    let image = Image::take(dir, file)?;
+    let sha256 = image.sha256;
+    if pinned.is_some_and(|pinned| pinned != sha256) {
+        return Err(Refusal::WrongHash { found: sha256 });
+    }
+    image.check()?;
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let components = loaded.entry(sha256).or_insert_with(|| components(image)).clone()?;
+    let component = components.iter().find(|component| component.name == wanted).ok_or_else(|| {
+        let found = components.iter().map(|component| component.name.as_str()).collect::<Vec<_>>().join(", ");
+        Refusal::MissingComponent { wanted: wanted.to_owned(), found }
+    })?;
+    Ok((component, sha256))
+}
+
+fn components(image: Image) -> Components {
+    let plugin = descriptor(image)?;
+    let malformed = |what: String| Refusal::Malformed(what);
+    if plugin.stride < abi::size_of::<abi::Component>() {
+        return Err(malformed(format!("components of {} bytes", plugin.stride)));
+    }
+    if plugin.components.is_null() || plugin.count == 0 {
+        return Err(malformed("no components".to_owned()));
+    }
+    let version = text(plugin.version, "version")?;
+    let component = |index: u32| {
+        // SAFETY: the descriptor says that so many components lie so far apart, and each is at least as long as ours.
+        #[expect(unsafe_code, reason = "an array of another layout")]
+        let calls = unsafe { plugin.components.byte_add(index as usize * plugin.stride as usize).read_unaligned() };
+        component(calls, &version)
+    };
+    let all = (0..plugin.count).map(component).collect::<Result<Vec<_>, _>>()?;
+    Ok(all.leak())
+}
+
+/// The descriptor of a library that was checked, which is loaded for good.
+fn descriptor(image: Image) -> Result<abi::Plugin, Refusal> {
+    let path = image.into_path();
+    // SAFETY: loading runs the library's own initialisers. It is trusted code: its hash is in the config, or the config
+    // says that it need not be. It is whole, for this machine, and cannot change any more.
+    #[expect(unsafe_code, reason = "loading a library")]
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = library.map_err(|error| Refusal::NotLoaded(error.to_string()))?;
+    // SAFETY: a pointer to the symbol, whatever it is; it is as long as a descriptor, which `Image::check` has seen.
+    #[expect(unsafe_code, reason = "a symbol of a library")]
+    let plugin = unsafe { library.get::<*const abi::Plugin>(SYMBOL.as_bytes()) };
+    let plugin = plugin.map(|symbol| *symbol).map_err(|_| Refusal::MissingSymbol)?;
+    // Never unloaded: threads of it may run on, and what they left in thread-locals must stay callable.
+    std::mem::forget(library);
+    // SAFETY: the magic comes first in every version, then the major. Both are read before anything else is believed.
+    #[expect(unsafe_code, reason = "the descriptor is the library's")]
+    let (magic, major) =
+        unsafe { ((&raw const (*plugin).magic).read_unaligned(), (&raw const (*plugin).major).read_unaligned()) };
+    if magic != MAGIC {
+        return Err(Refusal::NotAPlugin);
+    }
+    if major != MAJOR {
+        return Err(Refusal::WrongVersion(major));
+    }
+    // SAFETY: of our major, and so at least as long as ours.
+    #[expect(unsafe_code, reason = "the descriptor is the library's")]
+    let plugin = unsafe { ptr::read_unaligned(plugin) };
+    if plugin.size < abi::size_of::<abi::Plugin>() {
+        return Err(Refusal::Malformed(format!("it is {} bytes long", plugin.size)));
+    }
+    Ok(plugin)
+}
+
+fn component(calls: abi::Component, version: &str) -> Result<LibraryComponent, Refusal> {
+    let name = text(calls.r#type, "type")?;
+    let malformed = |what: &str| Refusal::Malformed(format!("{name:?} {what}"));
+    if calls.size < abi::size_of::<abi::Component>() {
+        return Err(malformed("is too short"));
+    }
+    let (kind, prefix) = match calls.kind {
+        abi::component::SOURCE => (Kind::Source, "source/"),
+        abi::component::SINK => (Kind::Sink, "sink/"),
+        _ => return Err(malformed("is neither a source nor a sink")),
+    };
+    if !name.starts_with(prefix) {
+        return Err(malformed(&format!("does not begin with {prefix}")));
+    }
+    let lacks_common =
+        calls.create.is_none() || calls.start.is_none() || calls.stop.is_none() || calls.destroy.is_none();
+    let lacks_sink = kind == Kind::Sink && (calls.interests.is_none() || calls.deliver.is_none());
+    if lacks_common || lacks_sink {
+        return Err(malformed("lacks a call"));
+    }
+    Ok(LibraryComponent { version: version.to_owned(), kind, calls, name })
+}
+
+/// A text of a descriptor.
+fn text(text: Text, what: &str) -> Result<String, Refusal> {
+    const LONGEST: usize = 256;
+    if text.length > LONGEST {
+        return Err(Refusal::Malformed(format!("its {what} is too long")));
+    }
+    // SAFETY: texts of a descriptor are there for good.
+    #[expect(unsafe_code, reason = "a text of the library")]
+    let read = unsafe { text.read() };
+    match read {
+        Ok(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(Refusal::Malformed(format!("its {what} is no text"))),
+    }
+}

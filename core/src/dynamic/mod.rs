@@ -1,0 +1,53 @@
+//! Plugins in shared libraries: found, checked, loaded once and never unloaded, and run as ordinary sources and sinks.
+//!
+//! The interface is `ratebus_abi`; `docs/plugins.md` and decision 12 say what is checked and why. A library is trusted code:
+//! the checks are against the wrong file, not against a hostile one of the right hash.
+
+mod image;
+mod instance;
+mod library;
+mod place;
+mod port;
+mod refusal;
+mod said;
+mod source;
+
+use figment::value::Value;
+use ratebus_sdk::{ConfigError, Env};
+
+pub use place::{Sha256, sha256_of};
+pub use refusal::Refusal;
+
+use crate::registry::{BuildError, Component};
+use instance::Instance;
+use library::Kind;
+pub(crate) use library::{LibraryComponent, load};
+use source::LibrarySource;
+
+/// What makes a plugin less than ready whose library may be any.
+const UNPINNED: &str = "its library may be any: no sha256 is set";
+
+/// A component of a library, as a config names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dynamic {
+    pub(crate) component: &'static LibraryComponent,
+    /// Whether the config says which bytes the library has.
+    pub(crate) pinned: bool,
+}
+
+impl Dynamic {
+    pub(crate) fn is_source(self) -> bool {
+        self.component.kind == Kind::Source
+    }
+
+    /// Makes an instance. Waits for the library.
+    pub(crate) fn build(self, config: &Value, env: &Env) -> Result<Component, BuildError> {
+        let json = serde_json::to_string(config).map_err(|error| ConfigError::new("", error.to_string()))?;
+        let instance = Instance::create(self.component, env.name, json)?;
+        let remark = (!self.pinned).then_some(UNPINNED);
+        match self.component.kind {
+            Kind::Source => Ok(Component::Source(Box::new(LibrarySource { instance, remark }))),
+            Kind::Sink => Err(ConfigError::new("", "sinks of libraries are not run yet").into()),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ratebus_abi::{self as abi, Text, end, health, level, status};
+use ratebus_model::{Arrival, SourceName};
+use ratebus_sdk::{Clock, Context, Error, ErrorKind, Health, HealthState};
+use tokio::sync::{mpsc, oneshot};
+
+use super::said::{Said, text};
+
+/// How many events of an instance wait for the engine.
+const QUEUE: usize = 1024;
+/// How many lines of an instance the log takes in a second.
+const LINES: u32 = 100;
+
+/// Every instance that runs, by its number. One that has ended is not in it, so whatever calls late finds nothing.
+static PORTS: LazyLock<RwLock<HashMap<u64, Arc<Port>>>> = LazyLock::new(RwLock::default);
+/// Never given twice.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// What a library may call.
+pub(super) static HOST: abi::Host = abi::Host {
+    size: abi::size_of::<abi::Host>(),
+    minor: abi::MINOR as u32,
+    publish,
+    health: set_health,
+    log,
+    now,
+    stopped,
+};
+
+/// One running instance, as its library reaches it.
+struct Port {
+    name: SourceName,
+    health: Health,
+    /// What makes it less than ready, however well it is.
+    remark: Option<&'static str>,
+    events: mpsc::Sender<(Said, Arrival)>,
+    /// Somebody was told that there is no room.
+    full: AtomicBool,
+    ended: Mutex<Option<oneshot::Sender<Result<(), Error>>>>,
+    lines: Mutex<Lines>,
+}
+
+/// The engine's side of a port; dropping it closes the port for good.
+pub(super) struct OpenPort {
+    pub(super) number: u64,
+    pub(super) events: mpsc::Receiver<(Said, Arrival)>,
+    /// What the instance ended with.
+    pub(super) ended: oneshot::Receiver<Result<(), Error>>,
+    port: Arc<Port>,
+}
+
+impl OpenPort {
+    /// For a run of the plugin of `ctx`.
+    pub(super) fn new(ctx: &Context, remark: Option<&'static str>) -> Self {
+        let (to_events, events) = mpsc::channel(QUEUE);
+        let (to_ended, ended) = oneshot::channel();
+        let port = Arc::new(Port {
+            name: ctx.name(),
+            health: ctx.health().clone(),
+            remark,
+            events: to_events,
+            full: AtomicBool::new(false),
+            ended: Mutex::new(Some(to_ended)),
+            lines: Mutex::default(),
+        });
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        PORTS.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&port));
+        Self { number, events, ended, port }
+    }
+
+    /// Whether the instance is to be told that there is room: it was told that there is none, and half is free again.
+    pub(super) fn has_room_again(&self) -> bool {
+        self.events.len() <= QUEUE / 2 && self.port.full.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        PORTS.write().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+impl Port {
+    /// Whether there was room.
+    fn take(&self, said: Said) -> bool {
+        let Err(refused) = self.events.try_send((said, Clock.arrival())) else { return true };
+        self.full.store(true, Ordering::SeqCst);
+        // The queue may have been emptied before that was seen: then nobody would tell that there is room.
+        self.events.try_send(refused.into_inner()).is_ok()
+    }
+
+    fn count_refused(&self, reason: &'static str, number: usize) {
+        let (plugin, number) = (self.name.to_string(), u64::try_from(number).unwrap_or(u64::MAX));
+        metrics::counter!("ratebus_library_refused_total", "plugin" => plugin, "reason" => reason).increment(number);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// The lines of the current second.
+#[derive(Default)]
+struct Lines {
+    since: Option<Instant>,
+    number: u32,
+}
+
+impl Lines {
+    fn allow(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
+            *self = Self { since: Some(now), number: 0 };
+        }
+        self.number += 1;
+        self.number <= LINES
+    }
+}
+
+/// Answers a call of the instance `context`. A panic must not leave this side.
+fn answer(context: u64, call: impl FnOnce(&Port) -> i32) -> i32 {
+    let ports = PORTS.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(port) = ports.get(&context).filter(|port| !port.has_ended()).cloned() else { return status::CLOSED };
+    drop(ports);
+    catch_unwind(AssertUnwindSafe(|| call(&port))).unwrap_or(status::FAILED)
+}
+
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe extern "C" fn publish(context: u64, events: *const abi::Event, count: usize, accepted: *mut usize) -> i32 {
+    let mut taken = 0;
+    let result = answer(context, |port| {
+        if events.is_null() || count == 0 {
+            return if count == 0 { status::OK } else { status::INVALID };
+        }
+        // SAFETY: there is at least one, and each begins with its size.
+        let stride = unsafe { (&raw const (*events).size).read_unaligned() } as usize;
+        for index in 0..count {
+            // SAFETY: they lie as far apart as the first is long.
+            let said = unsafe { Said::read(events.byte_add(index * stride)) };
+            let Some(said) = said else {
+                port.count_refused("invalid", 1);
+                return status::INVALID;
+            };
+            if !port.take(said) {
+                port.count_refused("full", count - index);
+                return status::FULL;
+            }
+            taken += 1;
+        }
+        status::OK
+    });
+    if !accepted.is_null() {
+        // SAFETY: room for one number, lent for this call.
+        unsafe { accepted.write_unaligned(taken) };
+    }
+    result
+}
+
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe extern "C" fn set_health(context: u64, state: u32, reason: Text) -> i32 {
+    answer(context, |port| {
+        // SAFETY: the text is lent for this call.
+        let Some(reason) = (unsafe { text(reason) }) else { return status::INVALID };
+        let state = match (state, port.remark) {
+            (health::STARTING, _) => HealthState::Starting,
+            (health::READY, None) => HealthState::Ready,
+            (health::READY, Some(remark)) => HealthState::Degraded(remark.to_owned()),
+            (health::DEGRADED, _) => HealthState::Degraded(reason),
+            (health::NOT_READY, _) => HealthState::NotReady(reason),
+            _ => return status::INVALID,
+        };
+        port.health.set(state);
+        status::OK
+    })
+}
+
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe extern "C" fn log(context: u64, level: u32, line: Text) -> i32 {
+    answer(context, |port| {
+        if !port.lines.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now()) {
+            port.count_refused("log", 1);
+            return status::FULL;
+        }
+        // SAFETY: the text is lent for this call.
+        let Some(line) = (unsafe { text(line) }) else { return status::INVALID };
+        let plugin = port.name.as_str();
+        match level {
+            level::ERROR => tracing::error!(plugin, "{line}"),
+            level::WARN => tracing::warn!(plugin, "{line}"),
+            level::INFO => tracing::info!(plugin, "{line}"),
+            _ => tracing::debug!(plugin, "{line}"),
+        }
+        status::OK
+    })
+}
+
+extern "C" fn now(_: u64) -> i64 {
+    Clock.wall().micros()
+}
+
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe extern "C" fn stopped(context: u64, how: u32, why: Text) -> i32 {
+    answer(context, |port| {
+        // SAFETY: the text is lent for this call.
+        let why = unsafe { text(why) }.unwrap_or_default();
+        let Some(end) = end_of(how, why) else { return status::INVALID };
+        if let Some(ended) = port.ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Nobody may wait any more.
+            let _ = ended.send(end);
+        }
+        status::OK
+    })
+}
+
+/// What an instance ended with; `None` if that is no way to end.
+fn end_of(how: u32, why: String) -> Option<Result<(), Error>> {
+    let kind = match how {
+        end::FINISHED => return Some(Ok(())),
+        end::CONFIG => ErrorKind::Config,
+        end::CONNECT => ErrorKind::Connect,
+        end::PROTOCOL => ErrorKind::Protocol,
+        end::AUTH => ErrorKind::Auth,
+        end::RATE_LIMITED => ErrorKind::RateLimited,
+        end::STALLED => ErrorKind::Stalled,
+        end::INTERNAL => ErrorKind::Internal,
+        _ => return None,
+    };
+    Some(Err(Error::new(kind, why)))
+}
