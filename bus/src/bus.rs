@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, VecDeque},
+    fmt::Debug,
     mem,
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
@@ -72,6 +73,7 @@ impl Bus {
             replies: Replies::default(),
             lanes: Mutex::default(),
             turn: AtomicUsize::new(0),
+            elsewhere: Mutex::default(),
             slow_subject,
             run: Arc::new(Run::new("bus".into(), Epoch::new(random()))),
         };
@@ -117,10 +119,37 @@ impl Bus {
         self.hub.import(Arc::new(message)).and_then(publisher::result)
     }
 
+    /// As [`Bus::import`], for one member of a queue group alone. All that is published is decided on where it is published:
+    /// who of each group has it.
+    pub fn import_to(&self, group: &str, message: Message) -> Result<usize, PublishError> {
+        self.hub.import_to(group, &Arc::new(message)).and_then(publisher::result)
+    }
+
+    /// Calls `found` with the pattern and the queue group of each subscription of this process, in no order.
+    pub fn each_interest(&self, mut found: impl FnMut(&Pattern, Option<&Arc<str>>)) {
+        self.hub.each_interest(&mut found);
+    }
+
+    /// Changes whenever subscriptions come or go.
+    pub fn generation(&self) -> u64 {
+        self.hub.generation.load(Ordering::Acquire)
+    }
+
+    /// Tells the bus who knows of readers in other processes, in the place of whoever was told before.
+    pub fn join(&self, elsewhere: Arc<dyn Elsewhere>) {
+        *lock(&self.hub.elsewhere) = Some(elsewhere);
+    }
+
     /// Ends publishing. Subscriptions end once what they hold is read.
     pub fn close(&self) {
         self.hub.close();
     }
+}
+
+/// Knows of readers in other processes.
+pub trait Elsewhere: Debug + Send + Sync {
+    /// Whether a message under the subject may have a reader there.
+    fn listens(&self, subject: &Subject) -> bool;
 }
 
 /// What the handles share.
@@ -140,6 +169,7 @@ pub(crate) struct Hub {
     lanes: Mutex<HashMap<Option<runtime::Id>, Arc<Lane>>>,
     /// With which member a subject's queue groups begin.
     turn: AtomicUsize,
+    elsewhere: Mutex<Option<Arc<dyn Elsewhere>>>,
     slow_subject: Option<Subject>,
     /// Publishes the reports.
     run: Arc<Run>,
@@ -192,14 +222,41 @@ impl Hub {
     fn import(&self, message: Arc<Message>) -> Result<Published, PublishError> {
         let mut effects = Effects::default();
         let published = if message.subject.is_reply() {
-            self.deliver_reply(message, WhenFull::GoOn, &mut effects)
+            let (_, targets) = self.targets(&message.subject).ok_or(PublishError::Closed)?;
+            self.answer(&message, targets.import(message.clone(), &mut effects))
         } else {
             let mut locked = self.subjects.lock(&message.subject);
             let entry = self.entry(&mut locked, &message.subject)?;
-            Ok(entry.deliver(message, self.subjects.limits(), WhenFull::GoOn, &mut effects))
+            entry.import(message, self.subjects.limits(), &mut effects)
         };
         effects.settle(&self.this);
-        published
+        Ok(published)
+    }
+
+    fn import_to(&self, group: &str, message: &Arc<Message>) -> Result<Published, PublishError> {
+        let mut effects = Effects::default();
+        let published = {
+            let mut locked = self.subjects.lock(&message.subject);
+            let entry = self.entry(&mut locked, &message.subject)?;
+            entry.targets.import_to(group, message, &mut effects)
+        };
+        effects.settle(&self.this);
+        Ok(published)
+    }
+
+    /// Whether readers in other processes may have a message under the subject.
+    pub(crate) fn is_heard_elsewhere(&self, subject: &Subject) -> bool {
+        let elsewhere = lock(&self.elsewhere).clone();
+        elsewhere.is_some_and(|elsewhere| elsewhere.listens(subject))
+    }
+
+    fn each_interest(&self, found: &mut impl FnMut(&Pattern, Option<&Arc<str>>)) {
+        let subscriptions = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
+        subscriptions.trie.each(&mut |inbox: &Arc<Inbox>| {
+            if !inbox.far {
+                found(&inbox.pattern, inbox.group.as_ref());
+            }
+        });
     }
 
     /// What is known of a subject, with those who want it now.
@@ -218,20 +275,16 @@ impl Hub {
         when_full: WhenFull,
         effects: &mut Effects,
     ) -> Result<Published, PublishError> {
-        self.deliver_reply(Arc::new(stamp(outgoing, Version::first(run.epoch))), when_full, effects)
+        let message = Arc::new(stamp(outgoing, Version::first(run.epoch)));
+        let (_, mut targets) = self.targets(&message.subject).ok_or(PublishError::Closed)?;
+        let published = targets.deliver(message.clone(), when_full, effects);
+        Ok(self.answer(&message, published))
     }
 
-    fn deliver_reply(
-        &self,
-        message: Arc<Message>,
-        when_full: WhenFull,
-        effects: &mut Effects,
-    ) -> Result<Published, PublishError> {
-        let (_, mut targets) = self.targets(&message.subject).ok_or(PublishError::Closed)?;
-        let answered = self.replies.deliver(&message);
-        let mut published = targets.deliver(message, when_full, effects);
-        published.delivered += usize::from(answered);
-        Ok(published)
+    /// Hands an answer to its request, too.
+    fn answer(&self, message: &Arc<Message>, mut published: Published) -> Published {
+        published.delivered += usize::from(self.replies.deliver(message));
+        published
     }
 
     /// Who wants `subject`, and as of which generation; `None` once closed.

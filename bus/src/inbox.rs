@@ -31,6 +31,8 @@ pub(crate) struct Inbox {
     pub(crate) pattern: Pattern,
     pub(crate) group: Option<Arc<str>>,
     pub(crate) policy: Policy,
+    /// Whether it leads to another process.
+    pub(crate) far: bool,
     /// The way here.
     pub(crate) lane: Arc<Lane>,
     capacity: usize,
@@ -90,7 +92,7 @@ impl Hash for Inbox {
 
 impl Inbox {
     pub(crate) fn new(subscribe: Subscribe, lane: Arc<Lane>) -> Self {
-        let Subscribe { name, pattern, policy, capacity, queue: group, replay: _ } = subscribe;
+        let Subscribe { name, pattern, policy, capacity, queue: group, replay: _, far } = subscribe;
         let queue = match policy {
             Policy::Conflate => Queue::Newest(Newest::default()),
             _ => Queue::Fifo(VecDeque::new()),
@@ -113,6 +115,7 @@ impl Inbox {
             pattern,
             group,
             policy,
+            far,
             lane,
         }
     }

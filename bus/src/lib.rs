@@ -41,7 +41,7 @@ mod subscription;
 mod targets;
 mod trie;
 
-pub use bus::{Bus, BusConfig};
+pub use bus::{Bus, BusConfig, Elsewhere};
 pub use publisher::Publisher;
 pub use ratebus_model::{Outgoing, Policy, PublishError, RequestError};
 pub use subscription::{Stats, Subscribe, Subscription};

@@ -71,7 +71,7 @@ impl Publisher {
         self.run.epoch
     }
 
-    /// Delivers to every subscription that wants the subject and returns how many there were. Never waits: a full
+    /// Delivers to every subscription that wants the subject and returns how many readers that were. Never waits: a full
     /// [`Policy::Block`](crate::Policy::Block) subscription goes without, which is the error; all others have the
     /// message.
     pub fn try_publish(&self, outgoing: Outgoing) -> Result<usize, PublishError> {
@@ -97,15 +97,18 @@ impl Publisher {
         result(published)
     }
 
-    /// Publishes and waits for one answer. Nobody listening is an error at once.
+    /// Publishes and waits for one answer. Nobody listening, here or [elsewhere](crate::Elsewhere), is an error at once.
     pub async fn request(&self, mut outgoing: Outgoing, limit: Duration) -> Result<Arc<Message>, RequestError> {
         let mut expected = self.hub.replies.expect();
         outgoing.reply = Some(expected.subject.clone());
+        let subject = outgoing.subject.clone();
         let answer = async {
-            match self.publish(outgoing).await {
-                Ok(0) => Err(RequestError::NoResponders),
+            let published = self.publish(outgoing).await;
+            let nobody_elsewhere = || !self.hub.is_heard_elsewhere(&subject);
+            match published {
                 Err(PublishError::Closed) => Err(RequestError::Closed),
-                Err(PublishError::Full { delivered: 0, .. }) => Err(RequestError::TimedOut),
+                Ok(0) if nobody_elsewhere() => Err(RequestError::NoResponders),
+                Err(PublishError::Full { delivered: 0, .. }) if nobody_elsewhere() => Err(RequestError::TimedOut),
                 Ok(_) | Err(PublishError::Full { .. }) => expected.answer().await.ok_or(RequestError::Closed),
             }
         };

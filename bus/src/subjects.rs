@@ -237,6 +237,15 @@ impl Entry {
         self.targets.deliver(message, when_full, effects)
     }
 
+    /// As [`deliver`](Self::deliver), of something that was published elsewhere.
+    pub(crate) fn import(&mut self, message: Arc<Message>, limits: &Limits, effects: &mut Effects) -> Published {
+        self.used = true;
+        if self.keeps_last {
+            self.keep(message.clone(), limits);
+        }
+        self.targets.import(message, effects)
+    }
+
     /// Keeps the last value.
     fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
         if self.last.is_none() && limits.last_values.fetch_add(1, Ordering::Relaxed) >= limits.max_last_values {

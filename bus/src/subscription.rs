@@ -20,18 +20,22 @@ pub struct Subscribe {
     pub policy: Policy,
     /// How much fits: messages, or distinct subjects under [`Policy::Conflate`]. At least 1.
     pub capacity: usize,
-    /// A queue group: each message goes to one of its members.
+    /// A queue group: each message goes to one of its members, in this process if one here has room.
     pub queue: Option<Arc<str>>,
     /// Whether the last value of every matching subject comes first. The members of a queue group share the messages, so
     /// that nobody could say whose a last value is: it is ignored with `queue`.
     pub replay: bool,
+    /// Whether it carries messages to another process. It has what is published here and nothing that was
+    /// [imported](crate::Bus::import), does not count as a reader, and of a queue group it is asked when no member here
+    /// has room.
+    pub far: bool,
 }
 
 impl Subscribe {
     /// The newest value of up to 1,024 subjects, without the last ones.
     pub fn new(name: impl Into<Arc<str>>, pattern: impl Into<Pattern>) -> Self {
         let (name, pattern) = (name.into(), pattern.into());
-        Self { name, pattern, policy: Policy::Conflate, capacity: 1024, queue: None, replay: false }
+        Self { name, pattern, policy: Policy::Conflate, capacity: 1024, queue: None, replay: false, far: false }
     }
 }
 

@@ -20,12 +20,25 @@ use crate::{
 pub(crate) struct Targets {
     /// Those that never make a publisher wait, by the lane that leads to them.
     routes: Vec<Arc<Route>>,
+    /// Of those, the ones that what was published elsewhere goes to: all but the ways out of the process.
+    inward: Vec<Arc<Route>>,
+    /// How many readers in this process `routes` lead to.
+    readers: usize,
     /// Those that may: whether there is room must be known at once.
     blocking: Vec<Arc<Inbox>>,
-    /// The members of each queue group.
-    groups: Vec<Vec<Arc<Inbox>>>,
+    groups: Vec<Group>,
     /// Whose turn it is in each group.
     turn: usize,
+}
+
+/// The members of a queue group.
+#[derive(Debug, Default)]
+struct Group {
+    name: Arc<str>,
+    /// In this process.
+    near: Vec<Arc<Inbox>>,
+    /// The ways to those in other processes.
+    far: Vec<Arc<Inbox>>,
 }
 
 /// The routes in use. Subjects with the same audience share one, so that messages in a row that go the same way stay
@@ -82,50 +95,102 @@ impl Published {
 impl Targets {
     pub(crate) fn of(subject: &Subject, trie: &Trie<Arc<Inbox>>, routes: &Routes, turn: usize) -> Self {
         let mut targets = Self { turn, ..Self::default() };
-        let mut by_lane: Vec<Route> = Vec::new();
+        let (mut all, mut inward) = (ByLane::default(), ByLane::default());
         trie.each_match(subject, &mut |inbox: &Arc<Inbox>| {
-            if inbox.group.is_some() {
-                targets.add_member(inbox);
-            } else if inbox.blocks() {
+            if let Some(group) = &inbox.group {
+                targets.add_member(group, inbox);
+                return;
+            }
+            if inbox.blocks() {
                 targets.blocking.push(inbox.clone());
-            } else if let Some(route) = by_lane.iter_mut().find(|route| Arc::ptr_eq(&route.lane, &inbox.lane)) {
-                route.inboxes.push(inbox.clone());
-            } else {
-                by_lane.push(Route { lane: inbox.lane.clone(), inboxes: vec![inbox.clone()] });
+                return;
+            }
+            all.add(inbox);
+            if !inbox.far {
+                inward.add(inbox);
+                targets.readers += 1;
             }
         });
-        targets.routes = by_lane.into_iter().map(|route| routes.shared(route)).collect();
+        targets.routes = all.shared(routes);
+        targets.inward = inward.shared(routes);
         targets
     }
 
-    fn add_member(&mut self, inbox: &Arc<Inbox>) {
-        match self.groups.iter_mut().find(|members| members[0].group == inbox.group) {
-            Some(members) => members.push(inbox.clone()),
-            None => self.groups.push(vec![inbox.clone()]),
-        }
+    fn add_member(&mut self, name: &Arc<str>, inbox: &Arc<Inbox>) {
+        let place = self.groups.iter().position(|group| group.name == *name).unwrap_or_else(|| {
+            self.groups.push(Group { name: name.clone(), ..Group::default() });
+            self.groups.len() - 1
+        });
+        let group = &mut self.groups[place];
+        if inbox.far { &mut group.far } else { &mut group.near }.push(inbox.clone());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.routes.is_empty() && self.blocking.is_empty() && self.groups.is_empty()
     }
 
+    /// Hands on what was published here.
     pub(crate) fn deliver(&mut self, message: Arc<Message>, when_full: WhenFull, effects: &mut Effects) -> Published {
-        let mut published = Published::default();
+        let mut published = Published { delivered: self.readers, ..Published::default() };
         for inbox in &self.blocking {
             offer(inbox, &message, when_full, effects, &mut published);
         }
-        for members in &self.groups {
-            offer(pick(members, self.turn), &message, when_full, effects, &mut published);
+        for group in &self.groups {
+            if let Some(member) = group.pick(self.turn) {
+                offer(member, &message, when_full, effects, &mut published);
+            }
         }
         self.turn = self.turn.wrapping_add(1);
-        if let Some((last, others)) = self.routes.split_last() {
-            for route in others {
-                route.lane.push(route, message.clone(), effects);
-            }
-            last.lane.push(last, message, effects);
-        }
-        published.delivered += self.routes.iter().map(|route| route.inboxes.len()).sum::<usize>();
+        push(&self.routes, message, effects);
         published
+    }
+
+    /// Hands on what was published elsewhere. Which member of a queue group has it was decided there.
+    pub(crate) fn import(&self, message: Arc<Message>, effects: &mut Effects) -> Published {
+        let mut published = Published { delivered: self.readers, ..Published::default() };
+        for inbox in self.blocking.iter().filter(|inbox| !inbox.far) {
+            offer(inbox, &message, WhenFull::GoOn, effects, &mut published);
+        }
+        push(&self.inward, message, effects);
+        published
+    }
+
+    /// Hands what was published elsewhere to a member of a queue group, because it was decided so there.
+    pub(crate) fn import_to(&mut self, group: &str, message: &Arc<Message>, effects: &mut Effects) -> Published {
+        let mut published = Published::default();
+        let group = self.groups.iter().find(|known| *known.name == *group);
+        let pick = |group: &Group, room| pick(&group.near, self.turn, room).cloned();
+        if let Some(member) = group.and_then(|group| pick(group, Room::Free).or_else(|| pick(group, Room::Full))) {
+            offer(&member, message, WhenFull::GoOn, effects, &mut published);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        published
+    }
+}
+
+/// Inboxes by the lane that leads to them.
+#[derive(Default)]
+struct ByLane(Vec<Route>);
+
+impl ByLane {
+    fn add(&mut self, inbox: &Arc<Inbox>) {
+        match self.0.iter_mut().find(|route| Arc::ptr_eq(&route.lane, &inbox.lane)) {
+            Some(route) => route.inboxes.push(inbox.clone()),
+            None => self.0.push(Route { lane: inbox.lane.clone(), inboxes: vec![inbox.clone()] }),
+        }
+    }
+
+    fn shared(self, routes: &Routes) -> Vec<Arc<Route>> {
+        self.0.into_iter().map(|route| routes.shared(route)).collect()
+    }
+}
+
+fn push(routes: &[Arc<Route>], message: Arc<Message>, effects: &mut Effects) {
+    if let Some((last, others)) = routes.split_last() {
+        for route in others {
+            route.lane.push(route, message.clone(), effects);
+        }
+        last.lane.push(last, message, effects);
     }
 }
 
@@ -141,17 +206,24 @@ fn offer(
         _ => Ok(inbox.offer([message.clone()], effects)),
     };
     match offered {
+        // Whether it reaches anybody is not known here.
+        Ok(_) if inbox.far => {}
         Ok(offered) => published.add(&inbox.name, offered),
         Err(place) => published.waiting.push(place),
     }
 }
 
-/// The member whose turn it is, or the next one that has room, or that at least is open.
-fn pick(members: &[Arc<Inbox>], turn: usize) -> &Arc<Inbox> {
-    let first = turn % members.len();
-    let in_turn = || members[first..].iter().chain(&members[..first]);
-    in_turn()
-        .find(|member| member.room() == Room::Free)
-        .or_else(|| in_turn().find(|member| member.room() != Room::Closed))
-        .unwrap_or(&members[first])
+impl Group {
+    /// Who has the next message: a member here if one has room, else one elsewhere, else one here that at least is open.
+    fn pick(&self, turn: usize) -> Option<&Arc<Inbox>> {
+        let wishes =
+            [(&self.near, Room::Free), (&self.far, Room::Free), (&self.near, Room::Full), (&self.far, Room::Full)];
+        wishes.into_iter().find_map(|(members, room)| pick(members, turn, room))
+    }
+}
+
+/// The member whose turn it is, or the next one that has such `room`.
+fn pick(members: &[Arc<Inbox>], turn: usize, room: Room) -> Option<&Arc<Inbox>> {
+    let (before, from) = members.split_at(turn.checked_rem(members.len())?);
+    from.iter().chain(before).find(|member| member.room() == room)
 }

@@ -3,10 +3,10 @@
 use ratebus_broadcast::Broadcast;
 use ratebus_core::{Entry, Registry};
 use ratebus_http_api::HttpApi;
-use ratebus_kraken::Kraken;
+use ratebus_kraken::{Kraken, KrakenRest};
 use ratebus_redis::{RedisFeed, RedisPublisher};
 use ratebus_replay::Replay;
-use ratebus_sdk::{feed::DecoderEntry, stream::Stream};
+use ratebus_sdk::{feed::DecoderEntry, poll::Poll, stream::Stream};
 use ratebus_spread::Spread;
 
 /// The component types that a config can name with `use`.
@@ -16,6 +16,7 @@ pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::sink::<RedisPublisher>(ratebus_redis::VERSION),
     Entry::sink::<Spread>(ratebus_spread::VERSION),
     Entry::source::<Stream<Kraken>>(ratebus_kraken::VERSION),
+    Entry::source::<Poll<KrakenRest>>(ratebus_kraken::VERSION),
     Entry::source::<RedisFeed>(ratebus_redis::VERSION),
     Entry::source::<Replay>(ratebus_replay::VERSION),
 ]);

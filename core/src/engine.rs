@@ -317,10 +317,9 @@ impl Running {
         }
         let health = Health::new(LINK);
         shared.readiness.add(health.clone());
-        let link = Link::new(shared.bus.clone(), target, keys, imports, health);
-        let exports = inbox(&shared.bus, LINK, Link::exports(exports));
+        let link = Link::new(shared.bus.clone(), target, keys, exports, imports, health);
         let cancel = CancellationToken::new();
-        let supervisor = tokio::spawn(link.run(exports, cancel.clone()));
+        let supervisor = tokio::spawn(link.run(cancel.clone()));
         Self { name: LINK.to_owned(), cancel, supervisor }
     }
 }

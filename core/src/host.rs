@@ -102,6 +102,7 @@ pub(crate) fn inbox(bus: &Bus, reader: &str, interests: Vec<Interest>) -> Inbox 
             capacity: interest.capacity,
             queue: interest.queue.map(Into::into),
             replay: interest.replay,
+            far: false,
         });
         Box::new(Subscribed(subscription))
     };

@@ -230,9 +230,9 @@ impl Floor {
         !matches!(self.own, Own::Silent)
     }
 
-    /// Whether a turn is another process's, as far as is remembered.
-    pub(crate) fn knows(&self, epoch: Epoch) -> bool {
-        self.other.is_some_and(|turn| turn.version.epoch == epoch) || self.past.contains(&epoch)
+    /// Whether it is this process that is heard.
+    pub(crate) fn speaks(&self) -> bool {
+        matches!(self.own, Own::Speaking { .. })
     }
 
     /// Whether it is time to say again what is known.

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     floor::{Said, Word},
+    peers::is_mailbox,
     seal::{Forged, Keys},
 };
 
@@ -37,6 +38,18 @@ pub(crate) struct Letter {
     headers: Headers,
     /// None in a goodbye.
     payload: Option<WirePayload>,
+    /// In a letter for one process alone.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    member: Option<For>,
+}
+
+/// What was published, and the queue group that a member is to have it of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct For {
+    group: String,
+    subject: Subject,
+    epoch: Epoch,
+    sequence: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,6 +69,8 @@ pub(crate) struct Opened {
     pub(crate) sent_at: Instant,
     /// None is a goodbye.
     pub(crate) message: Option<Message>,
+    /// The queue group whose member here is to have it.
+    pub(crate) group: Option<String>,
 }
 
 /// Why a message from the broker is dropped before anybody looks at what it says.
@@ -102,7 +117,14 @@ impl Letter {
     /// The end of a turn.
     pub(crate) fn goodbye(word: Word, now: Arrival) -> Self {
         let Word { version: Version { epoch, sequence }, follows } = word;
-        Self { epoch, sequence, follows, sent_at: now.time, reply: None, headers: Headers::new(), payload: None }
+        let (sent_at, headers) = (now.time, Headers::new());
+        Self { epoch, sequence, follows, sent_at, reply: None, headers, payload: None, member: None }
+    }
+
+    /// As a letter to one process, for a member of a queue group there.
+    pub(crate) fn for_member(self, group: &str, Message { subject, version, .. }: &Message) -> Self {
+        let Version { epoch, sequence } = *version;
+        Self { member: Some(For { group: group.to_owned(), subject: subject.clone(), epoch, sequence }), ..self }
     }
 
     /// Whether it says something that those who join want to know.
@@ -145,10 +167,17 @@ impl Letter {
     }
 
     fn read(self, subject: &Subject, now: Arrival, travelled: Duration) -> Result<Opened, Refused> {
-        let version = Version { epoch: self.epoch, sequence: self.sequence };
+        let word = Word { version: Version { epoch: self.epoch, sequence: self.sequence }, follows: self.follows };
+        let (about, version, group) = match self.member {
+            Some(For { group, subject, epoch, sequence }) => (subject, Version { epoch, sequence }, Some(group)),
+            None => (subject.clone(), word.version, None),
+        };
+        if group.is_some() != is_mailbox(subject) {
+            return Err(Refused::Mislabelled);
+        }
         let payload = self.payload.map(|payload| payload.into_payload(now, travelled));
         let payload = payload.transpose().map_err(|_| Refused::Malformed)?;
-        if payload.as_ref().is_some_and(|payload| !speaks_of(payload, subject)) {
+        if payload.as_ref().is_some_and(|payload| !speaks_of(payload, &about)) {
             return Err(Refused::Mislabelled);
         }
         // Whoever answers publishes there.
@@ -156,7 +185,7 @@ impl Letter {
             return Err(Refused::Mislabelled);
         }
         let message = payload.map(|payload| Message {
-            subject: subject.clone(),
+            subject: about,
             reply: self.reply,
             headers: self.headers,
             payload,
@@ -164,7 +193,7 @@ impl Letter {
             published_at: self.sent_at,
         });
         let sent_at = now.at.checked_sub(travelled).unwrap_or(now.at);
-        Ok(Opened { word: Word { version, follows: self.follows }, sent_at, message })
+        Ok(Opened { word, sent_at, message, group })
     }
 }
 

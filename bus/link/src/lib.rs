@@ -9,6 +9,8 @@ mod floor;
 mod letter;
 mod link;
 mod nats;
+mod outbound;
+mod peers;
 mod redis;
 mod seal;
 mod table;

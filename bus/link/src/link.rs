@@ -1,16 +1,14 @@
 use std::{
     convert::Infallible,
-    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
 use metrics::counter;
 use ratebus_bus::Bus;
-use ratebus_model::{Message, Pattern, Policy, Subject};
-use ratebus_sdk::{Backoff, Clock, Error, ErrorKind, Health, Inbox, Interest, LogLimit};
+use ratebus_model::{Arrival, Message, Pattern, Subject};
+use ratebus_sdk::{Backoff, Clock, Error, ErrorKind, Health, LogLimit};
 use tokio::{
     select,
     sync::Notify,
@@ -20,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::{Broker, Connection, Intake, Outlet, Parcel},
-    letter::{LATE, Letter},
+    letter::{LATE, Letter, Opened},
+    outbound::Outbound,
+    peers::{self, Member, Peers},
     seal::Keys,
     table::{self, Table},
     target::Target,
@@ -40,10 +40,6 @@ const TICK: Duration = Duration::from_millis(250);
 const BATCH: usize = 256;
 /// How long the broker keeps what is said for those who join later, and how old that may be when they read it.
 const KEEP: Duration = Duration::from_mins(5);
-/// How many messages that each count wait to be sent, of each pattern.
-const QUEUE: usize = 4096;
-/// Subjects under which each process says how it is itself: the newest is enough, and nobody else could say it.
-const OWN_STATES: [&str; 1] = ["health."];
 /// How many goodbyes wait to be sent; more are not: whoever misses one hears the next.
 const GOODBYES: usize = 1024;
 
@@ -53,10 +49,18 @@ const GOODBYES: usize = 1024;
 /// A publisher never waits for the broker. While it is away, the newest value of each subject is kept, and that is what
 /// goes out afterwards. What comes in is checked (signature, age, subject, order) before anybody sees it.
 pub struct Link {
+    shared: Shared,
+    outbound: Outbound,
+}
+
+/// What both directions use.
+struct Shared {
     bus: Bus,
     broker: Arc<dyn Broker>,
     keys: Keys,
-    imports: Vec<Pattern>,
+    /// What the broker is asked for.
+    patterns: Vec<Pattern>,
+    peers: Arc<Peers>,
     health: Health,
     state: Mutex<State>,
     /// There are goodbyes to be sent.
@@ -71,63 +75,66 @@ struct State {
 }
 
 impl Link {
-    /// Joins `bus` to a broker. Nothing happens until [`Link::run`].
-    pub fn new(bus: Bus, target: Target, keys: Keys, mut imports: Vec<Pattern>, health: Health) -> Self {
-        imports.push(Pattern::replies());
-        Self { bus, broker: target.0, keys, imports, health, state: Mutex::default(), goodbyes: Notify::new() }
+    /// Joins `bus` to a broker: what is published under `exports` is to go out, what others send under `imports` is to come
+    /// in, and requests are answered both ways. Nothing goes or comes until [`Link::run`].
+    pub fn new(
+        bus: Bus,
+        target: Target,
+        keys: Keys,
+        exports: Vec<Pattern>,
+        imports: Vec<Pattern>,
+        health: Health,
+    ) -> Self {
+        let name = bus.publisher("bus").epoch();
+        let peers = Arc::new(Peers::new(name, exports.clone(), imports.clone()));
+        bus.join(peers.clone());
+        let outbound = Outbound::new(bus.clone(), exports.into_iter().chain([Pattern::replies()]));
+        let patterns = imports.into_iter().chain([Pattern::replies()]).chain(peers.patterns()).collect();
+        let (state, goodbyes) = (Mutex::default(), Notify::new());
+        let shared = Shared { bus, broker: target.0, keys, patterns, peers, health, state, goodbyes };
+        Self { shared, outbound }
     }
 
-    /// What [`Link::run`] must be told of so that what is published under these patterns goes out, and answers to requests
-    /// from elsewhere too. Of what says how something is the newest is enough; of anything else the oldest goes when too
-    /// much waits.
-    pub fn exports(patterns: Vec<Pattern>) -> Vec<Interest> {
-        let interest = |pattern: Pattern| {
-            let latest = Interest::latest(pattern);
-            let is_state = |prefix: &&str| latest.pattern.as_str().starts_with(*prefix);
-            if table::STATES.iter().chain(&OWN_STATES).any(is_state) {
-                latest
-            } else {
-                Interest { policy: Policy::DropOldest, capacity: QUEUE, ..latest }
-            }
-        };
-        patterns.into_iter().chain([Pattern::replies()]).map(interest).collect()
-    }
-
-    /// Runs until `cancel`, and then says goodbye. `exports` brings what [`Link::exports`] asks for.
-    pub async fn run(self, mut exports: Inbox, cancel: CancellationToken) {
+    /// Runs until `cancel`, and then says goodbye.
+    pub async fn run(self, cancel: CancellationToken) {
+        let Self { shared, mut outbound } = self;
         let mut backoff = Backoff::up_to(PAUSE);
         loop {
             let started = Clock.now();
-            let error = match self.session(&mut exports, &cancel).await {
-                Ok(()) => return,
-                Err(error) => error,
-            };
+            let ended = shared.session(&mut outbound, &cancel).await;
+            shared.peers.disconnected();
+            outbound.serve(Vec::new());
+            let Err(error) = ended else { return };
             if started.elapsed() > PROVED {
                 backoff.succeeded();
             }
             counter!("ratebus_link_failures_total", "kind" => error.kind().as_str()).increment(1);
-            self.health.degraded(format!("the broker is away: {error}"));
+            shared.health.degraded(format!("the broker is away: {error}"));
             select! {
                 () = sleep(backoff.next_delay()) => {}
                 () = cancel.cancelled() => return,
             }
         }
     }
+}
 
+impl Shared {
     /// One connection, until it fails or `cancel`.
-    async fn session(&self, exports: &mut Inbox, cancel: &CancellationToken) -> Result<(), Error> {
+    async fn session(&self, outbound: &mut Outbound, cancel: &CancellationToken) -> Result<(), Error> {
         let connected = select! {
-            connected = timeout(CONNECT, self.broker.connect(&self.imports)) => connected,
+            connected = timeout(CONNECT, self.broker.connect(&self.patterns)) => connected,
             () = cancel.cancelled() => return Ok(()),
         };
         let no_answer = |_| Error::new(ErrorKind::Stalled, "no answer in time");
         let Connection { mut outlet, mut intake, kept } = connected.map_err(no_answer)??;
-        for (subject, text) in kept {
+        // Nothing else is kept, whoever put it there.
+        for (subject, text) in kept.into_iter().filter(|(subject, _)| table::is_state(subject)) {
             self.take(&subject, &text, true);
         }
+        self.peers.connected(Clock.now());
         self.health.ready();
         select! {
-            ended = self.send(outlet.as_mut(), exports, cancel) => ended,
+            ended = self.send(outlet.as_mut(), outbound, cancel) => ended,
             Err(error) = self.receive(intake.as_mut()) => Err(error),
         }
     }
@@ -141,23 +148,31 @@ impl Link {
 
     /// Something came, or was kept by the broker.
     fn take(&self, subject: &Subject, text: &Bytes, kept: bool) {
-        if !self.imports.iter().any(|pattern| pattern.matches(subject)) {
+        if !self.patterns.iter().any(|pattern| pattern.matches(subject)) {
             return;
         }
         let now = Clock.arrival();
         let late = if kept { KEEP } else { LATE };
-        let opened = Letter::open(subject, text, &self.keys, now, late);
-        let mut state = self.lock();
-        let outcome = match opened {
-            Ok(opened) => state.table.hear(subject, opened, kept, now),
+        let taken = match Letter::open(subject, text, &self.keys, now, late) {
+            Ok(opened) if peers::is_announcement(subject) => self.peers.hear(&opened, now.at),
+            Ok(opened) if peers::is_mailbox(subject) => self.take_mail(subject, opened, now),
+            Ok(opened) => self.take_message(subject, opened, kept, now),
             Err(reason) => {
                 counter!("ratebus_link_refused_total", "reason" => reason.as_str()).increment(1);
-                if state.log.allows(now.at) {
+                if self.lock().log.allows(now.at) {
                     tracing::warn!(%subject, reason = reason.as_str(), "a message from the broker is refused");
                 }
                 return;
             }
         };
+        if let Err(reason) = taken {
+            counter!("ratebus_link_dropped_total", "reason" => reason).increment(1);
+        }
+    }
+
+    fn take_message(&self, subject: &Subject, opened: Opened, kept: bool, now: Arrival) -> Result<(), &'static str> {
+        let mut state = self.lock();
+        let outcome = state.table.hear(subject, opened, kept, now);
         if let Some(goodbye) = outcome.goodbye
             && state.goodbyes.len() < GOODBYES
         {
@@ -165,21 +180,38 @@ impl Link {
             self.goodbyes.notify_one();
         }
         drop(state);
-        if let Some(reason) = outcome.dropped {
-            counter!("ratebus_link_dropped_total", "reason" => reason).increment(1);
-        }
         if let Some(message) = outcome.message {
             counter!("ratebus_link_received_total").increment(1);
             if let Err(error) = self.bus.import(message) {
                 tracing::debug!(%subject, %error, "not delivered to everybody");
             }
         }
+        outcome.dropped.map_or(Ok(()), Err)
+    }
+
+    /// Something came for a member of a queue group of this process.
+    fn take_mail(&self, subject: &Subject, opened: Opened, now: Arrival) -> Result<(), &'static str> {
+        if !self.peers.is_mine(subject) {
+            return Ok(());
+        }
+        self.peers.advance(opened.word.version, now.at)?;
+        let (Some(message), Some(group)) = (opened.message, opened.group) else { return Ok(()) };
+        if !self.peers.imports(&message.subject) {
+            return Err("not_imported");
+        }
+        counter!("ratebus_link_received_total").increment(1);
+        self.lock().table.expect_answer(&message);
+        match self.bus.import_to(&group, message) {
+            // The last one has just left, or has no room.
+            Ok(0) | Err(_) => Err("no_member"),
+            Ok(_) => Ok(()),
+        }
     }
 
     async fn send(
         &self,
         outlet: &mut dyn Outlet,
-        exports: &mut Inbox,
+        outbound: &mut Outbound,
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         let mut ticks = interval(TICK);
@@ -187,36 +219,54 @@ impl Link {
         loop {
             let mut letters = Vec::new();
             select! {
-                message = exports.recv() => match message {
-                    Some(message) => letters.extend(self.letter(&message)),
+                next = outbound.recv() => match next {
+                    Some(next) => letters.extend(self.letter(next)),
                     None => return Ok(()),
                 },
                 _ = ticks.tick() => {
                     // First what is new: nothing is said again that is out of date.
-                    while let Some(message) = next_now(exports).await {
-                        letters.extend(self.letter(&message));
+                    while let Some(next) = outbound.next_now().await {
+                        letters.extend(self.letter(next));
                     }
-                    letters.extend(self.lock().table.repeat(Clock.arrival()));
+                    letters.extend(self.upkeep(Clock.arrival()));
                 }
                 () = self.goodbyes.notified() => {}
+                () = self.peers.changed.notified() => outbound.serve(self.peers.members()),
                 () = cancel.cancelled() => {
-                    letters = self.lock().table.leave(Clock.arrival());
+                    let now = Clock.arrival();
+                    letters = self.lock().table.leave(now);
+                    letters.extend(self.peers.leave(now));
                     return self.hand_over(outlet, letters).await;
                 }
             }
             while letters.len() < BATCH
-                && let Some(message) = next_now(exports).await
+                && let Some(next) = outbound.next_now().await
             {
-                letters.extend(self.letter(&message));
+                letters.extend(self.letter(next));
             }
             letters.append(&mut self.lock().goodbyes);
             self.hand_over(outlet, letters).await?;
         }
     }
 
-    fn letter(&self, message: &Arc<Message>) -> Option<(Subject, Letter)> {
-        let letter = self.lock().table.say(message, Clock.arrival())?;
-        Some((message.subject.clone(), letter))
+    /// What is to be said again; what is too old is forgotten.
+    fn upkeep(&self, now: Arrival) -> Vec<(Subject, Letter)> {
+        self.peers.sweep(now.at);
+        let table = &mut self.lock().table;
+        table.sweep(now.at);
+        let mut letters = table.repeat(now);
+        letters.extend(self.peers.announce(&self.bus, now));
+        letters
+    }
+
+    fn letter(&self, (member, message): (Option<Member>, Arc<Message>)) -> Option<(Subject, Letter)> {
+        let now = Clock.arrival();
+        let table = &mut self.lock().table;
+        match member {
+            None => Some((message.subject.clone(), table.say(&message, now)?)),
+            Some(member) if table.speaks(&message.subject) => self.peers.mail(&member, &message, now),
+            Some(_) => None,
+        }
     }
 
     async fn hand_over(&self, outlet: &mut dyn Outlet, letters: Vec<(Subject, Letter)>) -> Result<(), Error> {
@@ -242,13 +292,4 @@ impl Link {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The next message if there is one now.
-async fn next_now(inbox: &mut Inbox) -> Option<Arc<Message>> {
-    poll_fn(|cx| match inbox.poll_recv(cx) {
-        Poll::Ready(message) => Poll::Ready(message),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use ratebus_model::{Arrival, Epoch, Message, Subject, Version};
@@ -17,6 +18,9 @@ use crate::{
 pub(crate) const STATES: [&str; 3] = ["rates.", "pairs.", "quotes."];
 /// How many subjects are known at most; messages of more are dropped.
 const MOST: usize = 65_536;
+/// After how long without a message it is forgotten what was said under a subject where everybody speaks: longer than a
+/// letter may be under way, so that none is taken twice.
+pub(crate) const IDLE: Duration = Duration::from_mins(1);
 /// How many publishers of a subject without a speaker are told apart.
 const PUBLISHERS: usize = 16;
 /// How many requests from elsewhere may be without an answer; then the oldest has none.
@@ -33,7 +37,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 enum Line {
     State { floor: Floor, last: Option<Arc<Message>> },
-    Open { own: Publishers, foreign: Publishers },
+    Open { own: Publishers, foreign: Publishers, used_at: Instant },
 }
 
 /// How far each of several publishers is, the one that was heard last at the end.
@@ -60,19 +64,32 @@ impl Table {
             self.asked.remove(place);
             return Some(Letter::new(Word { version: message.version, follows: None }, message, now));
         }
-        match self.line(&message.subject)? {
-            Line::State { floor, .. } if floor.knows(message.version.epoch) => None,
+        match self.line(&message.subject, now.at)? {
             Line::State { floor, last } => {
                 *last = Some(message.clone());
                 speak(floor, message, now)
             }
-            Line::Open { own, foreign } => {
-                if foreign.knows(message.version.epoch) || !own.advance(message.version) {
-                    return None;
-                }
-                Some(Letter::new(Word { version: message.version, follows: None }, message, now))
-            }
+            Line::Open { own, .. } => own
+                .advance(message.version)
+                .then(|| Letter::new(Word { version: message.version, follows: None }, message, now)),
         }
+    }
+
+    /// Whether this process is heard under a subject, or could be.
+    pub(crate) fn speaks(&self, subject: &Subject) -> bool {
+        match self.lines.get(subject) {
+            Some(Line::State { floor, .. }) => floor.speaks(),
+            Some(Line::Open { .. }) => true,
+            None => !is_state(subject),
+        }
+    }
+
+    /// Forgets subjects under which everybody speaks and nobody does any more.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.lines.retain(|_, line| match line {
+            Line::State { .. } => true,
+            Line::Open { used_at, .. } => now.saturating_duration_since(*used_at) <= IDLE,
+        });
     }
 
     /// What is to be said again, so that whoever joins knows it and whoever missed it hears of it.
@@ -103,17 +120,26 @@ impl Table {
             return Outcome { message: opened.message, ..Outcome::default() };
         }
         let outcome = self.hear_line(subject, opened, kept, now);
-        if let Some(reply) = outcome.message.as_ref().and_then(|message| message.reply.clone()) {
-            if self.asked.len() == REQUESTS {
-                self.asked.pop_front();
-            }
-            self.asked.push_back(reply);
+        if let Some(message) = &outcome.message {
+            self.expect_answer(message);
         }
         outcome
     }
 
+    /// An answer to this is to be sent.
+    pub(crate) fn expect_answer(&mut self, message: &Message) {
+        let Some(reply) = &message.reply else { return };
+        if self.asked.contains(reply) {
+            return;
+        }
+        if self.asked.len() == REQUESTS {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(reply.clone());
+    }
+
     fn hear_line(&mut self, subject: &Subject, opened: Opened, kept: bool, now: Arrival) -> Outcome {
-        let Some(line) = self.line(subject) else {
+        let Some(line) = self.line(subject, now.at) else {
             return Outcome { dropped: Some("too_many_subjects"), ..Outcome::default() };
         };
         match line {
@@ -128,7 +154,7 @@ impl Table {
                     Err(dropped) => Outcome { goodbye, dropped: Some(dropped.as_str()), message: None },
                 }
             }
-            Line::Open { own, foreign } => {
+            Line::Open { own, foreign, .. } => {
                 let version = opened.word.version;
                 let dropped = if own.knows(version.epoch) {
                     Some(Dropped::Echo)
@@ -143,14 +169,18 @@ impl Table {
         }
     }
 
-    fn line(&mut self, subject: &Subject) -> Option<&mut Line> {
+    fn line(&mut self, subject: &Subject, now: Instant) -> Option<&mut Line> {
         if !self.lines.contains_key(subject) {
             if self.lines.len() >= MOST {
                 return None;
             }
-            self.lines.insert(subject.clone(), Line::new(subject));
+            self.lines.insert(subject.clone(), Line::new(subject, now));
         }
-        self.lines.get_mut(subject)
+        let line = self.lines.get_mut(subject)?;
+        if let Line::Open { used_at, .. } = line {
+            *used_at = now;
+        }
+        Some(line)
     }
 }
 
@@ -170,11 +200,11 @@ fn random() -> u32 {
 }
 
 impl Line {
-    fn new(subject: &Subject) -> Self {
+    fn new(subject: &Subject, now: Instant) -> Self {
         if is_state(subject) {
             Self::State { floor: Floor::default(), last: None }
         } else {
-            Self::Open { own: Publishers::default(), foreign: Publishers::default() }
+            Self::Open { own: Publishers::default(), foreign: Publishers::default(), used_at: now }
         }
     }
 }

@@ -27,6 +27,71 @@ async fn an_imported_message_is_delivered_as_it_is() {
     assert!(bus.import(foreign("rates.a.X", 60)).is_err());
 }
 
+/// What leads to other processes, as a link has it.
+fn far(pattern: &str, queue: Option<&str>) -> Subscribe {
+    let (policy, queue) = (Policy::DropNewest, queue.map(Into::into));
+    Subscribe { policy, capacity: 4, queue, far: true, ..named("link", pattern) }
+}
+
+#[tokio::test]
+async fn what_came_from_elsewhere_does_not_go_there_again() {
+    let bus = bus();
+    let publisher = bus.publisher("p");
+    let (mut out, mut member) = (bus.subscribe(far("x.>", None)), bus.subscribe(far("x.>", Some("group"))));
+    assert_eq!(bus.import(foreign("x.y", 1)), Ok(0));
+    assert_eq!(publisher.try_publish(message("x.y", 2)), Ok(0), "nobody here reads it");
+    assert_eq!((numbers(&mut out), numbers(&mut member)), (vec![2], vec![2]));
+}
+
+#[tokio::test]
+async fn a_member_elsewhere_is_asked_when_none_here_has_room() {
+    let bus = bus();
+    let publisher = bus.publisher("p");
+    let here = Subscribe { policy: Policy::DropNewest, capacity: 2, queue: Some("group".into()), ..named("m", "x.*") };
+    let (mut far, mut near) = (bus.subscribe(far("x.>", Some("group"))), bus.subscribe(here));
+    for number in 0..9 {
+        publisher.try_publish(message("x.y", number)).unwrap();
+    }
+    // When all are full, it is the one here that drops.
+    assert_eq!((numbers(&mut near), numbers(&mut far)), (vec![0, 1], vec![2, 3, 4, 5]));
+    assert_eq!((near.stats().dropped, far.stats().dropped), (3, 0));
+}
+
+#[tokio::test]
+async fn members_get_from_elsewhere_what_was_decided_there() {
+    let bus = bus();
+    let member = |group: &str| Subscribe {
+        policy: Policy::DropNewest,
+        capacity: 2,
+        queue: Some(group.into()),
+        ..named("member", "rates.>")
+    };
+    let mut members = ["one", "one", "two"].map(|group| bus.subscribe(member(group)));
+    let mut reader = subscribe(&bus, "rates.>", Policy::DropNewest, 9);
+    assert_eq!(bus.import(foreign("rates.a.X", 1)), Ok(1));
+    assert_eq!(numbers(&mut reader), [1]);
+    for number in 2..6 {
+        assert_eq!(bus.import_to("one", foreign("rates.a.X", number)), Ok(1));
+    }
+    assert_eq!(bus.import_to("three", foreign("rates.a.X", 6)), Ok(0));
+    let [first, second, other] = members.each_mut().map(numbers);
+    assert_eq!((first.len(), second.len(), other.len(), numbers(&mut reader).len()), (2, 2, 0, 0));
+    assert_eq!(number(&bus.last_value(&subject("rates.a.X")).unwrap()), 1);
+}
+
+#[tokio::test]
+async fn it_is_told_who_reads_here() {
+    let bus = bus();
+    let generation = bus.generation();
+    let member = Subscribe { queue: Some("group".into()), ..named("member", "x.>") };
+    let _subscriptions = [bus.subscribe(far("y.>", None)), bus.subscribe(member), bus.subscribe(named("r", "z"))];
+    assert!(bus.generation() > generation);
+    let mut interests = Vec::new();
+    bus.each_interest(|pattern, group| interests.push((pattern.to_string(), group.map(ToString::to_string))));
+    interests.sort();
+    assert_eq!(interests, [("x.>".to_owned(), Some("group".to_owned())), ("z".to_owned(), None)]);
+}
+
 #[tokio::test]
 async fn an_imported_answer_reaches_its_request() {
     let bus = bus();

@@ -1,4 +1,4 @@
-use ratebus_bus::{Policy, RequestError};
+use ratebus_bus::{Elsewhere, Policy, RequestError};
 use tokio::time::Instant;
 
 use super::*;
@@ -32,6 +32,25 @@ async fn without_a_responder_the_error_comes_at_once() {
     let started = Instant::now();
     assert_eq!(client.request(message("rates.get", 1), LIMIT).await.unwrap_err(), RequestError::NoResponders);
     assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+/// Other processes, of which one may listen.
+#[derive(Debug)]
+struct Others(&'static str);
+
+impl Elsewhere for Others {
+    fn listens(&self, subject: &Subject) -> bool {
+        subject.as_str() == self.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_listens_elsewhere_is_waited_for() {
+    let bus = bus();
+    bus.join(Arc::new(Others("rates.get")));
+    let client = bus.publisher("client");
+    assert_eq!(client.request(message("rates.get", 1), LIMIT).await.unwrap_err(), RequestError::TimedOut);
+    assert_eq!(client.request(message("rates.put", 1), LIMIT).await.unwrap_err(), RequestError::NoResponders);
 }
 
 #[tokio::test(start_paused = true)]

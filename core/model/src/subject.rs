@@ -134,6 +134,32 @@ impl Pattern {
         self.0.split('.')
     }
 
+    /// The pattern of the subjects that both match; `None` if there are none.
+    pub fn and(&self, other: &Self) -> Option<Self> {
+        let (mut ours, mut theirs) = (self.tokens(), other.tokens());
+        let mut both = Vec::new();
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => break,
+                (Some(">"), Some(token)) => {
+                    both.push(token);
+                    both.extend(theirs);
+                    break;
+                }
+                (Some(token), Some(">")) => {
+                    both.push(token);
+                    both.extend(ours);
+                    break;
+                }
+                (Some("*"), Some(token)) | (Some(token), Some("*")) => both.push(token),
+                (Some(token), Some(same)) if token == same => both.push(token),
+                _ => return None,
+            }
+        }
+        // Too long for a pattern is too long for a subject.
+        both.join(".").parse().ok()
+    }
+
     /// Whether it has no wildcard, so that it matches just one subject.
     pub fn is_literal(&self) -> bool {
         self.tokens().all(|token| token != "*" && token != ">")
@@ -213,6 +239,32 @@ mod tests {
             let (pattern, subject) = (pattern.parse::<Pattern>().unwrap(), subject.parse::<Subject>().unwrap());
             assert_eq!(pattern.matches(&subject), expected, "{pattern} {subject}");
         }
+    }
+
+    #[test]
+    fn what_two_patterns_have_in_common_is_a_pattern() {
+        let cases = [
+            ("a.b", "a.b", Some("a.b")),
+            ("a.*", "*.b", Some("a.b")),
+            ("a.>", "*.b.c", Some("a.b.c")),
+            (">", "a.>", Some("a.>")),
+            ("a.>", "a.*.>", Some("a.*.>")),
+            ("*", ">", Some("*")),
+            ("a.>", "a", None),
+            ("a.*", "a.b.c", None),
+            ("a.b", "a.c", None),
+        ];
+        for (one, other, expected) in cases {
+            let [one, other] = [one, other].map(|text| text.parse::<Pattern>().unwrap());
+            let common = [one.and(&other), other.and(&one)];
+            assert_eq!(
+                common.each_ref().map(|both| both.as_ref().map(Pattern::as_str)),
+                [expected; 2],
+                "{one} {other}"
+            );
+        }
+        let long = |text: &str| text.replace('x', &"x".repeat(200)).parse::<Pattern>().unwrap();
+        assert_eq!(long("x.*").and(&long("*.x")), None);
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub struct Interest {
     pub policy: Policy,
     /// How much fits: messages, or distinct subjects under [`Policy::Conflate`].
     pub capacity: usize,
-    /// Members of one queue group share the messages between them: each goes to one member.
+    /// Members of one queue group share the messages between them, those in other processes too: each goes to one member, of
+    /// the publisher's own process if there is one with room.
     pub queue: Option<String>,
     /// Whether the last value of each subject comes first.
     pub replay: bool,

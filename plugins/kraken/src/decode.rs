@@ -160,7 +160,7 @@ fn rows(data: Option<&RawValue>) -> Result<Vec<&RawValue>, DecodeError> {
 }
 
 /// In `cancel_only` and `post_only` nothing is matched: the book may be crossed or empty, and prices are indicative.
-fn market(system: &str) -> Market {
+pub(crate) fn market(system: &str) -> Market {
     match system {
         "online" => Market::Online,
         "maintenance" => Market::Maintenance,

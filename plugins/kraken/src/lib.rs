@@ -7,6 +7,7 @@
 
 mod decode;
 mod maintenance;
+mod rest;
 
 use ratebus_model::Pair;
 use ratebus_sdk::{
@@ -17,6 +18,7 @@ use ratebus_sdk::{
 use serde_json::json;
 
 use crate::decode::Decoder;
+pub use crate::rest::KrakenRest;
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

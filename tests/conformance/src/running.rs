@@ -27,13 +27,18 @@ impl Running {
 
     /// A source of these pairs connected to `url`, with `more` in its config.
     pub fn start<S: Factory + Source + 'static>(url: &str, pairs: &[&str], more: &Value) -> Self {
-        let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
-        let metrics = recorder.handle();
-        let guard = metrics::set_default_local_recorder(recorder);
         let mut config = json!({"endpoint": url, "pairs": pairs, "stall_after": "400ms"});
         for (key, value) in more.as_object().unwrap() {
             config[key] = value.clone();
         }
+        Self::with::<S>(config)
+    }
+
+    /// A source of this config.
+    pub fn with<S: Factory + Source + 'static>(config: Value) -> Self {
+        let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+        let metrics = recorder.handle();
+        let guard = metrics::set_default_local_recorder(recorder);
         let config = serde_json::from_value(config).unwrap();
         let source = Box::new(S::build(config, &env(Self::NAME, &[])).unwrap());
         let host = RecordingHost::new();

@@ -1,7 +1,5 @@
 //! Brokers that let not everybody in, and links that do not trust every broker.
 
-use ratebus_sdk::HealthState;
-
 use super::*;
 
 const PASSWORD: &str = "correct horse@battery/1";

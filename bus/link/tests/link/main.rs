@@ -3,18 +3,19 @@
 
 mod contract;
 mod guarded;
+mod joined;
 mod kept;
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use contract::*;
 use guarded::*;
+use joined::*;
 use ratebus_bus::{Bus, BusConfig, Publisher, Subscribe, Subscription};
 use ratebus_link::{Authorities, Keys, Link, Target};
 use ratebus_model::{
     Limits, Market, Message, Outgoing, Pattern, Payload, Policy, Rate, RateValue, Subject, Timestamp, Version,
 };
-use ratebus_sdk::{Health, Inbox, Interest, PollInbox};
+use ratebus_sdk::{Health, HealthState};
 use ratebus_test_servers::{Broker, BrokerKind, BrokerOptions};
 use tokio::{
     task::JoinHandle,
@@ -59,17 +60,23 @@ over_each_broker!(
     what_one_publishes_all_others_get,
     of_two_publishers_one_is_heard_until_it_stops,
     after_an_outage_the_newest_value_comes,
-    a_request_is_answered_elsewhere,
+    what_a_process_does_not_share_stays_there,
+    a_member_that_dies_is_soon_passed_over,
+    members_of_the_same_process_are_served_first,
     only_who_knows_the_password_gets_in,
     a_broker_with_tls_proves_itself,
     who_may_not_publish_is_told,
 );
 
-/// A process: a bus, and its link to the broker.
+/// A process: a bus, and its link to a broker, if it has one.
 struct Process {
     bus: Bus,
     publisher: Publisher,
     health: Health,
+    link: Option<Running>,
+}
+
+struct Running {
     stop: CancellationToken,
     run: JoinHandle<()>,
 }
@@ -83,17 +90,23 @@ impl Process {
         let bus = Bus::new(BusConfig::default());
         let health = Health::new("bus");
         let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
-        let link = Link::new(bus.clone(), target, Keys::new([KEY]), patterns.to_vec(), health.clone());
-        let subscribe = |interest: Interest| -> Box<dyn PollInbox> {
-            let Interest { pattern, policy, capacity, queue: _, replay } = interest;
-            let asked = Subscribe { policy, capacity, replay, ..Subscribe::new("link", pattern) };
-            Box::new(Subscribed(bus.subscribe(asked)))
-        };
-        let exports = Inbox::new(Link::exports(patterns.to_vec()).into_iter().map(subscribe).collect());
+        let (exports, imports) = (patterns.to_vec(), patterns.to_vec());
+        let link = Link::new(bus.clone(), target, Keys::new([KEY]), exports, imports, health.clone());
         let stop = CancellationToken::new();
-        let run = tokio::spawn(link.run(exports, stop.clone()));
-        let publisher = bus.publisher("test");
-        Self { bus, publisher, health, stop, run }
+        let run = tokio::spawn(link.run(stop.clone()));
+        Self { link: Some(Running { stop, run }), health, ..Self::alone(bus) }
+    }
+
+    /// One that shares its bus with others in memory.
+    fn alone(bus: Bus) -> Self {
+        let health = Health::new("bus");
+        health.ready();
+        Self { publisher: bus.publisher("test"), bus, health, link: None }
+    }
+
+    /// Waits until it hears everybody.
+    async fn ready(&self) {
+        eventually("it to be connected", || matches!(self.health.state(), HealthState::Ready)).await;
     }
 
     fn subscribe(&self, pattern: &str) -> Subscription {
@@ -101,23 +114,39 @@ impl Process {
         self.bus.subscribe(Subscribe { replay: true, ..Subscribe::new("test", pattern) })
     }
 
+    /// A reader of everything.
+    fn reader(&self, pattern: &str) -> Subscription {
+        self.inbox(pattern, Policy::DropNewest, 10_000)
+    }
+
+    fn inbox(&self, pattern: &str, policy: Policy, capacity: usize) -> Subscription {
+        let pattern: Pattern = pattern.parse().unwrap();
+        self.bus.subscribe(Subscribe { policy, capacity, ..Subscribe::new("test", pattern) })
+    }
+
+    /// A member of a queue group.
+    fn member(&self, pattern: &str, group: &str) -> Subscription {
+        let (policy, capacity, queue) = (Policy::DropNewest, 10_000, Some(group.into()));
+        let pattern: Pattern = pattern.parse().unwrap();
+        self.bus.subscribe(Subscribe { policy, capacity, queue, ..Subscribe::new("test", pattern) })
+    }
+
+    /// Publishes a number.
+    fn say(&self, subject: &str, number: u64) {
+        self.publisher.try_publish(message(subject, number)).unwrap();
+    }
+
     async fn stop(self) {
-        self.stop.cancel();
-        timeout(DEADLINE, self.run).await.unwrap().unwrap();
+        if let Some(Running { stop, run }) = self.link {
+            stop.cancel();
+            timeout(DEADLINE, run).await.unwrap().unwrap();
+        }
     }
 
     /// Publishes a rate with this ask.
     fn rate(&self, ask: u32) {
         let rate = rate(&self.publisher, ask);
         self.publisher.try_publish(Outgoing::new(Subject::rate(rate.source, rate.pair), rate)).unwrap();
-    }
-}
-
-struct Subscribed(Subscription);
-
-impl PollInbox for Subscribed {
-    fn poll_recv(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Arc<Message>>> {
-        self.0.poll_recv(cx)
     }
 }
 
@@ -135,9 +164,54 @@ fn rate(publisher: &Publisher, ask: u32) -> Rate {
     }
 }
 
+/// A message that says a number.
+fn message(subject: &str, number: u64) -> Outgoing {
+    Outgoing::new(subject.parse().unwrap(), Payload::Bytes(number.to_string().into()))
+}
+
+fn number(message: &Message) -> u64 {
+    let Payload::Bytes(text) = &message.payload else { panic!("{message:?}") };
+    std::str::from_utf8(text).unwrap().parse().unwrap()
+}
+
+async fn next(subscription: &mut Subscription) -> Arc<Message> {
+    timeout(DEADLINE, subscription.recv()).await.unwrap().unwrap()
+}
+
+/// Numbers below this are said until it is known that they are heard.
+const FIRST: u64 = 1_000_000;
+/// The number that ends a test.
+const END: u64 = u64::MAX;
+
+/// The numbers from [`FIRST`] on, up to the first [`END`].
+async fn until_end(subscription: &mut Subscription) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    loop {
+        match number(&*next(subscription).await) {
+            END => return numbers,
+            number if number >= FIRST => numbers.push(number),
+            _ => {}
+        }
+    }
+}
+
+/// Publishes until each member of a group has had something, so it is known where they all are.
+async fn all_served(publisher: &Process, subject: &str, members: &mut [Subscription]) {
+    let (mut served, mut number) = (vec![false; members.len()], 0);
+    eventually("all members to be served", || {
+        number += 1;
+        publisher.say(subject, number);
+        for (served, member) in served.iter_mut().zip(&mut *members) {
+            *served |= member.try_recv().is_some();
+        }
+        served.iter().all(|served| *served)
+    })
+    .await;
+}
+
 /// The ask of the next rate.
 async fn ask(subscription: &mut Subscription) -> u32 {
-    let message = timeout(DEADLINE, subscription.recv()).await.unwrap().unwrap();
+    let message = next(subscription).await;
     let Payload::Rate(rate) = &message.payload else { panic!("{message:?}") };
     rate.value.ask().to_string().parse().unwrap()
 }

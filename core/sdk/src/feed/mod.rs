@@ -9,4 +9,4 @@ mod settings;
 pub use book::RateBook;
 pub use decode::{Decode, DecodeError, DecoderEntry, FeedEvent};
 pub use pairs::pairs;
-pub use settings::{check_address, default, limits, symbols};
+pub use settings::{NoKeys, check_address, default, limits, symbols};

@@ -7,7 +7,7 @@ use axum::{
 use ratebus_model::Arrival;
 use serde::Deserialize;
 
-use crate::{Error, ErrorKind, Retry};
+use crate::{Error, ErrorKind, Retry, feed::DecodeError};
 
 /// An exchange's answer, complete and not yet believed.
 #[derive(Debug, Clone)]
@@ -85,6 +85,13 @@ impl Answer {
             Err(_) => date(after)?.duration_since(date(text(header::DATE)?)?).unwrap_or_default(),
         };
         Some(wait.min(Self::LONGEST_IMPOSED))
+    }
+}
+
+impl From<DecodeError> for Error {
+    /// Of the kind `Protocol`.
+    fn from(error: DecodeError) -> Self {
+        Self::new(ErrorKind::Protocol, "the answer cannot be read").because(error)
     }
 }
 

@@ -9,9 +9,10 @@ use crate::{Context, Error, HealthState, LogLimit, feed::RateBook};
 /// What an [`Exchange`](super::Exchange) asks with and tells what it heard. Outlives every round.
 pub struct Feed {
     ctx: Context,
+    endpoint: String,
     client: Client,
     book: RateBook,
-    pairs: Vec<Pair>,
+    symbols: Vec<(Pair, String)>,
     market: Market,
     complaints: LogLimit,
     outcomes: BTreeMap<&'static str, Counter>,
@@ -22,13 +23,21 @@ impl Feed {
     /// How many missing pairs are named in the health before the rest is a number.
     const NAMED: usize = 5;
 
-    pub(super) fn new(ctx: Context, client: Client, pairs: Vec<Pair>, limits: FoldLimits) -> Self {
+    pub(super) fn new(
+        ctx: Context,
+        endpoint: String,
+        client: Client,
+        symbols: Vec<(Pair, String)>,
+        limits: FoldLimits,
+    ) -> Self {
+        let pairs: Vec<Pair> = symbols.iter().map(|&(pair, _)| pair).collect();
         let connected = metrics::gauge!("ratebus_feed_connected", "source" => ctx.name().to_string());
         connected.set(0);
         Self {
             book: RateBook::new(ctx.clone(), &pairs, limits),
+            endpoint,
             client,
-            pairs,
+            symbols,
             market: Market::default(),
             complaints: LogLimit::default(),
             outcomes: BTreeMap::new(),
@@ -37,12 +46,13 @@ impl Feed {
         }
     }
 
-    /// Asks for `url`: see [`Client::get`]. Each answer and failure is counted.
+    /// Asks for `target` (a path, with its query) at the exchange's address: see [`Client::get`]. Each answer and failure is
+    /// counted.
     ///
     /// # Errors
     /// Those of [`Client::get`].
-    pub async fn get(&mut self, url: &str) -> Result<Answer, Error> {
-        let asked = self.client.get(url).await;
+    pub async fn get(&mut self, target: &str) -> Result<Answer, Error> {
+        let asked = self.client.get(&format!("{}{target}", self.endpoint)).await;
         self.count(match &asked {
             Ok(answer) if answer.status().is_success() => "ok",
             Ok(_) => "refused",
@@ -54,6 +64,11 @@ impl Feed {
     /// The source's context.
     pub fn context(&self) -> &Context {
         &self.ctx
+    }
+
+    /// The pairs and the exchange's names for them, in the config's order.
+    pub fn symbols(&self) -> &[(Pair, String)] {
+        &self.symbols
     }
 
     /// A price that was true when `answer` was asked for.
@@ -93,17 +108,24 @@ impl Feed {
         }
     }
 
+    /// A round failed: one line in the log, and the words for the health.
+    pub(super) fn failed(&self, error: &Error, wait: Duration) -> String {
+        let reason = format!("asking {}: {error}; it keeps trying", self.endpoint);
+        tracing::warn!(plugin = %self.ctx.name(), kind = error.kind().as_str(), next_attempt_in = ?wait, "{reason}");
+        reason
+    }
+
     /// Keeps the health true, after a round that failed with `failure` if it did.
     pub(super) fn report(&self, failure: Option<&str>) {
         let now = self.ctx.clock().now();
         let fresh = |pair: Pair| self.book.rate(pair).is_some_and(|rate| rate.status(now) == Status::Fresh);
-        let missing: Vec<Pair> = self.pairs.iter().copied().filter(|&pair| !fresh(pair)).collect();
+        let missing: Vec<Pair> = self.symbols.iter().map(|&(pair, _)| pair).filter(|&pair| !fresh(pair)).collect();
         let reason = match failure {
             Some(failure) => failure.to_owned(),
             None if missing.is_empty() => return self.ctx.health().ready(),
             None => self.name_missing(&missing),
         };
-        let worked = missing.len() < self.pairs.len();
+        let worked = missing.len() < self.symbols.len();
         self.ctx.health().set(if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) });
     }
 

@@ -12,8 +12,11 @@ use ratebus_model::{FoldLimits, Limits, Market, Pair, RateKind, Status, Tick};
 use ratebus_test_exchange::{HttpExchange, Reply, TestCa};
 use serde_json::{Value, json};
 
-use super::{Answer, Client, ClientLimits, Exchange, Feed, Poller};
-use crate::{AttemptBudget, Clock, Context, Error, ErrorKind, HealthState, Retry, testkit::RecordingHost, tls};
+use super::{Answer, Client, ClientLimits, Exchange, Feed, NoKeys, Poll};
+use crate::{
+    AttemptBudget, Clock, ConfigError, Context, Error, ErrorKind, HealthState, Retry, Source, testkit::RecordingHost,
+    tls,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -130,6 +133,14 @@ struct Scripted {
 
 #[async_trait]
 impl Exchange for Scripted {
+    const TYPE: &'static str = "source/scripted";
+    const ENDPOINT: Option<&'static str> = None;
+    type Protocol = NoKeys;
+
+    fn new(_: NoKeys) -> Result<Self, ConfigError> {
+        unreachable!("the tests make it")
+    }
+
     async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {
         let round = {
             let mut rounds = self.rounds.lock().unwrap();
@@ -153,16 +164,16 @@ impl Running {
         let host = RecordingHost::new();
         let ctx = host.context("polled");
         let rounds = Arc::<Mutex<Vec<Instant>>>::default();
-        let exchange = Scripted { rounds: Arc::clone(&rounds), script: Box::new(script) };
         let freshness = Limits { stale_after: 120 * SECOND, dead_after: 240 * SECOND };
-        let poller = Poller {
-            name: "the exchange".into(),
+        let source = Box::new(Poll {
+            exchange: Scripted { rounds: Arc::clone(&rounds), script: Box::new(script) },
+            endpoint: "https://exchange.example".to_owned(),
             client: client_with(limits()),
             interval: 60 * SECOND,
-            pairs: vec![pair("BTC_USD"), pair("ETH_USD")],
+            symbols: ["BTC_USD", "ETH_USD"].map(|text| (pair(text), text.to_owned())).to_vec(),
             limits: FoldLimits::new(freshness),
-        };
-        let task = tokio::spawn(poller.run(exchange, ctx.clone()));
+        });
+        let task = tokio::spawn(source.run(ctx.clone()));
         Self { host, ctx, rounds, task }
     }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     ConfigError, duration,
-    feed::{self, default},
+    feed::{self, NoKeys, default},
 };
 
 /// The `config` table of a source that follows an exchange over a WebSocket. `P` is the table `protocol`, for those with
@@ -52,11 +52,6 @@ pub struct StreamConfig<P = NoKeys> {
     #[serde(default)]
     pub protocol: P,
 }
-
-/// The table `protocol` of exchanges that leave nothing to choose.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoKeys {}
 
 fn default_stall_after() -> Duration {
     Duration::from_secs(5)

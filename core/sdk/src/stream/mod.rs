@@ -15,6 +15,8 @@ mod session;
 mod source;
 mod subscriptions;
 
-pub use config::{NoKeys, StreamConfig};
+pub use config::StreamConfig;
 pub use exchange::{Exchange, Liveness, Rules, Symbols, decoder};
 pub use source::Stream;
+
+pub use crate::feed::NoKeys;

@@ -1,0 +1,122 @@
+//! Processes that a broker joins, whichever it is: one speaker per price, outages, and members that die.
+
+use super::*;
+
+pub(crate) async fn what_one_publishes_all_others_get(kind: BrokerKind) {
+    let broker = start(kind);
+    let (exchange, first) = (Process::join(kind, &broker), Process::join(kind, &broker));
+    let mut rates = first.subscribe("rates.>");
+    exchange.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    exchange.rate(101);
+    assert_eq!(ask(&mut rates).await, 101);
+    // One that comes later is whole at once.
+    let second = Process::join(kind, &broker);
+    assert_eq!(ask(&mut second.subscribe("rates.>")).await, 101);
+    for process in [exchange, first, second] {
+        process.stop().await;
+    }
+}
+
+pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(kind: BrokerKind) {
+    let broker = start(kind);
+    let (one, two, reader) = (Process::join(kind, &broker), Process::join(kind, &broker), Process::join(kind, &broker));
+    let mut rates = reader.subscribe("rates.>");
+    one.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    two.rate(200);
+    for number in 101..110 {
+        one.rate(number);
+        two.rate(number + 100);
+        assert_eq!(ask(&mut rates).await, number);
+    }
+    one.stop().await;
+    assert_eq!(ask(&mut rates).await, 209);
+    for process in [two, reader] {
+        process.stop().await;
+    }
+}
+
+pub(crate) async fn after_an_outage_the_newest_value_comes(kind: BrokerKind) {
+    let broker = start(kind);
+    let (exchange, reader) = (Process::join(kind, &broker), Process::join(kind, &broker));
+    let mut rates = reader.subscribe("rates.>");
+    exchange.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    broker.kill();
+    eventually("the outage is noticed", || !matches!(exchange.health.state(), HealthState::Ready)).await;
+    for number in 101..200 {
+        exchange.rate(number);
+    }
+    broker.restart();
+    assert_eq!(ask(&mut rates).await, 199);
+    for process in [exchange, reader] {
+        process.stop().await;
+    }
+}
+
+pub(crate) async fn what_a_process_does_not_share_stays_there(kind: BrokerKind) {
+    let broker = start(kind);
+    let (one, two) = (Process::join(kind, &broker), Process::join(kind, &broker));
+    one.ready().await;
+    two.ready().await;
+    let mut all = two.subscribe(">");
+    for subject in ["local.x", "$SYS.x", "events.x"] {
+        one.say(subject, 1);
+    }
+    // In the order of publishing: nothing else came.
+    assert_eq!(next(&mut all).await.subject.as_str(), "events.x");
+    for process in [one, two] {
+        process.stop().await;
+    }
+}
+
+/// No goodbye: the others notice by themselves, and until then what is meant for it is lost. Nothing comes twice.
+pub(crate) async fn a_member_that_dies_is_soon_passed_over(kind: BrokerKind) {
+    let broker = start(kind);
+    let [one, dies, stays] = [(); 3].map(|()| Process::join(kind, &broker));
+    let mut members = [dies.member("events.>", "group"), stays.member("events.>", "group")];
+    all_served(&one, "events.x", &mut members).await;
+    dies.link.as_ref().unwrap().run.abort();
+    let [_, stays_served] = &mut members;
+    let (mut row, mut number, mut last) = (0, FIRST, 0);
+    let deadline = Instant::now() + DEADLINE;
+    // While both are thought to be there, every other one is lost.
+    while row < 10 {
+        assert!(Instant::now() < deadline, "it is served though it is dead");
+        number += 1;
+        one.say("events.x", number);
+        let wait = timeout(Duration::from_millis(100), stays_served.recv()).await;
+        row = match wait {
+            Ok(message) => {
+                let heard = self::number(&message.unwrap());
+                assert!(heard > last, "{heard} after {last}");
+                last = heard;
+                row + 1
+            }
+            Err(_) => 0,
+        };
+    }
+    for process in [one, stays] {
+        process.stop().await;
+    }
+}
+
+/// A queue group does not depend on a broker as far as there are members where a message is published.
+pub(crate) async fn members_of_the_same_process_are_served_first(kind: BrokerKind) {
+    let broker = start(kind);
+    let (one, two) = (Process::join(kind, &broker), Process::join(kind, &broker));
+    let mut far = [two.member("events.>", "group")];
+    all_served(&one, "events.x", &mut far).await;
+    let mut near = one.member("events.x", "group");
+    for number in FIRST..FIRST + 10 {
+        one.say("events.x", number);
+        assert_eq!(self::number(&near.try_recv().unwrap()), number);
+    }
+    drop(near);
+    one.say("events.x", END);
+    assert_eq!(until_end(&mut far[0]).await, [0; 0]);
+    for process in [one, two] {
+        process.stop().await;
+    }
+}
