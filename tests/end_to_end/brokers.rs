@@ -4,12 +4,16 @@ use std::time::{Duration, Instant};
 
 use ratebus_test_servers::BrokerKind;
 
-use crate::harness::{Admin, Cluster, Plan, decimal, eventually, markup};
+use crate::harness::{Admin, Cluster, Outsider, Plan, decimal, eventually, markup};
 
 /// Within what time another takes over: as long as a price stays fresh.
 const TAKEOVER: Duration = Duration::from_secs(10);
 
-over_each_broker!(any_process_may_be_killed, the_broker_may_be_killed_and_may_stand_still);
+over_each_broker!(
+    any_process_may_be_killed,
+    the_broker_may_be_killed_and_may_stand_still,
+    who_does_not_read_is_dropped_and_becomes_whole_again
+);
 
 async fn any_process_may_be_killed(kind: BrokerKind) {
     let mut cluster = Cluster::start(Plan::new(kind)).await;
@@ -83,6 +87,31 @@ async fn the_broker_may_be_killed_and_may_stand_still(kind: BrokerKind) {
         let heard = cluster.exchanges_heard(number);
         assert!(heard.len() <= 6, "nobody hears both in turns: {heard:?}");
     }
+    cluster.check();
+}
+
+/// A broker keeps only so much for a process that does not read: 64 MB at NATS, 32 MB at Redis, and what the kernel holds.
+async fn who_does_not_read_is_dropped_and_becomes_whole_again(kind: BrokerKind) {
+    let cluster = Cluster::start(Plan::new(kind)).await;
+    let outsider = Outsider::connect(kind, &cluster.broker.url()).await;
+    let dropped = match kind {
+        BrokerKind::Redis => "for overcoming of output buffer limits",
+        BrokerKind::Nats => "Slow Consumer Detected",
+    };
+    let large = vec![b'x'; 1 << 20];
+    cluster.apis[0].signal("STOP");
+    eventually("the broker to drop it", || async {
+        outsider.publish("rates.large", &large).await;
+        cluster.broker.log().contains(dropped).then_some(())
+    })
+    .await;
+    cluster.apis[0].signal("CONT");
+    eventually("the loss to be noticed", || async {
+        (cluster.apis[0].metric("ratebus_link_failures_total").await > 0).then_some(())
+    })
+    .await;
+    println!("{kind:?}: dropped, all were whole after {:?}", cluster.all_go_on().await);
+    set_spread(&cluster, 1, "after the loss").await;
     cluster.check();
 }
 

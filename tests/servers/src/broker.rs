@@ -127,10 +127,14 @@ impl Broker {
         self.signal("start");
         let deadline = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "{:?} does not start:\n{}", self.kind, log());
+            assert!(Instant::now() < deadline, "{:?} does not start:\n{}", self.kind, self.log());
             sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What it has written about itself.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     /// Runs a command on a Redis without password and TLS, and returns what it answers.
