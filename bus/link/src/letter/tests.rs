@@ -148,3 +148,26 @@ proptest! {
         }
     }
 }
+
+/// The envelopes of `docs/messages.md`, each under the subject that is named last before it.
+#[test]
+fn the_documented_messages_are_understood() {
+    let text = include_str!("../../../../docs/messages.md");
+    let mut opened = Vec::new();
+    for (before, after) in text.match_indices("```json\n").map(|(at, fence)| (&text[..at], &text[at + fence.len()..])) {
+        let subject: Subject = before.rsplit('`').nth(1).unwrap().parse().unwrap();
+        let (envelope, _) = after.split_once("\n```").unwrap();
+        let keys = if envelope.contains("mac") { Keys::new([KEY]) } else { Keys::default() };
+        let now = Arrival { time: "2026-09-21T14:13:21Z".parse().unwrap(), ..now() };
+        let message = Letter::open(&subject, envelope.as_bytes(), &keys, now, LATE).unwrap().message.unwrap();
+        let body = serde_json::from_str::<Envelope<'_>>(envelope).unwrap().body;
+        let written = serde_json::from_str::<Letter>(body.get()).unwrap();
+        assert_eq!(serde_json::to_string(&written).unwrap(), body.get(), "as it is sent");
+        opened.push(message);
+    }
+    let subjects: Vec<_> = opened.iter().map(|message| message.subject.as_str()).collect();
+    assert_eq!(subjects, ["rates.kraken.BTC_USD", "_LINK.peers", "events.jobs.x"]);
+    assert_eq!(opened[2].version.sequence, 3);
+    let Payload::Rate(rate) = &opened[0].payload else { panic!() };
+    assert_eq!(rate.version.sequence, 1702);
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod contract;
+mod example;
 mod guarded;
 mod joined;
 mod kept;
@@ -87,11 +88,16 @@ impl Process {
     }
 
     fn start(target: Target) -> Self {
+        Self::start_with(target, KEY)
+    }
+
+    /// One that signs with this key.
+    fn start_with(target: Target, key: &[u8]) -> Self {
         let bus = Bus::new(BusConfig::default());
         let health = Health::new("bus");
         let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
         let (exports, imports) = (patterns.to_vec(), patterns.to_vec());
-        let link = Link::new(bus.clone(), target, Keys::new([KEY]), exports, imports, health.clone());
+        let link = Link::new(bus.clone(), target, Keys::new([key]), exports, imports, health.clone());
         let stop = CancellationToken::new();
         let run = tokio::spawn(link.run(stop.clone()));
         Self { link: Some(Running { stop, run }), health, ..Self::alone(bus) }
