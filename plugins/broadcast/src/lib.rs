@@ -5,6 +5,7 @@
 //! it, and costs the others nothing.
 
 mod board;
+mod codec;
 mod config;
 mod cursor;
 mod door;
