@@ -56,6 +56,8 @@ pub(crate) struct Slot {
     /// Counts this pair's changes.
     pub(crate) count: u64,
     pub(crate) frame: Frame,
+    /// When this was put on the board.
+    pub(crate) since: Instant,
     /// The status that the frame shows.
     status: Status,
 }
@@ -82,7 +84,7 @@ impl Board {
             Verdict::New => {
                 let status = status(quote, now);
                 match Frame::encode(quote, status, &self.encodes) {
-                    Ok(frame) => self.write().put(quote, status, frame),
+                    Ok(frame) => self.write().put(quote, status, frame, now),
                     Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
                 }
             }
@@ -205,7 +207,7 @@ impl Table {
         }
     }
 
-    fn put(&mut self, quote: &Arc<Quote>, status: Status, frame: Frame) {
+    fn put(&mut self, quote: &Arc<Quote>, status: Status, frame: Frame, now: Instant) {
         self.stamp += 1;
         let (mut count, mut order) = (1, Order::starting_with(quote.version));
         self.live_changed |= frame.live().is_some();
@@ -217,7 +219,7 @@ impl Table {
             // It was judged to be newer before.
             _ = order.advance(quote.version);
         }
-        let slot = Arc::new(Slot { pair: quote.pair, stamp: self.stamp, count, frame, status });
+        let slot = Arc::new(Slot { pair: quote.pair, stamp: self.stamp, count, frame, since: now, status });
         self.by_stamp.insert(slot.stamp, Arc::clone(&slot));
         self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), order, slot });
     }
@@ -226,7 +228,8 @@ impl Table {
     fn replace(&mut self, pair: Pair, status: Status, frame: Frame) {
         let Some(held) = self.by_pair.get_mut(&pair) else { return };
         self.live_changed |= held.slot.frame.live() != frame.live();
-        held.slot = Arc::new(Slot { pair, stamp: held.slot.stamp, count: held.slot.count, frame, status });
+        let Slot { stamp, count, since, .. } = *held.slot;
+        held.slot = Arc::new(Slot { pair, stamp, count, frame, since, status });
         self.by_stamp.insert(held.slot.stamp, Arc::clone(&held.slot));
     }
 }

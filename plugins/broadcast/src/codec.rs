@@ -199,8 +199,7 @@ impl Opcode {
 }
 
 fn opcode(first: u8) -> Option<Opcode> {
-    let opcodes =
-        [Opcode::Continuation, Opcode::Text, Opcode::Binary, Opcode::Close, Opcode::Ping, Opcode::Pong];
+    let opcodes = [Opcode::Continuation, Opcode::Text, Opcode::Binary, Opcode::Close, Opcode::Ping, Opcode::Pong];
     opcodes.into_iter().find(|&opcode| opcode as u8 == first & 0xf)
 }
 

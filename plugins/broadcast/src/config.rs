@@ -1,9 +1,12 @@
-use std::time::Duration;
+use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
 
 use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
 use crate::door::Access;
+
+/// More would share cores, on any machine there is.
+const MAX_LOOPS: usize = 1024;
 
 /// The plugin's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +26,9 @@ pub struct Config {
     /// Whom the streams are for: `"public"`, or `"accounts"`: people who are logged in.
     #[serde(default)]
     pub(crate) access: Access,
+    /// How many loops serve WebSocket clients; by default one for each core.
+    #[serde(default = "default_loops")]
+    pub(crate) loops: usize,
     /// Whether the original project's Socket.IO clients are served.
     #[serde(default = "default_socketio")]
     pub(crate) socketio: bool,
@@ -38,6 +44,10 @@ const fn default_max_clients() -> u32 {
 
 const fn default_max_clients_per_address() -> u32 {
     1000
+}
+
+fn default_loops() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 const fn default_socketio() -> bool {
@@ -57,6 +67,9 @@ impl Config {
         }
         if self.max_clients_per_address == 0 {
             problems.add("max_clients_per_address", "must be at least 1");
+        }
+        if !(1..=MAX_LOOPS).contains(&self.loops) {
+            problems.add("loops", format!("must be 1 to {MAX_LOOPS}"));
         }
         if self.access == Access::Accounts {
             env.needs_sessions("access");

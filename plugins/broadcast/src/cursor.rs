@@ -9,14 +9,14 @@ use crate::board::{Board, Slot, Table};
 pub(crate) const AT_ONCE: usize = 64;
 
 /// What one client wants and how far it has been served.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     /// Everything up to this stamp has been taken.
     seen: u64,
     wanted: Wanted,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Wanted {
     /// Every pair, those to come included.
     All,
@@ -34,6 +34,11 @@ pub(crate) struct Owed {
 }
 
 impl Cursor {
+    /// No pairs.
+    pub(crate) fn none() -> Self {
+        Self { seen: 0, wanted: Wanted::Only(BTreeMap::new()) }
+    }
+
     /// Every pair, and the newest quotes of all of them. What is taken later has changed since.
     pub(crate) fn all(board: &Board) -> (Self, Vec<Arc<Slot>>) {
         let table = board.read();
@@ -42,7 +47,7 @@ impl Cursor {
 
     /// These pairs, and the newest quotes of those that have one.
     pub(crate) fn only(board: &Board, pairs: &[Pair]) -> (Self, Vec<Arc<Slot>>) {
-        let mut cursor = Self { seen: 0, wanted: Wanted::Only(BTreeMap::new()) };
+        let mut cursor = Self::none();
         let slots = cursor.subscribe(board, pairs).unwrap_or_default();
         (cursor, slots)
     }
@@ -72,6 +77,11 @@ impl Cursor {
             self.seen = slot.stamp;
         }
         owed
+    }
+
+    /// Up to which stamp a client of every pair has been served; what it is owed depends on nothing else.
+    pub(crate) fn seen_of_all(&self) -> Option<u64> {
+        matches!(self.wanted, Wanted::All).then_some(self.seen)
     }
 
     /// Adds pairs. Returns the newest quotes of those that are new here, or `None` if none is.

@@ -150,7 +150,7 @@ impl Door {
                 View::Session(self.check(&token).await.map_err(Refusal::Session)?)
             }
         };
-        meter.joined();
+        meter.came();
         Ok(Guest { view, meter: meter.clone(), _place: place })
     }
 

@@ -1,15 +1,16 @@
-use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use ratebus_model::{Quote, Status, Version, compat::live_entry};
 
-use crate::metrics::Encodes;
-
-const QUOTE: &str = r#"{"type":"quote","quote":"#;
+use crate::{
+    codec::{self, Opcode},
+    metrics::Encodes,
+};
 
 /// One quote in every encoding that clients get, each made once and shared by all of them.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    text: Utf8Bytes,
+    json: Box<str>,
+    message: Bytes,
     event: Bytes,
     live: Option<Box<str>>,
 }
@@ -28,14 +29,15 @@ impl Frame {
         };
         Ok(Self {
             event: format!("event: quote\nid: {epoch}-{sequence}\ndata: {json}\n\n").into(),
-            text: format!("{QUOTE}{json}}}").into(),
+            message: codec::encode(Opcode::Text, format!(r#"{{"type":"quote","quote":{json}}}"#).as_bytes()),
+            json: json.into(),
             live,
         })
     }
 
-    /// The WebSocket message.
-    pub(crate) fn text(&self) -> &Utf8Bytes {
-        &self.text
+    /// The WebSocket message, as it goes over the wire.
+    pub(crate) fn message(&self) -> &Bytes {
+        &self.message
     }
 
     /// The SSE event.
@@ -48,15 +50,14 @@ impl Frame {
         self.live.as_deref()
     }
 
-    /// The quote alone, as it stands inside the message.
     fn json(&self) -> &str {
-        &self.text[QUOTE.len()..self.text.len() - 1]
+        &self.json
     }
 }
 
 /// The WebSocket message that starts a subscription.
-pub(crate) fn snapshot_text<'a>(frames: impl Iterator<Item = &'a Frame>) -> Utf8Bytes {
-    join(r#"{"type":"snapshot","quotes":["#, frames.map(Frame::json), "]}").into()
+pub(crate) fn snapshot_message<'a>(frames: impl Iterator<Item = &'a Frame>) -> Bytes {
+    codec::encode(Opcode::Text, join(r#"{"type":"snapshot","quotes":["#, frames.map(Frame::json), "]}").as_bytes())
 }
 
 /// The SSE event that starts a stream.

@@ -4,13 +4,18 @@
 //! and sends what it has not sent yet: a client that falls behind gets the newest quote of each pair when it can take
 //! it, and costs the others nothing.
 
+mod batches;
 mod board;
 mod codec;
 mod config;
 mod cursor;
 mod door;
 mod frame;
+mod handshake;
 mod hub;
+mod knocks;
+mod link;
+mod loops;
 mod metrics;
 mod packet;
 mod places;
@@ -21,6 +26,7 @@ mod quotes;
 mod request;
 mod socketio;
 mod sse;
+mod wheel;
 mod ws;
 
 use std::{sync::Arc, time::Duration};
@@ -73,7 +79,7 @@ impl Sink for Broadcast {
         let stop = ctx.cancel_token().child_token();
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
-        let Config { max_clients, max_clients_per_address, access, stall_timeout, .. } = self.config;
+        let Config { max_clients, max_clients_per_address, access, stall_timeout, loops, .. } = self.config;
         let door = Door::new(ctx.clone(), access, Places::new(max_clients, max_clients_per_address), stop.clone());
         let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout, stop: stop.clone() });
         // Nobody is to be told that a pair does not exist because we have just started.
@@ -81,7 +87,7 @@ impl Sink for Broadcast {
             apply(&hub, &message, &ctx);
         }
         hub.board.announce();
-        ctx.mount(&self.config.listener, routes(&hub, self.config.socketio))?;
+        ctx.mount(&self.config.listener, routes(&hub, loops, self.config.socketio))?;
         ctx.health().ready();
 
         publish(&hub, &mut inbox, &ctx).await;
@@ -126,8 +132,8 @@ fn apply(hub: &Hub, message: &Message, ctx: &Context) {
     }
 }
 
-fn routes(hub: &Arc<Hub>, socketio: bool) -> Routes {
-    let routes = Routes::new().documented(sse::route(Arc::clone(hub))).documented(ws::route(Arc::clone(hub)));
+fn routes(hub: &Arc<Hub>, loops: usize, socketio: bool) -> Routes {
+    let routes = Routes::new().documented(sse::route(Arc::clone(hub))).documented(ws::route(Arc::clone(hub), loops));
     if !socketio {
         return routes;
     }

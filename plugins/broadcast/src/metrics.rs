@@ -1,4 +1,6 @@
-use metrics::{Counter, Gauge, counter, gauge};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// How often quotes were encoded: once each, however many clients there are.
 #[derive(Debug)]
@@ -22,7 +24,9 @@ pub(crate) struct Meter {
     clients: Gauge,
     deliveries: Counter,
     conflated: Counter,
+    joined: Counter,
     bytes: Counter,
+    round: Histogram,
 }
 
 impl Meter {
@@ -32,11 +36,13 @@ impl Meter {
             clients: gauge!("ratebus_clients", "transport" => transport),
             deliveries: counter!("ratebus_deliveries_total", "transport" => transport),
             conflated: counter!("ratebus_conflated_total", "transport" => transport),
+            joined: counter!("ratebus_joined_total", "transport" => transport),
             bytes: counter!("ratebus_sent_bytes_total", "transport" => transport),
+            round: histogram!("ratebus_tick_to_socket_seconds", "transport" => transport),
         }
     }
 
-    pub(crate) fn joined(&self) {
+    pub(crate) fn came(&self) {
         self.clients.increment(1);
         tracing::debug!(transport = self.transport, "client connected");
     }
@@ -63,5 +69,17 @@ impl Meter {
         if conflated > 0 {
             self.conflated.increment(conflated);
         }
+    }
+
+    /// So many quotes went out in one write, where they are several.
+    pub(crate) fn joined(&self, quotes: usize) {
+        if quotes > 1 {
+            self.joined.increment(quotes as u64);
+        }
+    }
+
+    /// A change that was put on the board so long ago has been given to every connection that could take it.
+    pub(crate) fn served(&self, after: Duration) {
+        self.round.record(after);
     }
 }

@@ -1,0 +1,92 @@
+//! What many clients are owed alike, put together once.
+
+use std::{collections::HashMap, time::Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    board::Board,
+    cursor::{Cursor, Owed},
+};
+
+/// Quotes as one write.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Bytes,
+    pub(crate) quotes: usize,
+    /// How many changes those made superfluous.
+    pub(crate) conflated: u64,
+    /// When the oldest of them was put on the board.
+    pub(crate) since: Instant,
+}
+
+/// The batches for clients of every pair. All that are up to date are owed the same, and share its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    /// The board's stamp that these belong to.
+    stamp: u64,
+    /// By what a client has seen: what it is owed, and where its cursor stands then.
+    by_seen: HashMap<u64, (Batch, Cursor)>,
+}
+
+impl Batches {
+    /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.
+    pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
+        let Some(seen) = cursor.seen_of_all() else { return join(&cursor.take(board)) };
+        let stamp = board.read().stamp();
+        if seen == stamp {
+            return None;
+        }
+        if self.stamp != stamp {
+            self.stamp = stamp;
+            self.by_seen.clear();
+        }
+        if let Some((batch, after)) = self.by_seen.get(&seen) {
+            cursor.clone_from(after);
+            return Some(batch.clone());
+        }
+        let batch = join(&cursor.take(board))?;
+        self.by_seen.insert(seen, (batch.clone(), cursor.clone()));
+        Some(batch)
+    }
+}
+
+fn join(owed: &Owed) -> Option<Batch> {
+    let since = owed.slots.iter().map(|slot| slot.since).min()?;
+    let bytes = match owed.slots.as_slice() {
+        [slot] => slot.frame.message().clone(),
+        slots => slots.iter().map(|slot| &slot.frame.message()[..]).collect::<Vec<_>>().concat().into(),
+    };
+    Some(Batch { bytes, quotes: owed.slots.len(), conflated: owed.conflated, since })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ratebus_sdk::Clock;
+
+    use super::*;
+    use crate::quotes::quote;
+
+    #[test]
+    fn who_is_owed_the_same_shares_its_bytes() {
+        let (board, mut batches) = (Board::new(), Batches::default());
+        let publish = |pair, sequence| board.publish(&Arc::new(quote(pair, sequence)), Clock.now());
+        publish("BTC_USD", 1);
+        let [mut first, mut second, mut behind] = [(); 3].map(|()| Cursor::all(&board).0);
+        assert!(batches.take(&mut first, &board).is_none());
+        publish("BTC_USD", 2);
+        let _ = (batches.take(&mut first, &board), batches.take(&mut second, &board));
+        publish("BTC_USD", 3);
+        publish("ETH_USD", 1);
+        let [one, other] = [&mut first, &mut second].map(|cursor| batches.take(cursor, &board).unwrap());
+        assert_eq!((one.quotes, one.conflated), (2, 0));
+        assert_eq!(one.bytes.as_ptr(), other.bytes.as_ptr());
+        let late = batches.take(&mut behind, &board).unwrap();
+        assert_eq!((late.quotes, late.conflated, &late.bytes), (2, 1, &one.bytes));
+        for cursor in [&mut first, &mut second, &mut behind] {
+            assert!(batches.take(cursor, &board).is_none());
+        }
+    }
+}

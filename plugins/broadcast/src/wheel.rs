@@ -1,0 +1,80 @@
+//! The deadlines of a loop's connections.
+
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep_until;
+
+/// How exact a deadline is: nothing is early, and nothing later than this.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Deadlines, coarse, so that those of many connections come due together.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    start: Instant,
+    ticks: BTreeMap<u64, Vec<usize>>,
+}
+
+impl Wheel {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { start: now, ticks: BTreeMap::new() }
+    }
+
+    /// The tick that a deadline falls to.
+    pub(crate) fn tick(&self, deadline: Instant) -> u64 {
+        let ticks = deadline.saturating_duration_since(self.start).as_nanos().div_ceil(TICK.as_nanos());
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// Has the connection at `index` looked at on `tick`.
+    pub(crate) fn insert(&mut self, tick: u64, index: usize) {
+        self.ticks.entry(tick).or_default().push(index);
+    }
+
+    /// Resolves when something is due. Cancel-safe.
+    pub(crate) async fn due(&self) {
+        match self.ticks.keys().next() {
+            Some(&tick) => sleep_until(self.at(tick).into()).await,
+            None => pending().await,
+        }
+    }
+
+    /// The first tick if it is due, and who is to be looked at.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<(u64, Vec<usize>)> {
+        let (&tick, _) = self.ticks.first_key_value()?;
+        if now < self.at(tick) { None } else { self.ticks.pop_first() }
+    }
+
+    fn at(&self, tick: u64) -> Instant {
+        self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_early_and_nothing_is_late() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let deadlines = [0, 1, 99, 100, 101, 2500].map(Duration::from_millis);
+        for (index, after) in deadlines.into_iter().enumerate() {
+            wheel.insert(wheel.tick(start + after), index);
+        }
+        let mut due = Vec::new();
+        for millis in 0..3000 {
+            let after = Duration::from_millis(millis);
+            while let Some((_, indices)) = wheel.take(start + after) {
+                for index in indices {
+                    assert!((deadlines[index]..=deadlines[index] + TICK).contains(&after), "{index} after {after:?}");
+                    due.push(index);
+                }
+            }
+        }
+        assert_eq!(due, [0, 1, 2, 3, 4, 5]);
+    }
+}

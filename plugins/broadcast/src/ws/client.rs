@@ -1,0 +1,364 @@
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+    vec,
+};
+
+use bytes::Bytes;
+use ratebus_sdk::{AttemptBudget, NoSession, ProblemDocument, SessionPass};
+use serde_json::value::RawValue;
+
+use super::ending::Ending;
+use crate::{
+    board::Slot,
+    codec::{self, Incoming, Opcode},
+    cursor::{AT_ONCE, Cursor},
+    door::{AUTH_TIMEOUT, Guest, View},
+    frame,
+    link::{Link, Lost},
+    loops::{Errand, Floor, Name},
+    request::{self, Id, Op, Reply, Selection, Start, unknown_pairs},
+};
+
+/// The longest message taken from a client.
+pub(crate) const MAX_MESSAGE: usize = 4096;
+/// How many messages a client may send per second.
+const MESSAGES_PER_SECOND: usize = 10;
+/// How often a client is asked whether it is still there; it has until the next time to show that it is.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// How long the closing handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a client has its turn.
+pub(crate) enum Cause {
+    /// It has just come.
+    Arrival,
+    /// Something on the board has changed.
+    News,
+    /// Its connection can go on.
+    Knock,
+    /// It is due.
+    Time,
+    /// What it waited for is there.
+    Done(Outcome),
+    /// The server stops.
+    Stop,
+}
+
+/// What a client waited for.
+pub(crate) enum Outcome {
+    /// Whether the first token is good, and how the request was marked.
+    Checked(Option<Box<RawValue>>, Result<SessionPass, NoSession>),
+    /// The same of a newer one.
+    Renewed(Option<Box<RawValue>>, Result<SessionPass, ProblemDocument>),
+    /// The session has ended, or its token has run out.
+    Over,
+}
+
+/// A client of `/v1/ws`. It has its turn when something happens to it, does what can be done without waiting, and keeps no
+/// more than its position on the board and what its connection could not take.
+pub(crate) struct Client {
+    name: Name,
+    link: Link,
+    guest: Guest,
+    stage: Stage,
+    cursor: Cursor,
+    snapshot: Option<Box<Snapshot>>,
+    budget: AttemptBudget,
+    /// When it is asked next whether it is there.
+    ping_at: Instant,
+    /// Whether anything came in since the last time.
+    heard: bool,
+    /// Hears of the end of the session, where there is one.
+    watch: Option<Errand>,
+    /// Checks a newer token.
+    renewal: Option<Errand>,
+}
+
+enum Stage {
+    /// It has to show a token until then, if it must show one at all.
+    Awaited { selection: Selection, until: Instant },
+    /// Its token is being checked.
+    Checked { selection: Selection, _errand: Errand },
+    /// It is sent what changes.
+    Streaming,
+    /// It was told, or has told us, that this is the end.
+    Closing { ending: Ending, until: Instant },
+}
+
+/// What a subscription starts with.
+struct Snapshot {
+    slots: vec::IntoIter<Arc<Slot>>,
+    /// What is said after it.
+    then: Option<Bytes>,
+}
+
+impl Client {
+    /// To have its first turn at once.
+    pub(crate) fn new(name: Name, link: Link, guest: Guest, selection: Selection, now: Instant) -> Self {
+        Self {
+            name,
+            link,
+            guest,
+            stage: Stage::Awaited { selection, until: now + AUTH_TIMEOUT },
+            cursor: Cursor::none(),
+            snapshot: None,
+            budget: AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)),
+            ping_at: now + PING_INTERVAL,
+            heard: true,
+            watch: None,
+            renewal: None,
+        }
+    }
+
+    /// Does what can be done now. Returns why it is gone, once it is.
+    pub(crate) fn turn(&mut self, cause: Cause, floor: &mut Floor) -> Option<Ending> {
+        if let Stage::Closing { ending, until } = self.stage {
+            let is_over = floor.now >= until || self.link.drain(&mut floor.buffer).is_err();
+            return is_over.then_some(ending);
+        }
+        match self.step(cause, floor) {
+            Ok(()) => None,
+            Err(ending) => self.close(ending, floor),
+        }
+    }
+
+    /// When it is to have a turn, whatever happens.
+    pub(crate) fn due(&self, stall_timeout: Duration) -> Instant {
+        let due = match self.stage {
+            Stage::Awaited { until, .. } | Stage::Closing { until, .. } => until,
+            Stage::Checked { .. } | Stage::Streaming => self.ping_at,
+        };
+        self.link.stalls_at(stall_timeout).map_or(due, |stalls_at| due.min(stalls_at))
+    }
+
+    fn step(&mut self, cause: Cause, floor: &mut Floor) -> Result<(), Ending> {
+        match cause {
+            Cause::News => return self.catch_up(floor),
+            Cause::Stop => return Err(Ending::Stopping),
+            Cause::Arrival => self.arrive(floor)?,
+            Cause::Knock => self.link.flush()?,
+            Cause::Time => self.check(floor)?,
+            Cause::Done(outcome) => self.take(outcome, floor)?,
+        }
+        loop {
+            let heard_all = self.hear(floor)?;
+            self.catch_up(floor)?;
+            if heard_all || !self.listens() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Closes with a handshake where there is still somebody to shake hands with.
+    fn close(&mut self, ending: Ending, floor: &mut Floor) -> Option<Ending> {
+        // Who takes nothing at the moment must not have the rest later.
+        let is_cut_off = ending == Ending::SessionOver && !self.link.is_clear();
+        let told = match ending.close_frame() {
+            Some(frame) if !is_cut_off => self.link.send(frame),
+            None if ending == Ending::Left => Ok(()),
+            _ => Err(Lost),
+        };
+        (self.watch, self.renewal, self.snapshot) = (None, None, None);
+        self.stage = Stage::Closing { ending, until: floor.now + CLOSE_TIMEOUT };
+        told.and_then(|()| self.link.drain(&mut floor.buffer)).err().map(|Lost| ending)
+    }
+
+    /// Nobody sees a rate before they may.
+    fn arrive(&mut self, floor: &mut Floor) -> Result<(), Ending> {
+        match self.guest.view {
+            View::Awaited => Ok(()),
+            View::Open | View::Session(_) => self.begin(None, floor),
+        }
+    }
+
+    /// Up to the first snapshot, and what could not be subscribed.
+    fn begin(&mut self, shown: Option<(SessionPass, Option<Box<RawValue>>)>, floor: &mut Floor) -> Result<(), Ending> {
+        if let Some((pass, id)) = shown {
+            self.renew(pass, id.as_deref(), floor)?;
+        } else {
+            self.watch(floor);
+        }
+        let (Stage::Awaited { selection, .. } | Stage::Checked { selection, .. }) =
+            std::mem::replace(&mut self.stage, Stage::Streaming)
+        else {
+            return Ok(());
+        };
+        let Start { cursor, slots, unknown } = selection.start(&floor.hub.board);
+        self.cursor = cursor;
+        let error = || message(&Reply::Error { error: unknown_pairs(&unknown), id: None });
+        let then = if unknown.is_empty() { None } else { Some(error()?) };
+        self.snapshot = Some(Box::new(Snapshot { slots: slots.into_iter(), then }));
+        Ok(())
+    }
+
+    /// Listens for the end of the session.
+    fn watch(&mut self, floor: &mut Floor) {
+        if let View::Session(pass) = &self.guest.view {
+            let pass = pass.clone();
+            let over = async move {
+                pass.over().await;
+                Outcome::Over
+            };
+            self.watch = Some(floor.send_for(self.name, over));
+        }
+    }
+
+    /// Goes on with another token.
+    fn renew(&mut self, pass: SessionPass, id: Id<'_>, floor: &mut Floor) -> Result<(), Ending> {
+        let expires_at = pass.expires_at();
+        self.guest.view = View::Session(pass);
+        self.watch(floor);
+        self.reply(&Reply::Authenticated { expires_at, id })
+    }
+
+    fn take(&mut self, outcome: Outcome, floor: &mut Floor) -> Result<(), Ending> {
+        match outcome {
+            Outcome::Over => Err(Ending::SessionOver),
+            Outcome::Checked(id, shown) => self.begin(Some((shown?, id)), floor),
+            Outcome::Renewed(id, shown) => {
+                self.renewal = None;
+                match shown {
+                    Ok(pass) => self.renew(pass, id.as_deref(), floor),
+                    Err(error) => self.reply(&Reply::Error { error, id: id.as_deref() }),
+                }
+            }
+        }
+    }
+
+    /// What time brings: the end of patience, or a question.
+    fn check(&mut self, floor: &mut Floor) -> Result<(), Ending> {
+        if let Stage::Awaited { until, .. } = self.stage
+            && floor.now >= until
+        {
+            return Err(Ending::Unauthenticated);
+        }
+        if self.link.stalls_at(floor.hub.stall_timeout).is_some_and(|stalls_at| floor.now >= stalls_at) {
+            return Err(Ending::Stalled);
+        }
+        if floor.now < self.ping_at {
+            return Ok(());
+        }
+        self.ping_at = floor.now + PING_INTERVAL;
+        // Who still has something to take is asked for that.
+        if !self.link.is_clear() {
+            return Ok(());
+        }
+        if !std::mem::take(&mut self.heard) {
+            return Err(Ending::Silent);
+        }
+        Ok(self.link.send(codec::encode(Opcode::Ping, &[]))?)
+    }
+
+    /// Whether a request is taken: one after the other, and none while its answer could not go out.
+    fn listens(&self) -> bool {
+        let is_busy = self.snapshot.is_some() || self.renewal.is_some();
+        !is_busy && self.link.is_clear() && matches!(self.stage, Stage::Awaited { .. } | Stage::Streaming)
+    }
+
+    /// Takes what has come in. Returns whether that was all.
+    fn hear(&mut self, floor: &mut Floor) -> Result<bool, Ending> {
+        while self.listens() {
+            let Some(incoming) = self.link.receive(&mut floor.buffer)? else { return Ok(true) };
+            self.heard = true;
+            if self.budget.take(floor.now).is_err() {
+                return Err(Ending::TooMany);
+            }
+            match incoming {
+                Incoming::Text(text) => self.on_text(&text, floor)?,
+                Incoming::Binary(_) => return Err(Ending::Binary),
+                Incoming::Ping(payload) => self.link.send(codec::encode(Opcode::Pong, &payload))?,
+                Incoming::Pong => {}
+                Incoming::Close(code) => {
+                    let code = code.map(u16::to_be_bytes);
+                    self.link.send(codec::encode(Opcode::Close, code.as_ref().map_or(&[], |code| &code[..])))?;
+                    return Err(Ending::Left);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn on_text(&mut self, text: &str, floor: &mut Floor) -> Result<(), Ending> {
+        let (id, op) = request::parse(text);
+        if let Stage::Awaited { .. } = self.stage {
+            let Ok(Op::Auth(token)) = op else { return Err(Ending::Unauthenticated) };
+            self.authenticate(token, id, floor);
+            return Ok(());
+        }
+        match op {
+            Ok(Op::Auth(token)) => {
+                let (hub, view, id) = (Arc::clone(&floor.hub), self.guest.view.clone(), id.map(ToOwned::to_owned));
+                let renewed = async move { Outcome::Renewed(id, hub.door.renew(&view, &token).await) };
+                self.renewal = Some(floor.send_for(self.name, renewed));
+                Ok(())
+            }
+            Ok(Op::Ping) => self.reply(&Reply::Pong { id }),
+            Ok(Op::Subscribe(pairs)) => self.subscribe(&pairs, id, floor),
+            Ok(Op::Unsubscribe(pairs)) => {
+                let pairs: Vec<_> = pairs.iter().filter_map(|pair| pair.parse().ok()).collect();
+                self.cursor.unsubscribe(&floor.hub.board, &pairs);
+                let pairs = self.cursor.pairs(&floor.hub.board);
+                self.reply(&Reply::Subscribed { pairs, id })
+            }
+            Err(error) => self.reply(&Reply::Error { error, id }),
+        }
+    }
+
+    /// Has the first token checked. How long that takes is not the client's.
+    fn authenticate(&mut self, token: String, id: Id<'_>, floor: &mut Floor) {
+        let (hub, id) = (Arc::clone(&floor.hub), id.map(ToOwned::to_owned));
+        let checked = async move { Outcome::Checked(id, hub.door.check(&token).await) };
+        let errand = floor.send_for(self.name, checked);
+        if let Stage::Awaited { selection, .. } = std::mem::replace(&mut self.stage, Stage::Streaming) {
+            self.stage = Stage::Checked { selection, _errand: errand };
+        }
+    }
+
+    fn subscribe(&mut self, pairs: &[String], id: Id<'_>, floor: &mut Floor) -> Result<(), Ending> {
+        let board = &floor.hub.board;
+        let (known, unknown) = request::known_pairs(pairs, board);
+        if !unknown.is_empty() {
+            self.reply(&Reply::Error { error: unknown_pairs(&unknown), id })?;
+        }
+        let added = self.cursor.subscribe(board, &known);
+        self.reply(&Reply::Subscribed { pairs: self.cursor.pairs(board), id })?;
+        self.snapshot = added.map(|slots| Box::new(Snapshot { slots: slots.into_iter(), then: None }));
+        Ok(())
+    }
+
+    /// Sends what it has not been sent yet, for as long as the connection takes it.
+    fn catch_up(&mut self, floor: &mut Floor) -> Result<(), Ending> {
+        while self.link.is_clear() {
+            if let Some(snapshot) = &mut self.snapshot {
+                // Several messages where there are very many.
+                let slots: Vec<_> = snapshot.slots.by_ref().take(AT_ONCE).collect();
+                let message = frame::snapshot_message(slots.iter().map(|slot| &slot.frame));
+                floor.meter.sent(slots.len(), message.len(), 0);
+                self.link.send(message)?;
+                if snapshot.slots.len() == 0
+                    && let Some(then) = self.snapshot.take().and_then(|snapshot| snapshot.then)
+                {
+                    self.link.send(then)?;
+                }
+            } else if let Some(batch) = floor.batches.take(&mut self.cursor, &floor.hub.board) {
+                floor.since = Some(floor.since.map_or(batch.since, |since| since.min(batch.since)));
+                floor.meter.sent(batch.quotes, batch.bytes.len(), batch.conflated);
+                floor.meter.joined(batch.quotes);
+                self.link.send(batch.bytes)?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, reply: &Reply<'_>) -> Result<(), Ending> {
+        Ok(self.link.send(message(reply)?)?)
+    }
+}
+
+fn message(reply: &Reply<'_>) -> Result<Bytes, Ending> {
+    let text = serde_json::to_vec(reply).map_err(|_| Ending::Lost)?;
+    Ok(codec::encode(Opcode::Text, &text))
+}
