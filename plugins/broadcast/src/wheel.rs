@@ -9,7 +9,7 @@ use std::{
 use tokio::time::sleep_until;
 
 /// How exact a deadline is: nothing is early, and nothing later than this.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(20);
 
 /// Deadlines, coarse, so that those of many connections come due together.
 #[derive(Debug)]

@@ -2,15 +2,19 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::{
     self, Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
 use crate::{
-    clients::{Ws, http},
+    clients::{Ws, connect, http},
     quotes::{at_known_times, dead, pairs, quote, withheld},
-    server::Server,
+    server::{DEADLINE, Server},
 };
 
 #[tokio::test]
@@ -185,6 +189,59 @@ async fn what_is_no_handshake_gets_a_problem_document() {
         assert_eq!(answer.status, 400, "{path}");
         assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_handshake_has_the_right_version_and_key() {
+    let server = Server::start().await;
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for (version, key, status) in [("13", key, 101), ("8", key, 426), ("13", "c2hvcnQ=", 400), ("13", "?", 400)] {
+        let request = format!(
+            "GET /v1/ws HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+             Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        );
+        let mut stream = connect(server.address).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        timeout(DEADLINE, stream.read_exact(&mut head)).await.unwrap().unwrap();
+        assert_eq!(head, format!("HTTP/1.1 {status}").as_bytes(), "{version} {key}");
+    }
+}
+
+/// What comes right behind the handshake has been read with it.
+#[tokio::test]
+async fn a_request_may_come_with_the_handshake() {
+    let server = Server::start().await;
+    let mut request = b"GET /v1/ws?pairs= HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        .to_vec();
+    request.extend([0x81, 0x80 | 13, 0, 0, 0, 0]);
+    request.extend(br#"{"op":"ping"}"#);
+    let mut stream = connect(server.address).await;
+    stream.write_all(&request).await.unwrap();
+    let mut answer = String::new();
+    while !answer.contains("pong") {
+        let mut part = [0; 512];
+        let length = timeout(DEADLINE, stream.read(&mut part)).await.unwrap().unwrap();
+        assert!(length > 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&part[..length]));
+    }
+}
+
+/// What was not sent one by one goes out in one write, each pair once.
+#[tokio::test]
+async fn what_changed_together_goes_out_together() {
+    let server = Server::start().await;
+    let (mut client, _) = Ws::open(&server).await;
+    // Nothing else runs between these.
+    for pair in ["BTC_USD", "ETH_USD", "SOL_USD"] {
+        server.publish(quote(pair, 1));
+    }
+    for pair in ["BTC_USD", "ETH_USD", "SOL_USD"] {
+        assert_eq!(client.quote().await["pair"], pair);
+    }
+    assert_eq!(server.metric("ratebus_joined_total{transport=\"websocket\"}"), 3);
+    assert!(server.metric("ratebus_tick_to_socket_seconds_count{transport=\"websocket\"}") > 0);
 }
 
 #[tokio::test]
