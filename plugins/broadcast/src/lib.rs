@@ -1,8 +1,8 @@
 //! Quotes to every connected client, over Socket.IO, WebSocket and SSE.
 //!
-//! One task puts the newest quote of each pair on a board, encoded once. Every client has a task that waits for changes
-//! and sends what it has not sent yet: a client that falls behind gets the newest quote of each pair when it can take
-//! it, and costs the others nothing.
+//! One task puts the newest quote of each pair on a board, encoded once. What has changed since is sent to each client
+//! by whoever owns its connection, a loop for many WebSockets or a task: a client that falls behind gets the newest quote
+//! of each pair when it can take it, and costs the others nothing.
 
 mod batches;
 mod board;

@@ -215,7 +215,7 @@ async fn a_request_may_come_with_the_handshake() {
     let mut request = b"GET /v1/ws?pairs= HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         .to_vec();
-    request.extend([0x81, 0x80 | 13, 0, 0, 0, 0]);
+    request.extend([0x81, 0x8d, 0, 0, 0, 0]);
     request.extend(br#"{"op":"ping"}"#);
     let mut stream = connect(server.address).await;
     stream.write_all(&request).await.unwrap();
