@@ -116,7 +116,13 @@ impl Bus {
     /// Delivers a message that was published elsewhere, as it is: with the version and the time it has. Never waits, as
     /// [`Publisher::try_publish`]; returns how many subscriptions took it.
     pub fn import(&self, message: Message) -> Result<usize, PublishError> {
-        self.hub.import(Arc::new(message)).and_then(publisher::result)
+        self.hub.import(Arc::new(message), |_| true).and_then(publisher::result)
+    }
+
+    /// As [`Bus::import`], for what says how something is. It is left out where a publisher of this bus, which goes on, has said
+    /// so itself: readers follow the publisher that they heard last, and would take the other's word for the end of this one's.
+    pub fn import_state(&self, message: Message) -> Result<usize, PublishError> {
+        self.hub.import(Arc::new(message), |entry| !entry.is_published_here()).and_then(publisher::result)
     }
 
     /// As [`Bus::import`], for one member of a queue group alone. All that is published is decided on where it is published:
@@ -219,7 +225,8 @@ impl Hub {
         Ok(entry.deliver(message, self.subjects.limits(), when_full, effects))
     }
 
-    fn import(&self, message: Arc<Message>) -> Result<Published, PublishError> {
+    /// Delivers a message that was published elsewhere, if its subject is `wanted`: that is settled with nothing between.
+    fn import(&self, message: Arc<Message>, wanted: impl FnOnce(&Entry) -> bool) -> Result<Published, PublishError> {
         let mut effects = Effects::default();
         let published = if message.subject.is_reply() {
             let (_, targets) = self.targets(&message.subject).ok_or(PublishError::Closed)?;
@@ -227,6 +234,9 @@ impl Hub {
         } else {
             let mut locked = self.subjects.lock(&message.subject);
             let entry = self.entry(&mut locked, &message.subject)?;
+            if !wanted(entry) {
+                return Ok(Published::default());
+            }
             entry.import(message, self.subjects.limits(), &mut effects)
         };
         effects.settle(&self.this);

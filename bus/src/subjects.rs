@@ -217,6 +217,11 @@ impl Entry {
         last
     }
 
+    /// Whether a publisher that goes on has published it.
+    pub(crate) fn is_published_here(&self) -> bool {
+        self.sequences.iter().any(|known| known.run.strong_count() > 0)
+    }
+
     /// Whether nobody wants a message, now or later.
     pub(crate) fn is_unwanted(&self) -> bool {
         self.targets.is_empty() && !self.keeps_last

@@ -182,7 +182,10 @@ impl Shared {
         drop(state);
         if let Some(message) = outcome.message {
             counter!("ratebus_link_received_total").increment(1);
-            if let Err(error) = self.bus.import(message) {
+            // Of what this process has just begun to say itself, the table may not know yet.
+            let imported =
+                if table::is_state(subject) { self.bus.import_state(message) } else { self.bus.import(message) };
+            if let Err(error) = imported {
                 tracing::debug!(%subject, %error, "not delivered to everybody");
             }
         }

@@ -9,7 +9,7 @@ use std::{
 use ratebus_model::{Arrival, Epoch, Message, Subject, Version};
 
 use crate::{
-    floor::{Dropped, Floor, Heard, Word},
+    floor::{Dropped, Floor, Heard, SILENCE, Word},
     letter::{Letter, Opened, is_fresh},
 };
 
@@ -112,8 +112,8 @@ impl Table {
         self.lines.iter_mut().filter_map(leave).collect()
     }
 
-    /// Something came from the broker; or was `kept` there, and counts from when it was said: that does not make its
-    /// speaker alive.
+    /// Something came from the broker; or was `kept` there, where its speaker may have left since: whoever speaks now is
+    /// followed at once.
     pub(crate) fn hear(&mut self, subject: &Subject, opened: Opened, kept: bool, now: Arrival) -> Outcome {
         if subject.is_reply() {
             // Each is used once: whoever awaits it takes the first.
@@ -144,7 +144,8 @@ impl Table {
         };
         match line {
             Line::State { floor, .. } => {
-                let heard_at = if kept { opened.sent_at } else { now.at };
+                let heard_at = if kept { opened.sent_at.checked_sub(SILENCE * 2) } else { Some(now.at) };
+                let heard_at = heard_at.unwrap_or(now.at);
                 let Heard { taken, goodbye } = floor.hear(opened.word, opened.said(now.at), heard_at);
                 let goodbye = goodbye.map(|word| Letter::goodbye(word, now));
                 match taken {

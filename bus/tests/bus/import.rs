@@ -93,6 +93,20 @@ async fn it_is_told_who_reads_here() {
 }
 
 #[tokio::test]
+async fn what_is_known_here_is_not_imported_as_long_as_its_publisher_goes_on() {
+    let bus = bus();
+    let mut reader = subscribe(&bus, "rates.>", Policy::DropNewest, 8);
+    assert_eq!(bus.import_state(foreign("rates.a.X", 40)), Ok(1));
+    let publisher = bus.publisher("p");
+    publisher.try_publish(message("rates.a.X", 1)).unwrap();
+    assert_eq!(bus.import_state(foreign("rates.a.X", 41)), Ok(0));
+    assert_eq!(bus.import_state(foreign("rates.a.Y", 42)), Ok(1));
+    drop(publisher);
+    assert_eq!(bus.import_state(foreign("rates.a.X", 43)), Ok(1));
+    assert_eq!(pending(&mut reader).iter().map(|message| number(message)).collect::<Vec<_>>(), [40, 1, 42, 43]);
+}
+
+#[tokio::test]
 async fn an_imported_answer_reaches_its_request() {
     let bus = bus();
     let client = bus.publisher("client");

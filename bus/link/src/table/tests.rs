@@ -73,6 +73,26 @@ fn who_knows_it_himself_needs_nobody_elses_word() {
     assert_eq!(two.repeat(later).len(), 1);
 }
 
+/// Who joins in the moment after a goodbye finds what was said before it, and must not wait for its speaker.
+#[test]
+fn what_the_broker_kept_holds_nobody_up() {
+    let (start, subject) = (Instant::now(), "rates.kraken.X");
+    let (mut one, mut two, mut reader) = (Table::default(), Table::default(), Table::default());
+    let (kept, now) = first_word(&mut one, subject, 1, start);
+    let keys = Keys::default();
+    let opened = Letter::open(
+        &subject.parse().unwrap(),
+        &kept.seal(&subject.parse().unwrap(), &keys).unwrap(),
+        &keys,
+        now,
+        LATE,
+    );
+    assert!(reader.hear(&subject.parse().unwrap(), opened.unwrap(), true, now).message.is_some());
+    let (next, now) = first_word(&mut two, subject, 2, start);
+    assert!(carry(subject, &next, &mut reader, now).message.is_some(), "the one who speaks now is heard");
+    assert_eq!(carry(subject, &kept, &mut reader, now).dropped, Some("past_turn"));
+}
+
 #[test]
 fn everybody_speaks_where_there_is_no_state() {
     let now = at(Instant::now(), 0);
