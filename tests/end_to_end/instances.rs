@@ -34,8 +34,7 @@ async fn each_process_knows_how_the_others_are(kind: BrokerKind) {
     // One that stops says so, and is not missed; one that is killed is.
     let third = role("exchange-rate").start().await;
     eventually("the third to be heard", async || (instances(&api).await.len() == 3).then_some(())).await;
-    third.signal("TERM");
-    assert!(third.exited().await.0.success());
+    third.stop().await;
     publisher.kill().await;
     states(&api, &[("exchange-rate", "silent"), ("user-api", "not_ready")]).await;
     assert_eq!(api.metric_of("ratebus_instances", "silent").await, 1);

@@ -42,6 +42,7 @@ mod logins;
 mod page;
 mod redis;
 mod reload;
+mod rolling;
 mod shipping;
 mod spread;
 mod trust;

@@ -87,6 +87,8 @@ impl SocketIo {
 pub(crate) struct WebSocket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     table: Table,
+    /// Why the server closed the connection.
+    reason: String,
 }
 
 /// The last quote of each pair that a client was sent.
@@ -112,7 +114,7 @@ impl WebSocket {
         let url = format!("{}/v1/ws{query}", url.replace("http://", "ws://"));
         let connecting = Box::pin(tokio_tungstenite::connect_async(url));
         let (socket, _) = within("a WebSocket", connecting).await.unwrap();
-        Self { socket, table: Table::default() }
+        Self { socket, table: Table::default(), reason: String::new() }
     }
 
     /// The next text frame.
@@ -126,9 +128,18 @@ impl WebSocket {
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(frame))) => {
+                    self.reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
+                    return None;
+                }
                 _ => return None,
             }
         }
+    }
+
+    /// In how many milliseconds it may come again, if the server has said so.
+    pub(crate) fn retry(&self) -> Option<u64> {
+        self.reason.split_once("come again in ")?.1.strip_suffix(" ms")?.parse().ok()
     }
 
     /// The close frame's code, once it comes.
@@ -175,6 +186,7 @@ pub(crate) struct Sse {
     chunks: std::pin::Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>,
     buffer: String,
     table: Table,
+    retry: Option<u64>,
 }
 
 impl Sse {
@@ -195,7 +207,12 @@ impl Sse {
             .bytes_stream()
             .take_while(|chunk| ready(chunk.is_ok()))
             .filter_map(|chunk| ready(chunk.ok().map(|chunk| chunk.to_vec())));
-        Self { chunks: Box::pin(chunks), buffer: String::new(), table: Table::default() }
+        Self { chunks: Box::pin(chunks), buffer: String::new(), table: Table::default(), retry: None }
+    }
+
+    /// In how many milliseconds it may come again, if the server has said so.
+    pub(crate) fn retry(&self) -> Option<u64> {
+        self.retry
     }
 
     /// Waits for the end of the stream.
@@ -213,6 +230,7 @@ impl Sse {
         loop {
             while let Some((event, rest)) = split_event(&self.buffer) {
                 let field = |name| event.lines().find_map(|line: &str| line.strip_prefix(name)).map(str::trim);
+                self.retry = field("retry:").and_then(|millis| millis.parse().ok()).or(self.retry);
                 let found = field("event:").map(str::to_owned).zip(field("data:").map(str::to_owned));
                 self.buffer = rest;
                 if let Some((event, data)) = found {

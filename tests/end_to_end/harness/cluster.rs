@@ -1,4 +1,11 @@
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ratebus_test_exchange::Exchange;
 use ratebus_test_servers::{Broker, BrokerKind, BrokerOptions};
@@ -103,6 +110,30 @@ impl Cluster {
         if let Some(publisher) = self.publishers.remove(&exchange) {
             publisher.kill().await;
         }
+    }
+
+    /// Stops the `exchange-rate` process that takes the rates of this exchange, and starts it again.
+    pub(crate) async fn replace_publisher(&mut self, exchange: u64) {
+        if let Some(publisher) = self.publishers.remove(&exchange) {
+            publisher.stop().await;
+        }
+        self.start_publisher(exchange).await;
+    }
+
+    /// Stops a `user-api` and starts it again. Its clients are told when to come again, and do.
+    pub(crate) async fn replace_api(&mut self, number: usize) {
+        self.apis.remove(number).stop().await;
+        for follower in &mut self.followers[2 * number..2 * number + 2] {
+            assert!(follower.sent_away().await.is_some_and(|millis| millis > 0), "no word of when to come again");
+        }
+        let api = self.start_api().await;
+        self.apis.insert(number, api);
+        self.follow(number).await;
+    }
+
+    /// Where the processes are started, with their database and its signing key.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.launch.folder()
     }
 
     /// Sends the `exchange-rate` process that takes the rates of this exchange a signal.

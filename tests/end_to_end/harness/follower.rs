@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    mem,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -8,7 +9,7 @@ use ratebus_sdk::model::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Sse, WebSocket, eventually};
+use super::{Sse, WebSocket, eventually, within};
 
 /// How prices are made, so that each tells its pair, its place in time and the exchange it is from: in cents, the bid is the
 /// pair's base, ten for each tick so far, and the exchange's number. The ask is five more.
@@ -39,7 +40,8 @@ pub(crate) struct Follower {
     name: String,
     stale_after: Duration,
     seen: Arc<Mutex<Seen>>,
-    following: Option<JoinHandle<()>>,
+    /// Ends with what the server says of coming again.
+    following: Option<JoinHandle<Option<u64>>>,
 }
 
 /// What it knows, also of the connections before.
@@ -58,6 +60,8 @@ pub(crate) struct History {
     pub(crate) tick: u64,
     /// The numbers of the exchanges the prices came from, a new entry whenever it changes.
     pub(crate) exchanges: Vec<u64>,
+    last_at: Option<Instant>,
+    longest_gap: Duration,
     left: HashSet<String>,
 }
 
@@ -73,6 +77,7 @@ impl Follower {
             while let Some(frame) = socket.try_next().await {
                 seen.lock().unwrap().take_all(&frame["quote"], &frame["quotes"], stale_after);
             }
+            socket.retry()
         }));
     }
 
@@ -84,7 +89,19 @@ impl Follower {
                 let quote = if event == "quote" { &data } else { &Value::Null };
                 seen.lock().unwrap().take_all(quote, &data["quotes"], stale_after);
             }
+            stream.retry()
         }));
+    }
+
+    /// Waits until the server has ended the connection; in how many milliseconds it wants to see this client again.
+    pub(crate) async fn sent_away(&mut self) -> Option<u64> {
+        within("the end of a connection", self.following.take().unwrap()).await.unwrap()
+    }
+
+    /// The longest time without a quote of a pair, since this was asked last.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        let mut seen = self.seen.lock().unwrap();
+        seen.pairs.values_mut().map(|history| mem::take(&mut history.longest_gap)).max().unwrap_or_default()
     }
 
     /// What is known of a pair.
@@ -151,7 +168,9 @@ impl Seen {
 
 impl History {
     fn take(&mut self, quote: &Value, in_snapshot: bool, stale_after: Duration) -> Result<(), &'static str> {
-        let before = std::mem::replace(&mut self.last, quote.clone());
+        let now = Instant::now();
+        self.longest_gap = self.longest_gap.max(self.last_at.replace(now).map_or(Duration::ZERO, |last| now - last));
+        let before = mem::replace(&mut self.last, quote.clone());
         self.check_order(&before, in_snapshot)?;
         if quote["status"] == "dead" {
             let silent = quote["original"].is_null() && quote["customer"].is_null();

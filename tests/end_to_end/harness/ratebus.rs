@@ -194,6 +194,13 @@ impl Ratebus {
         within("the process to end", self.child.kill()).await.unwrap();
     }
 
+    /// Asks it to stop, and waits until it has finished everything.
+    pub(crate) async fn stop(self) {
+        self.signal("TERM");
+        let (status, log) = self.exited().await;
+        assert!(status.success(), "{status}; log:\n{}", log.join("\n"));
+    }
+
     /// Waits for its end.
     pub(crate) async fn exited(mut self) -> (ExitStatus, Vec<String>) {
         let status = within("the process to end", self.child.wait()).await.unwrap();
