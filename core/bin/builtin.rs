@@ -1,6 +1,7 @@
 //! Everything built into this binary, in one sorted list. A new plugin is a dependency in `Cargo.toml` and a line here.
 
 use ratebus_broadcast::Broadcast;
+use ratebus_coinmarketcap::CoinMarketCap;
 use ratebus_core::{Entry, Registry};
 use ratebus_http_api::HttpApi;
 use ratebus_kraken::{Kraken, KrakenRest};
@@ -15,6 +16,7 @@ pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::sink::<HttpApi>(ratebus_http_api::VERSION),
     Entry::sink::<RedisPublisher>(ratebus_redis::VERSION),
     Entry::sink::<Spread>(ratebus_spread::VERSION),
+    Entry::source::<Poll<CoinMarketCap>>(ratebus_coinmarketcap::VERSION),
     Entry::source::<Stream<Kraken>>(ratebus_kraken::VERSION),
     Entry::source::<Poll<KrakenRest>>(ratebus_kraken::VERSION),
     Entry::source::<RedisFeed>(ratebus_redis::VERSION),
