@@ -94,7 +94,11 @@ async fn plugins_lists_types_versions_and_origin() {
         "sink/http-api",
         "sink/redis",
         "sink/spread",
+        "source/binance",
+        "source/bitstamp",
+        "source/coinbase",
         "source/kraken",
+        "source/okx",
         "source/redis",
         "source/replay",
     ] {

@@ -4,7 +4,7 @@ use ratebus_model::{Market, Tick};
 use ratebus_sdk::{
     feed::{
         Decode, DecodeError, FeedEvent,
-        json::{Text, TimeFormat, elements, object},
+        json::{Text, TimeFormat, elements, nothing, object},
     },
     stream::Symbols,
 };
@@ -73,13 +73,8 @@ struct Ticker<'f> {
     bid: &'f RawValue,
     #[serde(borrow, default = "nothing")]
     ask: &'f RawValue,
-    #[serde(borrow)]
-    timestamp: Option<&'f RawValue>,
-}
-
-/// Kraken always sends both sides. Where one is absent it must not be taken for unchanged, so it is no price either.
-fn nothing<'f>() -> &'f RawValue {
-    RawValue::NULL
+    #[serde(borrow, default = "nothing")]
+    timestamp: &'f RawValue,
 }
 
 /// The state of the exchange.
@@ -134,7 +129,7 @@ impl Decoder {
     }
 
     fn tick<'f>(&self, ticker: &Ticker<'f>, snapshot: bool) -> FeedEvent<'f> {
-        let event_time = ticker.timestamp.and_then(|time| TimeFormat::Rfc3339.read(time));
+        let event_time = TimeFormat::Rfc3339.read(ticker.timestamp);
         match self.symbols.tick(&ticker.symbol, ticker.bid.get(), ticker.ask.get(), event_time) {
             FeedEvent::Tick(tick) => FeedEvent::Tick(Tick { snapshot, ..tick }),
             unknown => unknown,

@@ -11,10 +11,10 @@ mod rest;
 
 use ratebus_model::Pair;
 use ratebus_sdk::{
-    ConfigError,
     feed::{Decode, DecoderEntry},
-    stream::{self, Exchange, NoKeys, Symbols},
+    stream::{self, Exchange, Symbols},
 };
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::decode::Decoder;
@@ -27,8 +27,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub const DECODER: DecoderEntry = DecoderEntry { exchange: "kraken", make: stream::decoder::<Kraken> };
 
 /// Kraken's WebSocket API v2.
-#[derive(Debug, Default)]
-pub struct Kraken;
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kraken {}
 
 /// What a price is sent for: without it for trades alone. To unsubscribe takes it again.
 const EVENT_TRIGGER: &str = "bbo";
@@ -36,11 +37,6 @@ const EVENT_TRIGGER: &str = "bbo";
 impl Exchange for Kraken {
     const TYPE: &'static str = "source/kraken";
     const ENDPOINT: Option<&'static str> = Some("wss://ws.kraken.com/v2");
-    type Protocol = NoKeys;
-
-    fn new(NoKeys {}: NoKeys) -> Result<Self, ConfigError> {
-        Ok(Self)
-    }
 
     fn symbol(&self, pair: Pair) -> String {
         format!("{}/{}", pair.base(), pair.quote())
@@ -82,10 +78,10 @@ mod tests {
         };
         let symbols = ["C0/USD", "C1/USD"];
         let expected = json!({"method": "unsubscribe", "req_id": 2, "params": params(json!({}))});
-        assert_eq!(read(Kraken.unsubscribe(2, &symbols).unwrap()), expected);
+        assert_eq!(read(Kraken {}.unsubscribe(2, &symbols).unwrap()), expected);
         let expected = json!({"method": "subscribe", "req_id": 3, "params": params(json!({"snapshot": true}))});
-        assert_eq!(read(Kraken.subscribe(3, &symbols)), expected);
-        assert_eq!(read(Kraken.keepalive(4).unwrap()), json!({"method": "ping", "req_id": 4}));
-        assert_eq!(Kraken.symbol("XBT_USD".parse().unwrap()), "BTC/USD");
+        assert_eq!(read(Kraken {}.subscribe(3, &symbols)), expected);
+        assert_eq!(read(Kraken {}.keepalive(4).unwrap()), json!({"method": "ping", "req_id": 4}));
+        assert_eq!(Kraken {}.symbol("XBT_USD".parse().unwrap()), "BTC/USD");
     }
 }

@@ -104,6 +104,7 @@ impl Replay {
                         book.tick(&Tick { event_time, ..tick }, arrival);
                     }
                     FeedEvent::Heartbeat => book.heartbeat(arrival),
+                    FeedEvent::Alive(pair) => book.alive(pair, arrival),
                     FeedEvent::Market(market) => book.market(market),
                     _ => {}
                 }

@@ -12,9 +12,11 @@
     reason = "what fails must fail the test"
 )]
 
+mod recorded;
 mod running;
 mod suite;
 
+pub use recorded::{decoded, recorded, text_after, withstands};
 pub use running::Running;
 pub use suite::{Venue, cases};
 

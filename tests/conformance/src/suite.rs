@@ -140,17 +140,19 @@ pub mod cases {
     ) {
         let (exchange, source) = begin::<S>(venue, &json!({"stale_after": "400ms"})).await;
         let [(btc, symbol), ..] = venue.pairs;
+        // No other connection yet, or its first price would come before anybody looks.
+        exchange.refuse_handshakes(Some((503, None)));
         exchange.hang();
         source.until_counted(&["ratebus_feed_reconnects_total", "stalled"], 1).await;
-        exchange.wait_attempts(2, DEADLINE).await;
-        exchange.list(symbol, "81421.00", "81421.10");
         source.until_status(btc, Status::Stale).await;
-        // Those that hang count as subscribed until they are gone; the new one is told with them.
+        exchange.refuse_handshakes(None);
+        // The one that hangs counts as subscribed until it is gone, so that is no sign of another.
         eventually("a price of the new connection", DEADLINE, || {
             exchange.tick(symbol, "81421.00", "81421.10");
             source.rate(btc).value.bid().to_string() == "81421.00"
         })
         .await;
+        source.until_status(btc, Status::Fresh).await;
         source.stop().await;
     }
 

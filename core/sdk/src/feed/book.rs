@@ -104,10 +104,15 @@ impl RateBook {
 
     /// A heartbeat: every subscribed pair that the feed still vouches for is as fresh as now.
     pub fn heartbeat(&mut self, arrival: Arrival) {
-        for entry in self.pairs.values_mut().filter(|entry| entry.state == PairState::Subscribed) {
-            if let Some(rate) = entry.fold.confirm(arrival.at) {
-                publish(&self.ctx, &entry.subject, rate);
-            }
+        for entry in self.pairs.values_mut() {
+            entry.confirm(&self.ctx, arrival.at);
+        }
+    }
+
+    /// As [`RateBook::heartbeat`], of one pair.
+    pub fn alive(&mut self, pair: Pair, arrival: Arrival) {
+        if let Some(entry) = self.pairs.get_mut(&pair) {
+            entry.confirm(&self.ctx, arrival.at);
         }
     }
 
@@ -197,6 +202,14 @@ impl Entry {
         }
     }
 
+    fn confirm(&mut self, ctx: &Context, now: Instant) {
+        if self.state == PairState::Subscribed
+            && let Some(rate) = self.fold.confirm(now)
+        {
+            publish(ctx, &self.subject, rate);
+        }
+    }
+
     /// One line per refused tick would be too much at a feed's pace: the counter has the number.
     fn log_refusal(&mut self, tick: &Tick<'_>, refusal: Refusal, now: Instant) {
         // An out-of-order tick is the network's doing and harms nobody.
@@ -279,6 +292,10 @@ mod tests {
         book.heartbeat(later);
         assert_eq!(book.rate(btc).unwrap().confirmed_at, later.at);
         assert!(book.rate(eth).unwrap().confirmed_at < later.at);
+        let alone = arrival(Duration::from_secs(31));
+        book.set_state(eth, PairState::Subscribed);
+        book.alive(eth, alone);
+        assert_eq!((book.rate(btc).unwrap().confirmed_at, book.rate(eth).unwrap().confirmed_at), (later.at, alone.at));
         // The feed says that the last price no longer holds: nothing vouches for it any more.
         book.tick(&tick("BTC_USD", "0", "2"), later);
         book.heartbeat(arrival(Duration::from_mins(1)));

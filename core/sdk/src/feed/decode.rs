@@ -2,6 +2,8 @@ use std::{borrow::Cow, fmt};
 
 use ratebus_model::{Market, Pair, Tick};
 
+use super::json::Text;
+
 /// What one frame of an exchange means. Texts are borrowed from the frame where they can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedEvent<'f> {
@@ -9,6 +11,8 @@ pub enum FeedEvent<'f> {
     Tick(Tick<'f>),
     /// The feed is alive and everything subscribed is unchanged.
     Heartbeat,
+    /// The feed of one pair is alive, and the pair is unchanged.
+    Alive(Pair),
     /// The exchange's market changed its state.
     Market(Market),
     /// A subscription was acknowledged.
@@ -42,6 +46,15 @@ pub enum FeedEvent<'f> {
     Pong,
     /// Something this version does not use; the word is for counting and comes from a fixed set.
     Unused(&'static str),
+}
+
+impl<'f> FeedEvent<'f> {
+    /// A refusal in the exchange's words: for good if they name a symbol that it does not have, otherwise for now.
+    pub fn refused(unknown_symbol: Option<String>, words: Option<Text<'f>>) -> Self {
+        let reason = words.map_or(Cow::Borrowed("no reason given"), |Text(words)| words);
+        let (permanent, symbol) = (unknown_symbol.is_some(), unknown_symbol.map(Cow::Owned));
+        Self::Refused { request: None, symbol, reason, permanent }
+    }
 }
 
 /// Reads an exchange's frames. Keeps what little state its protocol needs, and does no I/O.

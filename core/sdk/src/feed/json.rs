@@ -27,11 +27,27 @@ pub fn elements(raw: &RawValue) -> Result<Vec<&RawValue>, DecodeError> {
 #[serde(transparent)]
 pub struct Text<'f>(#[serde(borrow)] pub Cow<'f, str>);
 
+/// The JSON value `null`, for keys that are absent: where a side of a price is missing it must not be taken for unchanged, so
+/// it is a value that is no price. `#[serde(borrow, default = "nothing")]`
+pub fn nothing<'f>() -> &'f RawValue {
+    RawValue::NULL
+}
+
 /// What stands between the quotes of a string, or the digits of a number; of anything else, its text. A price is read
 /// from it, and what is no price is refused there.
 pub fn unquoted(raw: &RawValue) -> &str {
     let text = raw.get();
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+/// One side of a price: the price itself, or the levels of an order book, each an array that begins with its price, the
+/// best one first. Without any level the side is empty, and the text is no price.
+pub fn side(raw: &RawValue) -> &str {
+    if !raw.get().starts_with('[') {
+        return unquoted(raw);
+    }
+    let levels: Vec<Vec<&RawValue>> = serde_json::from_str(raw.get()).unwrap_or_default();
+    levels.first().and_then(|level| level.first()).map_or("", |price| unquoted(price))
 }
 
 /// A time as exchanges write it.
@@ -148,6 +164,22 @@ mod tests {
         assert_eq!(TimeFormat::S.read(raw("9223372036854775807")), None);
         assert_eq!(TimeFormat::Ms.read(raw("1.5")), None);
         assert_eq!(TimeFormat::Rfc3339.read(raw("null")), None);
+    }
+
+    #[test]
+    fn a_side_is_a_price_or_the_first_of_its_levels() {
+        for (text, expected) in [
+            (r#""1.50""#, "1.50"),
+            ("1.50", "1.50"),
+            (r#"[["1.50","3"],["1.40","9"]]"#, "1.50"),
+            ("[[1.50]]", "1.50"),
+            ("[]", ""),
+            ("[[]]", ""),
+            ("[1.50,3]", ""),
+            ("{}", "{}"),
+        ] {
+            assert_eq!(side(raw(text)), expected, "{text}");
+        }
     }
 
     #[test]

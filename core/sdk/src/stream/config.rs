@@ -5,14 +5,13 @@ use serde::Deserialize;
 
 use crate::{
     ConfigError, duration,
-    feed::{self, NoKeys, default},
+    feed::{self, default},
 };
 
-/// The `config` table of a source that follows an exchange over a WebSocket. `P` is the table `protocol`, for those with
-/// something to choose there.
+/// The `config` table of a source that follows an exchange over a WebSocket.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "P: Deserialize<'de> + Default"))]
-pub struct StreamConfig<P = NoKeys> {
+#[serde(deny_unknown_fields, bound(deserialize = "E: Deserialize<'de> + Default"))]
+pub struct StreamConfig<E> {
     /// Where to connect: a `wss://` address, the exchange's public one by default.
     pub endpoint: Option<String>,
     /// Allows a `ws://` endpoint that is not on this host. Whoever sits between can then set the rates.
@@ -50,7 +49,7 @@ pub struct StreamConfig<P = NoKeys> {
     pub agreeing_ticks: u32,
     /// What can be chosen in the exchange's protocol.
     #[serde(default)]
-    pub protocol: P,
+    pub protocol: E,
 }
 
 fn default_stall_after() -> Duration {
@@ -61,7 +60,7 @@ fn default_audit_after() -> Duration {
     Duration::from_mins(1)
 }
 
-impl<P> StreamConfig<P> {
+impl<E> StreamConfig<E> {
     /// What every rate is held to.
     pub(crate) fn limits(&self) -> Result<FoldLimits, ConfigError> {
         let mut error = ConfigError::default();
@@ -92,7 +91,11 @@ mod tests {
 
     use super::*;
 
-    fn config(more: &serde_json::Value) -> StreamConfig {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Toy {}
+
+    fn config(more: &serde_json::Value) -> StreamConfig<Toy> {
         let mut config = json!({"pairs": ["BTC_USD"]});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(config).unwrap()
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused() {
         for text in [r#"{"pairs":["BTC_USD"],"endpont":""}"#, r#"{"pairs":["BTC_USD"],"protocol":{"channel":""}}"#] {
-            assert!(serde_json::from_str::<StreamConfig>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<StreamConfig<Toy>>(text).is_err(), "{text}");
         }
     }
 }

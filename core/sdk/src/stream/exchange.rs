@@ -9,19 +9,23 @@ use crate::{
 };
 
 /// How an exchange speaks over its WebSocket. A [`Stream`](crate::stream::Stream) of it is a source.
-pub trait Exchange: Sized + Send + Sync + 'static {
+///
+/// It is read from the config's table `protocol`: its fields are what can be chosen there, most often nothing. Derive
+/// `Deserialize` with `#[serde(deny_unknown_fields)]`.
+pub trait Exchange: DeserializeOwned + Default + Send + Sync + 'static {
     /// The type named by `use` in the config: `source/kraken`.
     const TYPE: &'static str;
 
     /// Where it is, unless the config says otherwise; without it the config must.
     const ENDPOINT: Option<&'static str>;
 
-    /// The keys of the config's table `protocol`, for what can be chosen in its protocol.
-    type Protocol: DeserializeOwned + Default;
-
+    /// Whether what was chosen makes sense together.
+    ///
     /// # Errors
-    /// Of keys below `protocol`, named from there: `protocol.channel`.
-    fn new(protocol: Self::Protocol) -> Result<Self, ConfigError>;
+    /// Of keys by their full name: `protocol.channel`.
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
 
     /// What silence means, and how much may be asked.
     fn rules(&self) -> Rules {
@@ -122,7 +126,7 @@ impl FromIterator<(String, Pair)> for Symbols {
 }
 
 /// A decoder that knows these pairs by their usual names, for a [`DecoderEntry`](crate::feed::DecoderEntry).
-pub fn decoder<E: Exchange + Default>(pairs: &[Pair]) -> Box<dyn Decode> {
+pub fn decoder<E: Exchange>(pairs: &[Pair]) -> Box<dyn Decode> {
     let exchange = E::default();
     exchange.decoder(pairs.iter().map(|&pair| (exchange.symbol(pair), pair)).collect())
 }

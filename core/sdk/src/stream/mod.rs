@@ -18,5 +18,3 @@ mod subscriptions;
 pub use config::StreamConfig;
 pub use exchange::{Exchange, Liveness, Rules, Symbols, decoder};
 pub use source::Stream;
-
-pub use crate::feed::NoKeys;

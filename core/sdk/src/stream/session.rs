@@ -211,6 +211,10 @@ impl<'s, E: Exchange> Session<'s, E> {
                 self.tick(tick, arrival);
             }
             FeedEvent::Heartbeat => self.alive(arrival),
+            FeedEvent::Alive(pair) => {
+                self.fed(arrival);
+                self.feed.book.alive(pair, arrival);
+            }
             FeedEvent::Pong if self.rules.liveness == Liveness::Answers => self.alive(arrival),
             FeedEvent::Market(market) => self.feed.market(market),
             FeedEvent::Subscribed { symbol, .. } => {
@@ -310,7 +314,7 @@ fn cut(text: &str) -> String {
 fn kind(event: &FeedEvent<'_>) -> &'static str {
     match event {
         FeedEvent::Tick(_) => "tick",
-        FeedEvent::Heartbeat => "heartbeat",
+        FeedEvent::Heartbeat | FeedEvent::Alive(_) => "heartbeat",
         FeedEvent::Market(_) => "status",
         FeedEvent::Subscribed { .. } | FeedEvent::Accepted { .. } => "subscribed",
         FeedEvent::Refused { .. } => "refused",

@@ -22,7 +22,7 @@ pub struct Stream<E> {
 }
 
 impl<E: Exchange> Factory for Stream<E> {
-    type Config = StreamConfig<E::Protocol>;
+    type Config = StreamConfig<E>;
 
     const TYPE: &'static str = E::TYPE;
 
@@ -31,12 +31,8 @@ impl<E: Exchange> Factory for Stream<E> {
         let url = error.take(config.endpoint(E::ENDPOINT));
         let limits = error.take(config.limits());
         let tls = error.take(tls::client_config(config.ca_file.as_deref()));
-        let StreamConfig { pairs, symbols: named, stall_after, audit_after, protocol, .. } = config;
-        let exchange = error.take(E::new(protocol));
-        let Some(exchange) = exchange else {
-            error.take(feed::pairs(&pairs));
-            return Err(error);
-        };
+        let StreamConfig { pairs, symbols: named, stall_after, audit_after, protocol: exchange, .. } = config;
+        error.take(exchange.check());
         let symbols = error.take(feed::symbols(&pairs, &named, |pair| exchange.symbol(pair)));
         let (Some(url), Some(limits), Some(tls), Some(symbols)) = (url, limits, tls, symbols) else {
             return Err(error);

@@ -254,25 +254,18 @@ fn symbols<'w>(wanted: &'w [&mut Wanted]) -> Vec<&'w str> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        ConfigError,
-        feed::Decode,
-        stream::{NoKeys, Symbols},
-    };
+    use crate::{feed::Decode, stream::Symbols};
 
-    struct Toy;
+    #[derive(Default, Deserialize)]
+    struct Toy {}
 
     impl Exchange for Toy {
         const TYPE: &'static str = "source/toy";
         const ENDPOINT: Option<&'static str> = None;
-        type Protocol = NoKeys;
-
-        fn new(NoKeys {}: NoKeys) -> Result<Self, ConfigError> {
-            Ok(Self)
-        }
 
         fn symbol(&self, pair: Pair) -> String {
             pair.to_string()
@@ -316,8 +309,8 @@ mod tests {
     fn all_pairs_go_out_in_few_messages_and_only_the_missing_again() {
         let start = Instant::now();
         let mut subscriptions = subscriptions(250, start);
-        assert_eq!(asked(&subscriptions.requests(&Toy, start)), [(1, 100), (2, 100), (3, 50)]);
-        assert_eq!(subscriptions.requests(&Toy, start), [""; 0]);
+        assert_eq!(asked(&subscriptions.requests(&Toy {}, start)), [(1, 100), (2, 100), (3, 50)]);
+        assert_eq!(subscriptions.requests(&Toy {}, start), [""; 0]);
         for index in 0..248 {
             assert_eq!(subscriptions.acknowledged(&format!("C{index}/USD")), Some(pair(index)));
         }
@@ -325,7 +318,7 @@ mod tests {
         assert_eq!(subscriptions.acknowledged("X/USD"), None);
         let due = subscriptions.due().unwrap();
         assert_eq!(due - start, Duration::from_secs(5));
-        assert_eq!(asked(&subscriptions.requests(&Toy, due)), [(4, 2)]);
+        assert_eq!(asked(&subscriptions.requests(&Toy {}, due)), [(4, 2)]);
         assert_eq!(subscriptions.due().unwrap() - due, Duration::from_secs(10));
         subscriptions.acknowledged("C248/USD");
         subscriptions.acknowledged("C249/USD");
@@ -336,7 +329,7 @@ mod tests {
     fn a_refusal_counts_if_it_answers_the_last_request() {
         let start = Instant::now();
         let mut subscriptions = subscriptions(2, start);
-        subscriptions.requests(&Toy, start);
+        subscriptions.requests(&Toy {}, start);
         assert_eq!(subscriptions.refused("C0/USD", Some(9)), None);
         assert_eq!(subscriptions.refused("C0/USD", Some(1)), Some(pair(0)));
         assert_eq!(subscriptions.refused("C1/USD", None), Some(pair(1)));
@@ -347,7 +340,7 @@ mod tests {
     /// As many pairs as `count`, all acknowledged and silent since `start`, and their first audit due.
     fn silent(count: usize, start: Instant) -> (Subscriptions, Instant) {
         let mut subscriptions = subscriptions(count, start);
-        subscriptions.requests(&Toy, start);
+        subscriptions.requests(&Toy {}, start);
         for index in 0..count {
             subscriptions.acknowledged(&format!("C{index}/USD"));
         }
@@ -359,15 +352,15 @@ mod tests {
     #[test]
     fn silent_pairs_are_asked_for_anew_a_chunk_at_a_time_and_the_others_not() {
         let (mut subscriptions, due) = silent(250, Instant::now());
-        assert_eq!(subscriptions.audit(&Toy, due.checked_sub(SECOND).unwrap()), Audit::default());
+        assert_eq!(subscriptions.audit(&Toy {}, due.checked_sub(SECOND).unwrap()), Audit::default());
         for index in 0..20 {
             assert!(!subscriptions.heard(pair(index), false, due));
         }
         let mut asked = Vec::new();
         for (second, count) in [(0, 100), (1, 100), (2, 30), (3, 0)] {
             let now = due + SECOND * second;
-            let audit = subscriptions.audit(&Toy, now);
-            assert_eq!(subscriptions.audit(&Toy, now), Audit::default());
+            let audit = subscriptions.audit(&Toy {}, now);
+            assert_eq!(subscriptions.audit(&Toy {}, now), Audit::default());
             assert_eq!(subscriptions.audit_due(), Some(now + SECOND));
             assert_eq!((audit.asked.len(), audit.messages.len()), (count, if count > 0 { 2 } else { 0 }));
             asked.extend(audit.asked);
@@ -379,7 +372,7 @@ mod tests {
     #[test]
     fn an_audit_unsubscribes_and_subscribes() {
         let (mut subscriptions, due) = silent(2, Instant::now());
-        let messages = subscriptions.audit(&Toy, due).messages;
+        let messages = subscriptions.audit(&Toy {}, due).messages;
         let symbols = r#"["C0/USD","C1/USD"]"#;
         let expected =
             [format!(r#"{{"id":2,"unsubscribe":{symbols}}}"#), format!(r#"{{"id":3,"subscribe":{symbols}}}"#)];
@@ -390,7 +383,7 @@ mod tests {
     fn a_request_that_is_accepted_acknowledges_what_it_asked_for_and_no_more() {
         let start = Instant::now();
         let mut subscriptions = subscriptions(150, start);
-        subscriptions.requests(&Toy, start);
+        subscriptions.requests(&Toy {}, start);
         assert_eq!(subscriptions.refused("C101/USD", Some(2)), Some(pair(101)));
         assert_eq!(subscriptions.accepted(2).len(), 49);
         assert_eq!(subscriptions.accepted(2), []);
@@ -406,7 +399,7 @@ mod tests {
         assert!(subscriptions.is_first(pair(0)));
         subscriptions.heard(pair(0), false, due);
         assert!(!subscriptions.is_first(pair(0)));
-        subscriptions.audit(&Toy, due + AUDIT);
+        subscriptions.audit(&Toy {}, due + AUDIT);
         assert!(subscriptions.is_first(pair(0)));
         assert!(!subscriptions.is_first(pair(1)));
     }
@@ -414,24 +407,24 @@ mod tests {
     #[test]
     fn a_snapshot_alone_answers_an_audit() {
         let (mut subscriptions, due) = silent(1, Instant::now());
-        subscriptions.audit(&Toy, due);
+        subscriptions.audit(&Toy {}, due);
         assert_eq!(subscriptions.acknowledged("C0/USD"), None);
         assert!(!subscriptions.heard(pair(0), false, due));
         assert!(subscriptions.heard(pair(0), true, due));
         assert!(!subscriptions.heard(pair(0), true, due));
-        assert_eq!(subscriptions.audit(&Toy, (due + AUDIT).checked_sub(SECOND).unwrap()), Audit::default());
-        assert_eq!(subscriptions.audit(&Toy, due + AUDIT).asked, [pair(0)]);
+        assert_eq!(subscriptions.audit(&Toy {}, (due + AUDIT).checked_sub(SECOND).unwrap()), Audit::default());
+        assert_eq!(subscriptions.audit(&Toy {}, due + AUDIT).asked, [pair(0)]);
     }
 
     #[test]
     fn an_unanswered_audit_leaves_a_pair_to_be_acknowledged_again() {
         let (mut subscriptions, due) = silent(2, Instant::now());
-        subscriptions.audit(&Toy, due);
+        subscriptions.audit(&Toy {}, due);
         assert!(subscriptions.heard(pair(1), true, due));
         let late = due + ANSWER;
-        assert_eq!(subscriptions.audit(&Toy, late), Audit { unanswered: vec![pair(0)], ..Audit::default() });
+        assert_eq!(subscriptions.audit(&Toy {}, late), Audit { unanswered: vec![pair(0)], ..Audit::default() });
         assert!(subscriptions.any_acknowledged());
-        assert_eq!(asked(&subscriptions.requests(&Toy, late)), [(4, 1)]);
+        assert_eq!(asked(&subscriptions.requests(&Toy {}, late)), [(4, 1)]);
         assert_eq!(subscriptions.acknowledged("C0/USD"), Some(pair(0)));
         assert_eq!(subscriptions.due(), None);
     }
@@ -439,11 +432,11 @@ mod tests {
     #[test]
     fn a_pair_refused_in_an_audit_is_neither_acknowledged_nor_asked_for_again() {
         let (mut subscriptions, due) = silent(1, Instant::now());
-        subscriptions.audit(&Toy, due);
+        subscriptions.audit(&Toy {}, due);
         assert_eq!(subscriptions.refused("C0/USD", Some(1)), None);
         assert_eq!(subscriptions.refused("C0/USD", Some(3)), Some(pair(0)));
         assert_eq!((subscriptions.due(), subscriptions.any_acknowledged()), (None, false));
-        assert_eq!(subscriptions.audit(&Toy, due + AUDIT), Audit::default());
+        assert_eq!(subscriptions.audit(&Toy {}, due + AUDIT), Audit::default());
     }
 
     #[test]
@@ -457,7 +450,7 @@ mod tests {
     fn throttling_waits_longer_each_time() {
         let start = Instant::now();
         let mut subscriptions = subscriptions(1, start);
-        subscriptions.requests(&Toy, start);
+        subscriptions.requests(&Toy {}, start);
         let mut waits = Vec::new();
         for _ in 0..5 {
             subscriptions.throttled(start);
