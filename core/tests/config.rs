@@ -144,6 +144,32 @@ fn how_a_pair_is_priced_is_checked() {
 }
 
 #[test]
+fn what_a_pair_is_made_from_is_checked() {
+    let with = |lines: &str| report(&format!("{GOOD}[pairs.BTC_USD]\n[pairs.EUR_USD]\n{lines}"), &[], &[]);
+    let cross = "[pairs.BTC_EUR]\ncross = [\"BTC_USD\", \"EUR_USD\"]\n";
+    for (lines, problem) in [
+        (cross.to_owned(), ""),
+        (format!("{cross}price_step = \"0.1\"\n[pairs.EUR_BTC]\ncross = [\"BTC_EUR\"]"), ""),
+        (format!("{cross}quorum = 2"), "test.toml:15: pairs.BTC_EUR.quorum: is for a pair that sources price"),
+        (format!("{cross}sources = [\"a\"]"), "pairs.BTC_EUR.sources: is for a pair that sources price"),
+        (cross.replace("EUR_USD", "USD_EUR"), "pairs.BTC_EUR.cross.1: there is no [pairs.USD_EUR]; it may be empty"),
+        (
+            cross.replace("BTC_USD\", \"EUR_USD", "BTC_USD"),
+            "test.toml:14: pairs.BTC_EUR.cross: leads to USD, not to EUR",
+        ),
+        (cross.replace("BTC_USD\", \"", ""), "pairs.BTC_EUR.cross.0: EUR_USD does not lead on from BTC"),
+        (
+            format!("{cross}[pairs.USD_EUR]\ncross = [\"EUR_USD\"]\n[pairs.EUR_BTC]\ncross = [\"BTC_EUR\"]")
+                .replace("cross = [\"BTC_USD\", \"EUR_USD\"]", "cross = [\"EUR_BTC\"]"),
+            "pairs.BTC_EUR.cross: leads back to itself: BTC_EUR, EUR_BTC, BTC_EUR",
+        ),
+    ] {
+        let report = with(&lines);
+        assert!(report.contains(problem) && report.is_empty() == problem.is_empty(), "{lines}: {report}");
+    }
+}
+
+#[test]
 fn unknown_types_roles_and_plugins_are_named() {
     let unknown_type = report(&GOOD.replace("source/toy", "source/tyo"), &[], &[]);
     assert_eq!(unknown_type, "test.toml:5: plugin.toy.use: no plugin type \"source/tyo\"; there are: source/toy");

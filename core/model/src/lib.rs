@@ -8,6 +8,7 @@
 
 mod asset;
 pub mod compat;
+pub mod cross;
 pub mod decimal;
 mod delivery;
 mod fold;

@@ -100,7 +100,7 @@ function condition({ live, quote, known, seen }) {
     return ['withheld', 'No customer price: at this market price the spread would cross the prices or bring one to zero.'];
   if (quote?.withheld === 'no_quorum') return ['withheld', 'No customer price: too few of its sources have a price to be used.'];
   if (quote?.withheld === 'disagreement') return ['withheld', 'No customer price: its sources are too far apart.'];
-  if (quote?.withheld === 'out_of_range') return ['withheld', 'No customer price: the price has too many digits.'];
+  if (quote?.withheld === 'out_of_range') return ['withheld', 'No customer price: the price cannot be written with its step.'];
   const refused = known?.sources.find((source) => source.state === 'refused');
   if (refused) return ['refused', `${refused.source} refuses it${refused.reason ? `: ${refused.reason}` : ''}.`];
   if (seen) return ['gone', 'It is no longer among the live rates.'];

@@ -14,8 +14,8 @@ use std::{future, time::Instant};
 use async_trait::async_trait;
 use metrics::{counter, histogram};
 use ratebus_sdk::{
-    ConfigError, Context, Env, Error, Factory, Inbox, Interest, Sink,
-    model::{Message, Pattern, Payload, Subject},
+    Compat, ConfigError, Context, Env, Error, Factory, Inbox, Interest, PairSettings, Sink,
+    model::{Message, Pair, PairList, PairState, Pattern, Payload, Subject},
 };
 use tokio::{select, time::sleep_until};
 
@@ -40,8 +40,11 @@ impl Factory for Spread {
 
     fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
         let default = config.default.as_ref().map(config::default_rule).transpose()?;
-        let settings = Settings { default, stored: config.stored, pairs: env.pairs(), reference: env.compat.reference };
-        Ok(Self { settings })
+        let pairs = env.pairs();
+        PairSettings::check(&pairs)?;
+        let crosses = PairSettings::crosses(&pairs).unwrap_or_default();
+        let Compat { reference, .. } = *env.compat;
+        Ok(Self { settings: Settings { default, stored: config.stored, pairs, crosses, reference } })
     }
 }
 
@@ -52,6 +55,7 @@ impl Sink for Spread {
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
+        announce(&self.settings.crosses, &ctx);
         let mut desk = Desk::new(self.settings, ctx.epoch());
         let mut readiness = Readiness::new(ctx.health().clone());
         // The inbox takes turns; no rate may be priced before the spreads that are already there. They come in no order,
@@ -80,6 +84,20 @@ impl Sink for Spread {
     }
 }
 
+/// Says that these pairs are served: no source does.
+fn announce(crosses: &[Pair], ctx: &Context) {
+    let Ok(source) = market::cross::CROSS.parse() else { return };
+    let subject = Subject::pairs(source);
+    // With none there may have been some, before the config changed.
+    if crosses.is_empty() && ctx.last_value(&subject).is_none() {
+        return;
+    }
+    let list = PairList { source, pairs: crosses.iter().map(|&pair| (pair, PairState::Subscribed)).collect() };
+    if let Err(error) = ctx.try_publish(&subject, list) {
+        tracing::debug!(%subject, %error, "list not delivered to everybody");
+    }
+}
+
 /// Resolves at `wake`, or never. Cancel-safe.
 async fn at(wake: Option<Instant>) {
     match wake {
@@ -92,10 +110,7 @@ async fn at(wake: Option<Instant>) {
 fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
     let now = ctx.clock().arrival();
     let (dropped, answer) = match &message.payload {
-        Payload::Rate(rate) => {
-            let publication = desk.rate(message, rate, now);
-            ("ratebus_rates_dropped_total", publication.map(|publication| publication.into_iter().collect()))
-        }
+        Payload::Rate(rate) => ("ratebus_rates_dropped_total", desk.rate(message, rate, now)),
         Payload::Bytes(_) if message.subject == Subject::spreads_known() => return desk.spreads_known(now),
         Payload::Spread(spread) => ("ratebus_spreads_dropped_total", desk.spread(message, spread, now)),
         _ => return Vec::new(),

@@ -8,13 +8,14 @@ use ratebus_model::{
     Spread as Stored, Status, Subject, Timestamp, Version, Withheld, decimal,
 };
 use ratebus_sdk::{
-    Clock, Context, Error, Factory, HealthState, Sink,
+    Clock, Context, Error, Factory, HealthState, PairTable, Sink,
     testkit::{RecordingHost, env, eventually},
 };
 use ratebus_spread::Spread;
+use serde_json::{Value, json};
 use tokio::{
     task::JoinHandle,
-    time::{Instant, advance, timeout},
+    time::{Instant, advance, sleep, timeout},
 };
 
 /// Long after every limit; in paused time it passes at once.
@@ -28,7 +29,14 @@ struct Running {
 
 impl Running {
     fn start(host: Arc<RecordingHost>, config: &str) -> Self {
-        let plugin = Spread::build(serde_json::from_str(config).unwrap(), &env("spread", &[])).unwrap();
+        Self::start_with(host, config, json!({}))
+    }
+
+    /// With these `[pairs.*]` tables.
+    fn start_with(host: Arc<RecordingHost>, config: &str, pairs: Value) -> Self {
+        let env = env("spread", &[]);
+        env.replace_pairs(serde_json::from_value::<PairTable>(pairs).unwrap().into());
+        let plugin = Spread::build(serde_json::from_str(config).unwrap(), &env).unwrap();
         let inbox = host.inbox(&plugin.interests());
         let ctx = host.context("spread");
         let task = tokio::spawn(Box::new(plugin).run(inbox, ctx.clone()));
@@ -41,9 +49,13 @@ impl Running {
 
     /// A rate that the feed vouches for now.
     fn tick(&self, bid: &str, ask: &str) {
+        self.tick_of("kraken", bid, ask);
+    }
+
+    fn tick_of(&self, source: &str, bid: &str, ask: &str) {
         let arrival = Clock.arrival();
         let rate = Rate {
-            source: "kraken".parse().unwrap(),
+            source: source.parse().unwrap(),
             pair: pair(),
             value: RateValue::TwoSided { bid: bid.parse().unwrap(), ask: ask.parse().unwrap() },
             market: Market::Online,
@@ -213,6 +225,43 @@ async fn readiness_follows_the_quotes() {
     advance(Duration::from_secs(1)).await;
     tokio::task::yield_now().await;
     assert_eq!(state(), HealthState::Ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_source_gives_way_the_moment_it_is_stale() {
+    let pairs = json!({ "BTC_USD": { "sources": ["kraken", "acme"] } });
+    let plugin = Running::start_with(RecordingHost::new(), ZERO, pairs);
+    let start = Instant::now();
+    plugin.tick("99", "100");
+    let acme_goes_on = async {
+        loop {
+            plugin.tick_of("acme", "98", "101");
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let quote = tokio::select! {
+        quote = plugin.quote(|quote| quote.source.as_str() == "acme") => quote,
+        () = acme_goes_on => unreachable!(),
+    };
+    let (limit, waited) = (Duration::from_secs(10), start.elapsed());
+    assert!(waited > limit && waited <= limit + Duration::from_millis(1), "{waited:?}");
+    assert_eq!(shown(&quote), "101.00 / 98.00");
+    assert!(
+        plugin.quotes().iter().all(|quote| quote.published_status == Status::Fresh),
+        "there was always a fresh one"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cross_is_announced_and_quoted() {
+    let pairs = json!({ "BTC_USD": {}, "USD_BTC": { "cross": ["BTC_USD"] } });
+    let plugin = Running::start_with(RecordingHost::new(), ZERO, pairs);
+    let announced = |message: &Message| matches!(&message.payload, Payload::Pairs(list) if list.pairs.len() == 1);
+    let message = plugin.host.wait_for(announced, DEADLINE).await;
+    assert_eq!(message.subject.as_str(), "pairs.cross");
+    plugin.tick("50", "100");
+    let quote = plugin.quote(|quote| quote.pair != pair()).await;
+    assert_eq!(shown(&quote), "0.02000000 / 0.01000000");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,10 +7,10 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ratebus_sdk::{
-    CompatReference, PairSettings,
+    CompatReference, PairSettings, PairTable,
     model::{
         Arrival, Epoch, Message, OutOfOrder, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject,
-        Timestamp, Withheld,
+        Timestamp, Withheld, cross::Leg,
     },
 };
 
@@ -24,7 +24,9 @@ pub(crate) struct Settings {
     /// Whether there are stored spreads to wait for.
     pub(crate) stored: bool,
     /// The `[pairs.*]` tables.
-    pub(crate) pairs: Arc<BTreeMap<Pair, PairSettings>>,
+    pub(crate) pairs: Arc<PairTable>,
+    /// The pairs that are made from others, each behind those it is made from.
+    pub(crate) crosses: Vec<Pair>,
     /// What the spread is added to.
     pub(crate) reference: CompatReference,
 }
@@ -86,7 +88,9 @@ impl Dropped {
 
 /// All pairs, their rates and the spreads.
 pub(crate) struct Desk {
-    pairs: Arc<BTreeMap<Pair, PairSettings>>,
+    pairs: Arc<PairTable>,
+    /// The pairs that are made from others, each behind those it is made from.
+    crosses: Vec<Pair>,
     reference: CompatReference,
     epoch: Epoch,
     spreads: SpreadTable,
@@ -102,9 +106,10 @@ pub(crate) struct Desk {
 impl Desk {
     /// A desk without rates, whose quotes are of `epoch`.
     pub(crate) fn new(settings: Settings, epoch: Epoch) -> Self {
-        let Settings { default, stored, pairs, reference } = settings;
-        Self {
+        let Settings { default, stored, pairs, crosses, reference } = settings;
+        let mut desk = Self {
             pairs,
+            crosses,
             reference,
             epoch,
             spreads: SpreadTable::new(default),
@@ -112,33 +117,27 @@ impl Desk {
             quoters: BTreeMap::new(),
             wake_at: None,
             status_changes: 0,
+        };
+        for pair in desk.crosses.clone() {
+            desk.quoter(pair);
         }
+        desk
     }
 
-    /// Takes a rate. Answers with the quote to be published, if it makes a difference.
-    pub(crate) fn rate(
-        &mut self,
-        message: &Message,
-        rate: &Rate,
-        now: Arrival,
-    ) -> Result<Option<Publication>, Dropped> {
+    /// Takes a rate. Answers with the quotes that it changes.
+    pub(crate) fn rate(&mut self, message: &Message, rate: &Rate, now: Arrival) -> Result<Vec<Publication>, Dropped> {
         if message.subject != Subject::rate(rate.source, rate.pair) {
             return Err(Dropped::Mislabelled);
         }
         if rate.value.bid() > rate.value.ask() {
             return Err(Dropped::Crossed);
         }
-        let settings = self.pairs.get(&rate.pair);
-        if settings.is_some_and(|pair| !pair.sources.is_empty() && !pair.sources.contains(&rate.source)) {
+        let listed = |pair: &PairSettings| pair.sources.is_empty() || pair.sources.contains(&rate.source);
+        if !self.pairs.get(&rate.pair).is_none_or(listed) {
             return Err(Dropped::SourceNotAllowed);
         }
-        let new = || {
-            let none = PairSettings::default();
-            Quoter::new(rate.pair, settings.unwrap_or(&none), self.reference, self.epoch)
-        };
-        let quoter = self.quoters.entry(rate.pair).or_insert_with(new);
-        quoter.hear(rate, message.version, now.at)?;
-        Ok(self.quote(rate.pair, now))
+        self.quoter(rate.pair).hear(rate, message.version, now.at)?;
+        Ok(self.quote_each(vec![rate.pair], now))
     }
 
     /// Takes a spread. Answers with the quotes it changes: none if its revision is known, as after a replay.
@@ -197,18 +196,36 @@ impl Desk {
         self.status_changes
     }
 
+    /// The quotes of these pairs, and of those that are made from them.
     fn quote_each(&mut self, pairs: Vec<Pair>, now: Arrival) -> Vec<Publication> {
-        pairs.into_iter().filter_map(|pair| self.quote(pair, now)).collect()
+        let (asked, mut due): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(|pair| self.crosses.contains(pair));
+        for &cross in &self.crosses {
+            let legs = self.quoters.get(&cross).map(Quoter::legs).unwrap_or_default();
+            if asked.contains(&cross) || legs.iter().any(|leg| due.contains(&leg.pair)) {
+                due.push(cross);
+            }
+        }
+        due.into_iter().filter_map(|pair| self.quote(pair, now)).collect()
+    }
+
+    fn quoter(&mut self, pair: Pair) -> &mut Quoter {
+        let (pairs, reference, epoch) = (&self.pairs, self.reference, self.epoch);
+        self.quoters.entry(pair).or_insert_with(|| {
+            let settings = pairs.get(&pair).cloned().unwrap_or_default();
+            Quoter::new(pair, &settings, reference, epoch)
+        })
     }
 
     fn quote(&mut self, pair: Pair, now: Arrival) -> Option<Publication> {
+        let price = |leg: &Leg| self.quoters.get(&leg.pair).and_then(Quoter::market);
+        let legs: Vec<_> = self.quoters.get(&pair)?.legs().iter().map(price).collect();
         let quoter = self.quoters.get_mut(&pair)?;
         let effective = if self.spreads_known {
             self.spreads.effective(pair).ok_or(Withheld::NoSpread)
         } else {
             Err(Withheld::SpreadsUnknown)
         };
-        let publication = quoter.quote(effective, now);
+        let publication = quoter.quote(&legs, effective, now);
         self.wake_at = [self.wake_at, quoter.due_at()].into_iter().flatten().min();
         let news = publication.as_ref().and_then(|publication| publication.news);
         self.status_changes += u64::from(news.is_some_and(|news| news.status));

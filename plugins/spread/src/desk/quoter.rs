@@ -3,26 +3,24 @@ use std::{sync::Arc, time::Instant};
 use ratebus_sdk::{
     CompatReference, LogLimit, PairSettings,
     model::{
-        Arrival, Customer, Effective, Epoch, Pair, Price, Quote, Rate, RuleRef, Sides, SourceName, Status, Subject,
-        Version, Withheld, pricing,
+        self, Arrival, Customer, Effective, Epoch, Pair, Price, Quote, Rate, RuleRef, Sides, SourceName, Status,
+        Subject, Version, Withheld, cross::Leg, pricing,
     },
 };
 
 use super::{Dropped, News, Publication};
-use crate::market::{Feeds, MarketPrice};
+use crate::market::{Feeds, MarketPrice, Step, cross};
 
 /// Makes the quotes of one pair.
 pub(super) struct Quoter {
     pair: Pair,
     subject: Subject,
-    price_step: Option<Price>,
     reference: CompatReference,
-    feeds: Feeds,
+    origin: Origin,
+    step: Step,
     /// The last price of the market that could be believed, and why there is none now if so.
     market: Option<MarketPrice>,
     doubt: Option<Withheld>,
-    /// The most decimals of any price received since start.
-    finest_scale: u32,
     published: Option<Arc<Quote>>,
     next_version: Version,
     /// When time alone may change the quote.
@@ -31,17 +29,24 @@ pub(super) struct Quoter {
     complaints: LogLimit,
 }
 
+/// Where the market's price comes from.
+enum Origin {
+    Sources(Feeds),
+    Cross(Vec<Leg>),
+}
+
 impl Quoter {
     pub(super) fn new(pair: Pair, settings: &PairSettings, reference: CompatReference, epoch: Epoch) -> Self {
+        let legs = model::cross::legs(pair, &settings.cross);
+        let origin = legs.map_or_else(|_| Origin::Sources(Feeds::new(settings)), Origin::Cross);
         Self {
             pair,
             subject: Subject::quote(pair),
-            price_step: settings.price_step,
             reference,
-            feeds: Feeds::new(settings),
+            origin,
+            step: Step::new(settings.price_step),
             market: None,
             doubt: None,
-            finest_scale: 0,
             published: None,
             next_version: Version::first(epoch),
             due_at: None,
@@ -52,17 +57,43 @@ impl Quoter {
 
     /// Takes a rate of this pair.
     pub(super) fn hear(&mut self, rate: &Rate, version: Version, now: Instant) -> Result<(), Dropped> {
-        self.feeds.hear(rate, version, now)?;
-        self.finest_scale = self.finest_scale.max(rate.value.bid().scale()).max(rate.value.ask().scale());
+        let Origin::Sources(feeds) = &mut self.origin else { return Err(Dropped::SourceNotAllowed) };
+        feeds.hear(rate, version, now)?;
+        self.step.see(rate.value.bid().scale());
+        self.step.see(rate.value.ask().scale());
         Ok(())
     }
 
+    /// The pairs it is made from; none if sources price it.
+    pub(super) fn legs(&self) -> &[Leg] {
+        match &self.origin {
+            Origin::Sources(_) => &[],
+            Origin::Cross(legs) => legs,
+        }
+    }
+
+    /// The market's price, or why there is none that may be believed. `None` before the first.
+    pub(super) fn market(&self) -> Option<Result<MarketPrice, Withheld>> {
+        let market = self.market.as_ref()?;
+        Some(self.doubt.map_or_else(|| Ok(market.clone()), Err))
+    }
+
     /// The quote at `now` under the rule that holds, or without one for the reason given, unless it is the one published before.
-    pub(super) fn quote(&mut self, effective: Result<Effective, Withheld>, now: Arrival) -> Option<Publication> {
+    /// `legs` are the prices of [`Quoter::legs`].
+    pub(super) fn quote(
+        &mut self,
+        legs: &[Option<Result<MarketPrice, Withheld>>],
+        effective: Result<Effective, Withheld>,
+        now: Arrival,
+    ) -> Option<Publication> {
         let newest = self.market.as_ref().map(|market| market.newest);
-        self.decide(now.at);
+        self.decide(legs, now.at);
         let shown = self.market.as_ref().and_then(|market| market.next_change(now.at));
-        self.due_at = [self.feeds.next_change(now.at), shown].into_iter().flatten().min();
+        let sources = match &self.origin {
+            Origin::Sources(feeds) => feeds.next_change(now.at),
+            Origin::Cross(_) => None,
+        };
+        self.due_at = [sources, shown].into_iter().flatten().min();
         let market = self.market.clone()?;
         let quote = self.compose(&market, effective, now);
         let (quote, news) = match &self.published {
@@ -101,8 +132,12 @@ impl Quoter {
     }
 
     /// Settles what the market's price is. One that nobody vouches for any more stays, and is withheld from customers.
-    fn decide(&mut self, now: Instant) {
-        let (market, doubt) = match self.feeds.decide(now) {
+    fn decide(&mut self, legs: &[Option<Result<MarketPrice, Withheld>>], now: Instant) {
+        let decided = match &mut self.origin {
+            Origin::Sources(feeds) => feeds.decide(now),
+            Origin::Cross(of) => cross::decide(of, legs, &mut self.step),
+        };
+        let (market, doubt) = match decided {
             Some(Ok(market)) => (Some(market), None),
             Some(Err(doubt)) => (None, Some(doubt)),
             None => return,
@@ -112,9 +147,9 @@ impl Quoter {
         self.market = market.or(self.market.take());
     }
 
-    /// Tells the log that the price is from elsewhere or of another kind, or in doubt.
+    /// Tells the log that the price is from elsewhere or of another kind, or in doubt. Of a cross its legs have told it.
     fn tell(&mut self, market: Option<&MarketPrice>, doubt: Option<Withheld>, now: Instant) {
-        let Some(before) = &self.market else { return };
+        let (Some(before), Origin::Sources(feeds)) = (&self.market, &self.origin) else { return };
         let names = |price: &MarketPrice| price.sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
         match (market, doubt) {
             (Some(after), _) if after.sources != before.sources || after.kind != before.kind => {
@@ -122,14 +157,14 @@ impl Quoter {
                 if self.changes.allows(now) {
                     tracing::warn!(
                         pair = %self.pair, from = names(before), to = names(after),
-                        from_kind = ?before.kind, to_kind = ?after.kind, sources = self.feeds.to_string(),
+                        from_kind = ?before.kind, to_kind = ?after.kind, sources = feeds.to_string(),
                         "the price comes from other sources now"
                     );
                 }
             }
             (_, Some(doubt)) if self.doubt != Some(doubt) && self.changes.allows(now) => {
                 tracing::warn!(
-                    pair = %self.pair, reason = doubt.as_str(), sources = self.feeds.to_string(),
+                    pair = %self.pair, reason = doubt.as_str(), sources = feeds.to_string(),
                     "no customer price: the sources give none that may be believed"
                 );
             }
@@ -143,7 +178,7 @@ impl Quoter {
             CompatReference::Sides => market.sides,
             CompatReference::Ask => Sides { buy: ask, sell: ask },
         };
-        let step = self.price_step.unwrap_or_else(|| pricing::step_of_scale(self.finest_scale));
+        let step = self.step.size();
         let rule = effective.as_ref().ok().map(rule_ref);
         let customer = match self.doubt {
             Some(doubt) => Err(doubt),

@@ -1,8 +1,10 @@
 //! From what the sources say to the one price of the market. No tasks and no clock of its own.
 
+pub(crate) mod cross;
 mod feeds;
 mod first;
 mod median;
+mod step;
 
 use std::{
     sync::Arc,
@@ -12,6 +14,7 @@ use std::{
 use ratebus_sdk::model::{Limits, Market, Price, Rate, RateKind, Sides, SourceName, Status, Timestamp};
 
 pub(crate) use feeds::{Feeds, Verdict};
+pub(crate) use step::Step;
 
 /// The market's price of a pair, from one source or from several.
 #[derive(Debug, Clone)]

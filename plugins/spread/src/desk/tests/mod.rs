@@ -1,4 +1,6 @@
 mod anything;
+mod crosses;
+mod several;
 mod sources;
 
 use std::{collections::HashMap, time::Duration};
@@ -25,9 +27,12 @@ struct Bench {
 
 impl Bench {
     fn new(default: Option<&str>, config: &[(&str, PairSettings)]) -> Self {
-        let pairs = config.iter().map(|(pair, settings)| (pair.parse().unwrap(), settings.clone())).collect();
+        let pairs: PairTable =
+            config.iter().map(|(pair, settings)| (pair.parse().unwrap(), settings.clone())).collect();
+        let crosses = PairSettings::crosses(&pairs).unwrap();
         let default = default.map(|value| markup(value, value));
-        let settings = Settings { default, stored: false, pairs: Arc::new(pairs), reference: CompatReference::Sides };
+        let settings =
+            Settings { default, stored: false, pairs: Arc::new(pairs), crosses, reference: CompatReference::Sides };
         Self::with(settings)
     }
 
@@ -61,19 +66,19 @@ impl Bench {
         version
     }
 
-    fn send(&mut self, rate: &Rate) -> Result<Option<Publication>, Dropped> {
+    fn send(&mut self, rate: &Rate) -> Result<Vec<Publication>, Dropped> {
         let version = self.next_version(&Subject::rate(rate.source, rate.pair));
         self.send_as(rate, version)
     }
 
-    fn send_as(&mut self, rate: &Rate, version: Version) -> Result<Option<Publication>, Dropped> {
+    fn send_as(&mut self, rate: &Rate, version: Version) -> Result<Vec<Publication>, Dropped> {
         let message = self.message(Subject::rate(rate.source, rate.pair), rate.clone(), version);
         self.desk.rate(&message, rate, self.arrival())
     }
 
     /// Sends a rate and expects a new quote.
     fn tick(&mut self, source: &str, pair: &str, bid: &str, ask: &str) -> Arc<Quote> {
-        let publication = self.send(&self.rate(source, pair, bid, ask)).unwrap().unwrap();
+        let publication = self.send(&self.rate(source, pair, bid, ask)).unwrap().remove(0);
         assert!(publication.news.is_some());
         publication.quote
     }
@@ -177,7 +182,13 @@ fn a_spread_the_market_has_outgrown_is_withheld_until_it_fits_again() {
 #[test]
 fn the_default_does_not_stand_in_for_a_stored_spread_that_is_not_known_yet() {
     let default = Some(markup("0", "0"));
-    let settings = Settings { default, stored: true, pairs: Arc::default(), reference: CompatReference::Sides };
+    let settings = Settings {
+        default,
+        stored: true,
+        pairs: Arc::default(),
+        crosses: Vec::new(),
+        reference: CompatReference::Sides,
+    };
     let mut bench = Bench::with(settings);
     let quote = bench.tick("kraken", "BTC_USD", "99", "100");
     assert_eq!(quote.customer, Err(Withheld::SpreadsUnknown));
@@ -194,8 +205,13 @@ fn the_default_does_not_stand_in_for_a_stored_spread_that_is_not_known_yet() {
 fn the_original_projects_reference_is_the_ask_on_both_sides() {
     let rule =
         Rule::from_adjustments(Sides { buy: "450", sell: "433" }.map(|v| Adjustment::absolute(v.parse().unwrap())));
-    let settings =
-        Settings { default: Some(rule), stored: false, pairs: Arc::default(), reference: CompatReference::Ask };
+    let settings = Settings {
+        default: Some(rule),
+        stored: false,
+        pairs: Arc::default(),
+        crosses: Vec::new(),
+        reference: CompatReference::Ask,
+    };
     let quote = Bench::with(settings).tick("kraken", "BTC_USD", "20240", "20249");
     assert_eq!(shown(&quote), "20699.00 / 20682.00");
     assert_eq!((quote.bid, quote.ask), (price("20240"), price("20249")));
@@ -218,12 +234,12 @@ fn what_the_feed_only_vouches_for_again_keeps_its_version() {
     let first = bench.tick("kraken", "BTC_USD", "99.0", "100");
     bench.now = 1_000;
     let again = Rate { recv_time: first.recv_time, ..bench.rate("kraken", "BTC_USD", "99.00", "100") };
-    let publication = bench.send(&again).unwrap().unwrap();
+    let publication = bench.send(&again).unwrap().remove(0);
     assert!(publication.news.is_none());
     assert_eq!(publication.quote.confirmed_at, bench.arrival().at);
     assert_eq!(*publication.quote, Quote { confirmed_at: bench.arrival().at, ..Quote::clone(&first) });
     assert_eq!(publication.quote.bid.to_string(), "99.0", "one version has one text");
-    assert!(bench.send(&again).unwrap().is_none(), "nothing moved");
+    assert!(bench.send(&again).unwrap().is_empty(), "nothing moved");
 }
 
 #[test]
@@ -247,7 +263,7 @@ fn a_quote_made_at_the_very_limit_still_becomes_stale() {
     let confirmed_at = bench.arrival().at;
     bench.now = 10_000;
     let rate = Rate { confirmed_at, ..bench.rate("kraken", "BTC_USD", "99", "100") };
-    assert_eq!(bench.send(&rate).unwrap().unwrap().quote.published_status, Status::Fresh);
+    assert_eq!(bench.send(&rate).unwrap().remove(0).quote.published_status, Status::Fresh);
     bench.now = 10_001;
     assert_eq!(bench.wake()[0].quote.published_status, Status::Stale);
 }
@@ -257,7 +273,7 @@ fn a_market_that_stops_matching_is_stale_at_once() {
     let mut bench = Bench::new(Some("0"), &[]);
     bench.tick("kraken", "BTC_USD", "99", "100");
     let halted = Rate { market: Market::Maintenance, ..bench.rate("kraken", "BTC_USD", "99", "100") };
-    let quote = bench.send(&halted).unwrap().unwrap().quote;
+    let quote = bench.send(&halted).unwrap().remove(0).quote;
     assert_eq!((quote.market, quote.published_status, quote.version.sequence), (Market::Maintenance, Status::Stale, 2));
 }
 
@@ -267,7 +283,7 @@ fn late_and_repeated_messages_and_left_epochs_are_dropped() {
     let [first, second, third] = [1, 2, 3].map(Epoch::new);
     let mut send = |bid: &str, epoch, sequence| {
         let rate = bench.rate("kraken", "BTC_USD", bid, "100");
-        bench.send_as(&rate, Version { epoch, sequence }).map(|publication| publication.unwrap().quote.bid.to_string())
+        bench.send_as(&rate, Version { epoch, sequence }).map(|publications| publications[0].quote.bid.to_string())
     };
     assert_eq!(send("91", first, 5).as_deref(), Ok("91"));
     assert_eq!(send("92", first, 5), Err(Dropped::NotNewer));
@@ -313,21 +329,21 @@ fn only_listed_sources_price_a_pair_the_first_listed_preferred() {
     assert_eq!(bench.tick("acme", "BTC_USD", "90", "100").source.as_str(), "acme");
     assert_eq!(bench.tick("kraken", "BTC_USD", "91", "100").source.as_str(), "kraken");
     let acme = bench.rate("acme", "BTC_USD", "92", "100");
-    assert!(bench.send(&acme).unwrap().is_none(), "not the one shown");
+    assert!(bench.send(&acme).unwrap().is_empty(), "not the one shown");
     bench.now = 9_000;
     let acme = bench.rate("acme", "BTC_USD", "93", "100");
-    assert!(bench.send(&acme).unwrap().is_none());
+    assert!(bench.send(&acme).unwrap().is_empty());
     bench.now = 10_001;
     let quotes: Vec<_> = bench.wake().iter().map(|p| (p.quote.source.to_string(), p.quote.published_status)).collect();
     assert_eq!(quotes, [("acme".to_owned(), Status::Fresh)], "the other takes over the moment the first is stale");
     let back = bench.rate("kraken", "BTC_USD", "94", "100");
-    assert!(bench.send(&back).unwrap().is_none(), "not at once");
+    assert!(bench.send(&back).unwrap().is_empty(), "not at once");
     for now in [19_000, 28_000, 37_000] {
         bench.now = now;
         let acme = bench.rate("acme", "BTC_USD", "93", "100");
-        assert_eq!(bench.send(&acme).unwrap().unwrap().quote.source.as_str(), "acme");
+        assert_eq!(bench.send(&acme).unwrap().remove(0).quote.source.as_str(), "acme");
         let kraken = bench.rate("kraken", "BTC_USD", "94", "100");
-        assert!(bench.send(&kraken).unwrap().is_none());
+        assert!(bench.send(&kraken).unwrap().is_empty());
     }
     bench.now = 40_001;
     assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "but when it has been good for a while");
@@ -341,16 +357,16 @@ fn without_an_order_the_source_stays_until_it_is_not_fresh() {
         bench.now = now;
         for source in ["acme", "other"] {
             let rate = bench.rate(source, "BTC_USD", "91", "100");
-            assert!(bench.send(&rate).unwrap().is_none(), "no flapping");
+            assert!(bench.send(&rate).unwrap().is_empty(), "no flapping");
         }
     }
     bench.now = 7_000;
     let freshest = bench.rate("other", "BTC_USD", "92", "100");
-    assert!(bench.send(&freshest).unwrap().is_none());
+    assert!(bench.send(&freshest).unwrap().is_empty());
     bench.now = 10_001;
     assert_eq!(bench.wake()[0].quote.source.as_str(), "other", "the freshest takes over");
     let back = bench.rate("kraken", "BTC_USD", "93", "100");
-    assert!(bench.send(&back).unwrap().is_none(), "and stays");
+    assert!(bench.send(&back).unwrap().is_empty(), "and stays");
 }
 
 #[test]
@@ -358,12 +374,12 @@ fn stale_sources_do_not_flap_either() {
     let mut bench = Bench::new(Some("0"), &[]);
     bench.tick("kraken", "BTC_USD", "90", "100");
     let acme = bench.rate("acme", "BTC_USD", "91", "100");
-    assert!(bench.send(&acme).unwrap().is_none());
+    assert!(bench.send(&acme).unwrap().is_empty());
     bench.now = 20_000;
     assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "both are stale");
     let stale =
         Rate { confirmed_at: bench.start + Duration::from_secs(5), ..bench.rate("acme", "BTC_USD", "92", "100") };
-    assert!(bench.send(&stale).unwrap().is_none());
+    assert!(bench.send(&stale).unwrap().is_empty());
     bench.now = 60_001;
     let quote = &bench.wake()[0].quote;
     assert_eq!((quote.source.as_str(), quote.published_status), ("acme", Status::Stale), "stale before dead");
@@ -374,10 +390,10 @@ fn news_tells_a_new_price_from_a_new_status() {
     let mut bench = Bench::new(Some("0"), &[]);
     let news = |publication: &Publication| publication.news.map(|news| (news.tick.is_some(), news.status));
     let first = bench.rate("kraken", "BTC_USD", "99", "100");
-    assert_eq!(news(&bench.send(&first).unwrap().unwrap()), Some((false, true)), "possibly replayed from long ago");
+    assert_eq!(news(&bench.send(&first).unwrap().remove(0)), Some((false, true)), "possibly replayed from long ago");
     bench.now = 1;
     let second = bench.rate("kraken", "BTC_USD", "99.1", "100");
-    assert_eq!(news(&bench.send(&second).unwrap().unwrap()), Some((true, false)));
+    assert_eq!(news(&bench.send(&second).unwrap().remove(0)), Some((true, false)));
     assert_eq!(news(&bench.set("*", 1, Some(markup("1", "1"))).unwrap()[0]), Some((false, false)));
     bench.now = 10_002;
     assert_eq!(news(&bench.wake()[0]), Some((false, true)));

@@ -28,8 +28,8 @@ impl Bench {
     }
 
     fn show(&mut self, rate: &Rate) {
-        let publication = self.send(rate).unwrap();
-        self.shown.extend(publication.map(|publication| publication.quote));
+        let publications = self.send(rate).unwrap();
+        self.shown.extend(publications.into_iter().map(|publication| publication.quote));
     }
 
     /// All of these say again what they said, at `now`.
