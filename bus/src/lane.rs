@@ -51,7 +51,7 @@ struct Batch {
 }
 
 /// The inboxes on one lane that want a subject.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) lane: Arc<Lane>,
     pub(crate) inboxes: Vec<Arc<Inbox>>,

@@ -95,7 +95,7 @@ impl Published {
 impl Targets {
     pub(crate) fn of(subject: &Subject, trie: &Trie<Arc<Inbox>>, routes: &Routes, turn: usize) -> Self {
         let mut targets = Self { turn, ..Self::default() };
-        let (mut all, mut inward) = (ByLane::default(), ByLane::default());
+        let (mut near, mut far) = (ByLane::default(), Vec::new());
         trie.each_match(subject, &mut |inbox: &Arc<Inbox>| {
             if let Some(group) = &inbox.group {
                 targets.add_member(group, inbox);
@@ -105,14 +105,19 @@ impl Targets {
                 targets.blocking.push(inbox.clone());
                 return;
             }
-            all.add(inbox);
-            if !inbox.far {
-                inward.add(inbox);
+            if inbox.far {
+                far.push(inbox.clone());
+            } else {
+                near.add(inbox);
                 targets.readers += 1;
             }
         });
-        targets.routes = all.shared(routes);
-        targets.inward = inward.shared(routes);
+        let mut all = near.clone();
+        for inbox in &far {
+            all.add(inbox);
+        }
+        targets.inward = near.shared(routes);
+        targets.routes = if far.is_empty() { targets.inward.clone() } else { all.shared(routes) };
         targets
     }
 
@@ -169,7 +174,7 @@ impl Targets {
 }
 
 /// Inboxes by the lane that leads to them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct ByLane(Vec<Route>);
 
 impl ByLane {

@@ -50,9 +50,10 @@ impl Outbound {
     }
 
     /// From now on these are the members of queue groups elsewhere. What is not sent to others yet is lost.
-    pub(crate) fn serve(&mut self, members: Vec<Member>) {
+    pub(crate) fn serve(&mut self, mut members: Vec<Member>) {
+        members.truncate(MEMBERS);
         self.ways.retain(|way| way.member.as_ref().is_none_or(|member| members.contains(member)));
-        for member in members.into_iter().take(MEMBERS) {
+        for member in members {
             if self.ways.iter().any(|way| way.member.as_ref() == Some(&member)) {
                 continue;
             }

@@ -34,10 +34,17 @@ const MOST: usize = 256;
 /// How many things a process says that it wants.
 const MOST_WANTS: usize = 512;
 
+/// What the subjects begin with under which links speak to each other.
+const RESERVED: &str = "_LINK.";
 /// Where processes say what they want.
 const ANNOUNCEMENTS: &str = "_LINK.peers";
 /// What the subjects of processes begin with, to which goes what is meant for their members of queue groups.
 const MAILBOXES: &str = "_LINK.to.";
+
+/// Whether links alone speak under this subject.
+pub(crate) fn is_reserved(subject: &Subject) -> bool {
+    subject.as_str().starts_with(RESERVED)
+}
 
 /// Whether processes say under this subject what they want.
 pub(crate) fn is_announcement(subject: &Subject) -> bool {

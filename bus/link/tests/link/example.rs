@@ -29,7 +29,7 @@ async fn a_program_in_another_language_follows_the_rates() {
     one.rate(100);
     assert_eq!(line().await, "BTC_USD bid 1 ask 100 (fresh, kraken)");
     // Another key: it is refused.
-    let stranger = Process::start_with(target(BrokerKind::Nats, &broker.url(), None), &[b'x'; 32]);
+    let stranger = Process::start_with(target(BrokerKind::Nats, &broker.url(), None), &[b'x'; 32], &["rates.>"]);
     stranger.rate(666);
     let refusal = timeout(DEADLINE, refused.next_line()).await.unwrap().unwrap().unwrap();
     assert_eq!(refusal, "rates.kraken.BTC_USD: a message that is not signed with a key of ours");

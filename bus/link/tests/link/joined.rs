@@ -71,6 +71,34 @@ pub(crate) async fn what_a_process_does_not_share_stays_there(kind: BrokerKind) 
     }
 }
 
+/// However much is shared, links alone speak where they speak to each other, and nothing comes twice.
+pub(crate) async fn everything_may_be_shared(kind: BrokerKind) {
+    let broker = start(kind);
+    let join = || Process::start_with(target(kind, &broker.url(), None), KEY, &[">"]);
+    let (one, two) = (join(), join());
+    one.ready().await;
+    two.ready().await;
+    let mut reader = two.reader(">");
+    let mut members = [two.member("x.y", "group")];
+    all_served(&one, "x.y", &mut members).await;
+    for subject in ["_LINK.peers", "_LINK.to.0000000000000001", "x.y", "x.z"] {
+        one.say(subject, FIRST);
+    }
+    one.say("x.y", END);
+    let mut heard = Vec::new();
+    while heard.last() != Some(&("x.y".to_owned(), END)) {
+        let message = next(&mut reader).await;
+        let number = number(&message);
+        heard.extend((number >= FIRST).then(|| (message.subject.to_string(), number)));
+    }
+    let expected = [("x.y", FIRST), ("x.z", FIRST), ("x.y", END)].map(|(subject, number)| (subject.to_owned(), number));
+    assert_eq!(heard, expected);
+    assert_eq!(until_end(&mut members[0]).await, [FIRST]);
+    for process in [one, two] {
+        process.stop().await;
+    }
+}
+
 /// No goodbye: the others notice by themselves, and until then what is meant for it is lost. Nothing comes twice.
 pub(crate) async fn a_member_that_dies_is_soon_passed_over(kind: BrokerKind) {
     let broker = start(kind);

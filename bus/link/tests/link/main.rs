@@ -62,6 +62,7 @@ over_each_broker!(
     of_two_publishers_one_is_heard_until_it_stops,
     after_an_outage_the_newest_value_comes,
     what_a_process_does_not_share_stays_there,
+    everything_may_be_shared,
     a_member_that_dies_is_soon_passed_over,
     members_of_the_same_process_are_served_first,
     only_who_knows_the_password_gets_in,
@@ -88,16 +89,15 @@ impl Process {
     }
 
     fn start(target: Target) -> Self {
-        Self::start_with(target, KEY)
+        Self::start_with(target, KEY, &["rates.>", "pairs.>", "spreads.>", "events.>"])
     }
 
-    /// One that signs with this key.
-    fn start_with(target: Target, key: &[u8]) -> Self {
+    /// One that signs with this key, and shares this.
+    fn start_with(target: Target, key: &[u8], patterns: &[&str]) -> Self {
         let bus = Bus::new(BusConfig::default());
         let health = Health::new("bus");
-        let patterns = ["rates.>", "pairs.>", "spreads.>", "events.>"].map(|text| text.parse::<Pattern>().unwrap());
-        let (exports, imports) = (patterns.to_vec(), patterns.to_vec());
-        let link = Link::new(bus.clone(), target, Keys::new([key]), exports, imports, health.clone());
+        let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
+        let link = Link::new(bus.clone(), target, Keys::new([key]), patterns.clone(), patterns, health.clone());
         let stop = CancellationToken::new();
         let run = tokio::spawn(link.run(stop.clone()));
         Self { link: Some(Running { stop, run }), health, ..Self::alone(bus) }

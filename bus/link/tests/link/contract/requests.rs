@@ -93,6 +93,7 @@ pub(super) async fn who_listens_and_does_not_answer_is_waited_for(backend: impl 
             assert!(request.reply.is_some());
             heard += 1;
         }
+        tokio::task::yield_now().await;
     }
     stop(processes).await;
 }
