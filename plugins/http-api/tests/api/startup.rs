@@ -4,6 +4,7 @@ use ratebus_sdk::{
     model::{Adjustment, Rule, Scope, Sides, Spread, Subject},
     testkit::eventually,
 };
+use ratebus_test_servers::Client;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
@@ -125,15 +126,65 @@ async fn migrations_run_once_and_never_backwards() {
     let (first, second) = if one.already == 0 { (one, two) } else { (two, one) };
     assert_eq!((first.applied[0], first.already), ((1, "users"), 0));
     assert_eq!((second.applied.len(), second.already), (0, first.applied.len()));
+}
 
+/// As in an upgrade: a newer version has added to the schema while this one runs.
+#[tokio::test]
+async fn a_newer_schema_is_no_hindrance_to_who_runs_and_is_left_alone_by_who_starts() {
+    let folder = folder();
+    let running = Api::start_with(GROUPS, &json!({}), &plain(), &folder).await;
+    let admin = running.admin().await;
+    let rows = folder.database.client().await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (999, 'x', TRUE, '', 0)";
-    folder.database.client().await.execute(newer).await;
+    rows.execute(newer).await;
+    let put = async || running.authed(&admin, "PUT", "/v1/spreads/BTC_USD", Some(SPREAD)).await.status;
+    assert_eq!(put().await, 201);
+    let before = sizes(&rows).await;
     for migrate in [true, false] {
         let error = Api::launch(GROUPS, &json!({ "migrate": migrate }), &plain(), &folder).ended().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("newer version"), "{error}");
     }
+    assert_eq!(sizes(&rows).await, before);
+    assert_eq!(put().await, 200);
+}
+
+#[tokio::test]
+async fn an_older_schema_is_left_alone_and_what_to_do_is_said() {
+    let folder = folder();
+    let url = database(&folder);
+    admin::migrate(&url).await.unwrap();
+    let newest = admin::migration_status(&url).await.unwrap().applied;
+    let rows = folder.database.client().await;
+    rows.execute(&format!("DELETE FROM _sqlx_migrations WHERE version = {newest}")).await;
+    let before = sizes(&rows).await;
+    let api = Api::launch(GROUPS, &json!({ "migrate": false }), &plain(), &folder);
+    let health = api.ctx.health().clone();
+    eventually("the plugin is not ready", DEADLINE, || health.state().as_str() == "not_ready").await;
+    let reason = format!("{:?}", health.state());
+    assert!(reason.contains("1 database migration") && reason.contains("ratebus migrate"), "{reason}");
+    assert_eq!(sizes(&rows).await, before);
+}
+
+/// How many rows each table has.
+async fn sizes(rows: &Client) -> Vec<i64> {
+    let tables = [
+        "_sqlx_migrations",
+        "users",
+        "sessions",
+        "refresh_tokens",
+        "spreads",
+        "spread_audit",
+        "scheduled_spreads",
+        "attempts",
+        "write_lock",
+    ];
+    let mut sizes = Vec::new();
+    for table in tables {
+        sizes.push(rows.count(&format!("SELECT COUNT(*) FROM {table}")).await);
+    }
+    sizes
 }
 
 /// Another process may do it: `ratebus migrate`, or an instance that may.
