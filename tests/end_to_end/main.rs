@@ -27,6 +27,7 @@ macro_rules! over_each_broker {
 
 mod access;
 mod api;
+mod backup;
 mod brokers;
 mod cli;
 mod config;

@@ -65,6 +65,11 @@ impl Launch {
         self
     }
 
+    /// The environment variables it gets.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Lets it have so many files and sockets open.
     pub(crate) fn most_files(self, number: u32) -> Self {
         self.shell(&format!("ulimit -n {number} && exec \"$0\" \"$@\""))
