@@ -162,6 +162,9 @@ typedef struct ratebus_message {
     ratebus_text subject;     /* "rates.kraken.BTC_USD", "quotes.BTC_USD", "spreads.BTC_USD", "pairs.kraken", ... */
     const ratebus_rate *rate; /* Under rates.>; else null. */
     ratebus_text json;        /* Under all other subjects: what it says, with decimals as strings. */
+    uint64_t epoch;           /* The publisher's run: of one run a higher sequence is newer. */
+    uint64_t sequence;
+    int64_t published_micros; /* In microseconds since 1970. */
 } ratebus_message;
 
 /*
@@ -213,8 +216,8 @@ typedef struct ratebus_component {
     /* Of a sink: the patterns that it wants to hear, one a line; asked once, before `start`. Null in a source. */
     int32_t (*interests)(void *instance, ratebus_buffer *patterns);
     /*
-     * Of a sink: the newest messages; `accepted` is how many were taken, in their order. The others come again, and with
-     * newer values where there are some. Null in a source.
+     * Of a sink: messages; `accepted` is how many were taken, in their order. The others come again soon. Of each subject
+     * the newest is delivered: what a sink is too slow for, it does not get. Null in a source.
      */
     int32_t (*deliver)(void *instance, const ratebus_message *messages, size_t count, size_t *accepted);
     /* Asks it to end. It does so soon, and says `stopped`. */

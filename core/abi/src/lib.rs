@@ -279,6 +279,12 @@ pub struct Message {
     pub rate: *const Rate,
     /// What it says otherwise.
     pub json: Text,
+    /// The publisher's run.
+    pub epoch: u64,
+    /// Grows within it.
+    pub sequence: u64,
+    /// When it was published, microseconds since 1970.
+    pub published_micros: i64,
 }
 
 /// What ratebus does for a plugin.

@@ -67,6 +67,7 @@ fn the_header_says_the_same() {
         }
         Message = ratebus_message {
             size as size, reserved as reserved, subject as subject, rate as rate, json as json,
+            epoch as epoch, sequence as sequence, published_micros as published_micros,
         }
         Host = ratebus_host {
             size as size, minor as minor, publish as publish, health as health, log as log, now as now,

@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// How a component is, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,17 +48,31 @@ impl HealthState {
 }
 
 /// One component's state, written by it and read by the engine. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Health {
     /// A std lock: held for a compare and a move, never across an await.
     state: Arc<Mutex<HealthState>>,
     name: Arc<str>,
+    /// Who is told of each change.
+    told: Arc<dyn Fn(&HealthState) + Send + Sync>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("name", &self.name).field("state", &self.state()).finish_non_exhaustive()
+    }
 }
 
 impl Health {
-    /// The health of the component `name`, starting.
+    /// The health of the component `name`, starting. A change is logged and shown in the metric `ratebus_plugin_ready`.
     pub fn new(name: &str) -> Self {
-        Self { state: Arc::new(Mutex::new(HealthState::Starting)), name: name.into() }
+        let plugin = name.to_owned();
+        Self::told_to(name, move |state| show(&plugin, state))
+    }
+
+    /// The health of a component whose changes are somebody else's to show.
+    pub(crate) fn told_to(name: &str, told: impl Fn(&HealthState) + Send + Sync + 'static) -> Self {
+        Self { state: Arc::new(Mutex::new(HealthState::Starting)), name: name.into(), told: Arc::new(told) }
     }
 
     /// Whose it is.
@@ -68,22 +85,13 @@ impl Health {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the state; a change is logged and shown in the metric `ratebus_plugin_ready`.
+    /// Replaces the state.
     pub fn set(&self, new: HealthState) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if *state == new {
-            return;
+        if *state != new {
+            (self.told)(&new);
+            *state = new;
         }
-        let ready = new.is_ready();
-        metrics::gauge!("ratebus_plugin_ready", "plugin" => self.name.to_string()).set(u32::from(ready));
-        let (plugin, state_word, reason) = (&*self.name, new.as_str(), new.reason());
-        let words = state_word.replace('_', " ");
-        if ready {
-            tracing::info!(plugin, state = state_word, reason, "{plugin} is {words}");
-        } else {
-            tracing::warn!(plugin, state = state_word, reason, "{plugin} is {words}");
-        }
-        *state = new;
     }
 
     /// Doing its work.
@@ -99,6 +107,18 @@ impl Health {
     /// Unable to do its work.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(HealthState::NotReady(reason.into()));
+    }
+}
+
+fn show(plugin: &str, new: &HealthState) {
+    let ready = new.is_ready();
+    metrics::gauge!("ratebus_plugin_ready", "plugin" => plugin.to_owned()).set(u32::from(ready));
+    let (state_word, reason) = (new.as_str(), new.reason());
+    let words = state_word.replace('_', " ");
+    if ready {
+        tracing::info!(plugin, state = state_word, reason, "{plugin} is {words}");
+    } else {
+        tracing::warn!(plugin, state = state_word, reason, "{plugin} is {words}");
     }
 }
 

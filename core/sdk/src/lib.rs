@@ -12,6 +12,7 @@ mod config;
 mod context;
 pub mod duration;
 mod error;
+pub mod export;
 pub mod feed;
 mod health;
 mod inbox;

@@ -8,7 +8,7 @@ use std::{
 
 use ratebus_abi::{Buffer, Text, status};
 use ratebus_model::SourceName;
-use ratebus_sdk::{ConfigError, Error, ErrorKind, Retry};
+use ratebus_sdk::{ConfigError, Error, ErrorKind, Interest, Retry};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{LibraryComponent, Refusal};
@@ -85,6 +85,27 @@ impl Instance {
             Ok(Ok(value)) => Ok(value),
             _ => Err(self.given_up(what)),
         }
+    }
+
+    /// What a sink wants to hear: of each subject the newest value. Waits for the library.
+    pub(super) fn interests(&self) -> Result<Vec<Interest>, BuildError> {
+        let Some(interests) = self.component.calls.interests else { return Ok(Vec::new()) };
+        let (answer, answered) = mpsc::sync_channel(1);
+        let call = move |handle| {
+            // SAFETY: the handle is the instance's, and the room lives until it returns.
+            #[expect(unsafe_code, reason = "a call of a library")]
+            let told = words(|patterns| unsafe { interests(handle, patterns) });
+            let _ = answer.send(told);
+        };
+        let _ = self.calls.send(Box::new(call));
+        let (status, text) = answered.recv_timeout(PATIENCE).map_err(|_| Refusal::Hangs("interests"))?;
+        let wrong = |what: String| Refusal::Malformed(format!("the interests of {:?}: {what}", self.component.name));
+        if status != status::OK {
+            return Err(wrong(format!("status {status}")).into());
+        }
+        let interest =
+            |line: &str| line.parse().map(Interest::latest).map_err(|error| wrong(format!("{error}")).into());
+        text.lines().map(interest).collect()
     }
 
     /// Destroys the instance, and waits for that.

@@ -3,14 +3,16 @@
 //! The interface is `ratebus_abi`; `docs/plugins.md` and decision 12 say what is checked and why. A library is trusted code:
 //! the checks are against the wrong file, not against a hostile one of the right hash.
 
+mod deliver;
+mod feed;
 mod image;
 mod instance;
 mod library;
 mod place;
 mod port;
 mod refusal;
+mod run;
 mod said;
-mod source;
 
 use figment::value::Value;
 use ratebus_sdk::{ConfigError, Env};
@@ -22,7 +24,7 @@ use crate::registry::{BuildError, Component};
 use instance::Instance;
 use library::Kind;
 pub(crate) use library::{LibraryComponent, load};
-use source::LibrarySource;
+use run::Library;
 
 /// What makes a plugin less than ready whose library may be any.
 const UNPINNED: &str = "its library may be any: no sha256 is set";
@@ -46,8 +48,14 @@ impl Dynamic {
         let instance = Instance::create(self.component, env.name, json)?;
         let remark = (!self.pinned).then_some(UNPINNED);
         match self.component.kind {
-            Kind::Source => Ok(Component::Source(Box::new(LibrarySource { instance, remark }))),
-            Kind::Sink => Err(ConfigError::new("", "sinks of libraries are not run yet").into()),
+            Kind::Source => {
+                let interests = Vec::new();
+                Ok(Component::Source(Box::new(Library { instance, remark, interests })))
+            }
+            Kind::Sink => {
+                let interests = instance.interests()?;
+                Ok(Component::Sink(Box::new(Library { instance, remark, interests })))
+            }
         }
     }
 }

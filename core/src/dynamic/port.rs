@@ -1,6 +1,5 @@
 use std::{
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, LazyLock, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -8,12 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratebus_abi::{self as abi, Text, end, health, level, status};
+use ratebus_abi::{self as abi, Text, end, level, status};
 use ratebus_model::{Arrival, SourceName};
-use ratebus_sdk::{Clock, Context, Error, ErrorKind, Health, HealthState};
+use ratebus_sdk::{
+    Clock, Context, Error, Health, HealthState,
+    export::convert::{error_kind, guarded, health, text},
+};
 use tokio::sync::{mpsc, oneshot};
 
-use super::said::{Said, text};
+use super::said::Said;
 
 /// How many events of an instance wait for the engine.
 const QUEUE: usize = 1024;
@@ -130,7 +132,7 @@ fn answer(context: u64, call: impl FnOnce(&Port) -> i32) -> i32 {
     let ports = PORTS.read().unwrap_or_else(PoisonError::into_inner);
     let Some(port) = ports.get(&context).filter(|port| !port.has_ended()).cloned() else { return status::CLOSED };
     drop(ports);
-    catch_unwind(AssertUnwindSafe(|| call(&port))).unwrap_or(status::FAILED)
+    guarded(|| call(&port))
 }
 
 #[expect(unsafe_code, reason = "called by a library")]
@@ -169,13 +171,10 @@ unsafe extern "C" fn set_health(context: u64, state: u32, reason: Text) -> i32 {
     answer(context, |port| {
         // SAFETY: the text is lent for this call.
         let Some(reason) = (unsafe { text(reason) }) else { return status::INVALID };
-        let state = match (state, port.remark) {
-            (health::STARTING, _) => HealthState::Starting,
-            (health::READY, None) => HealthState::Ready,
-            (health::READY, Some(remark)) => HealthState::Degraded(remark.to_owned()),
-            (health::DEGRADED, _) => HealthState::Degraded(reason),
-            (health::NOT_READY, _) => HealthState::NotReady(reason),
-            _ => return status::INVALID,
+        let state = match (health(state, reason), port.remark) {
+            (Some(HealthState::Ready), Some(remark)) => HealthState::Degraded(remark.to_owned()),
+            (Some(state), _) => state,
+            (None, _) => return status::INVALID,
         };
         port.health.set(state);
         status::OK
@@ -222,16 +221,5 @@ unsafe extern "C" fn stopped(context: u64, how: u32, why: Text) -> i32 {
 
 /// What an instance ended with; `None` if that is no way to end.
 fn end_of(how: u32, why: String) -> Option<Result<(), Error>> {
-    let kind = match how {
-        end::FINISHED => return Some(Ok(())),
-        end::CONFIG => ErrorKind::Config,
-        end::CONNECT => ErrorKind::Connect,
-        end::PROTOCOL => ErrorKind::Protocol,
-        end::AUTH => ErrorKind::Auth,
-        end::RATE_LIMITED => ErrorKind::RateLimited,
-        end::STALLED => ErrorKind::Stalled,
-        end::INTERNAL => ErrorKind::Internal,
-        _ => return None,
-    };
-    Some(Err(Error::new(kind, why)))
+    if how == end::FINISHED { Some(Ok(())) } else { Some(Err(Error::new(error_kind(how)?, why))) }
 }

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use ratebus_abi::{self as abi, Text, event, flag, market, pair};
+use ratebus_abi::{self as abi, event, flag};
 use ratebus_model::{Limits, Market, Pair, PairState, Timestamp, decimal::Decimal};
-
-/// The longest text that is taken over.
-const LONGEST: usize = 1024;
+use ratebus_sdk::export::convert::{decimal, event_time, limits, market, pair_state, read_rate, text};
 
 /// One event of a source.
 #[derive(Debug)]
@@ -56,8 +54,10 @@ impl Said {
                 event::TICK => Self::Tick(Spoken::read(event.rate)?),
                 event::RATE => Self::Rate(Spoken::read(event.rate)?),
                 event::HEARTBEAT => Self::Heartbeat,
-                event::PAIR => Self::Pair(text(event.pair)?.parse().ok()?, pair_state(event.state, event.reason)?),
-                event::MARKET => Self::Market(market_of(event.state)?),
+                event::PAIR => {
+                    Self::Pair(text(event.pair)?.parse().ok()?, pair_state(event.state, text(event.reason)?)?)
+                }
+                event::MARKET => Self::Market(market(event.state)?),
                 event::DISCONNECTED => Self::Disconnected,
                 _ => return None,
             })
@@ -68,16 +68,8 @@ impl Said {
 impl Spoken {
     #[expect(unsafe_code, reason = "memory of a library")]
     unsafe fn read(at: *const abi::Rate) -> Option<Self> {
-        if at.is_null() {
-            return None;
-        }
-        // SAFETY: every rate begins with its size.
-        let size = unsafe { (&raw const (*at).size).read_unaligned() };
-        if size < abi::size_of::<abi::Rate>() {
-            return None;
-        }
-        // SAFETY: it is as long as that.
-        let rate = unsafe { at.read_unaligned() };
+        // SAFETY: the caller's promise.
+        let rate = unsafe { read_rate(at) }?;
         let (bid, ask) = (decimal(rate.bid).ok()?, decimal(rate.ask).ok()?);
         let is_reference = rate.flags & flag::REFERENCE != 0;
         Some(Self {
@@ -86,65 +78,11 @@ impl Spoken {
             bid: bid.filter(|_| !is_reference),
             ask: ask.filter(|_| !is_reference),
             reference: bid.filter(|_| is_reference),
-            event_time: (rate.event_micros != 0).then(|| Timestamp::from_micros(rate.event_micros)),
+            event_time: event_time(rate.event_micros),
             snapshot: rate.flags & flag::SNAPSHOT != 0,
             age: Duration::from_micros(rate.age_micros),
             limits: limits(rate.stale_after_ms, rate.dead_after_ms)?,
-            market: market_of(rate.market)?,
+            market: market(rate.market)?,
         })
     }
-}
-
-/// No price where there is none.
-///
-/// # Errors
-/// The number cannot be held.
-fn decimal(given: abi::Decimal) -> Result<Option<Decimal>, NotHeld> {
-    let mantissa = i128::from(given.mantissa) | i128::from(given.mantissa_high) << 64;
-    match mantissa {
-        0 => Ok(None),
-        _ => Decimal::try_from_i128_with_scale(mantissa, given.scale).map(Some).map_err(|_| NotHeld),
-    }
-}
-
-struct NotHeld;
-
-fn limits(stale_after_ms: u32, dead_after_ms: u32) -> Option<Limits> {
-    let millis = |given: u32, usual: Duration| if given == 0 { usual } else { Duration::from_millis(given.into()) };
-    let stale_after = millis(stale_after_ms, Limits::STREAM.stale_after);
-    let dead_after = millis(dead_after_ms, Limits::STREAM.dead_after);
-    (stale_after <= dead_after).then_some(Limits { stale_after, dead_after })
-}
-
-fn market_of(state: u32) -> Option<Market> {
-    Some(match state {
-        market::ONLINE => Market::Online,
-        market::NOT_MATCHING => Market::NotMatching,
-        market::MAINTENANCE => Market::Maintenance,
-        market::UNKNOWN => Market::Unknown,
-        _ => return None,
-    })
-}
-
-#[expect(unsafe_code, reason = "memory of a library")]
-unsafe fn pair_state(state: u32, reason: Text) -> Option<PairState> {
-    Some(match state {
-        pair::PENDING => PairState::Pending,
-        pair::SUBSCRIBED => PairState::Subscribed,
-        // SAFETY: the texts of an event can be read.
-        pair::REFUSED => PairState::Refused(unsafe { text(reason) }?),
-        _ => return None,
-    })
-}
-
-/// A text of a library: cut, and without control characters, since it goes into logs.
-///
-/// # Safety
-/// As of [`Text::read`].
-#[expect(unsafe_code, reason = "memory of a library")]
-pub(super) unsafe fn text(given: Text) -> Option<String> {
-    // SAFETY: the caller's promise.
-    let text = unsafe { given.read() }.ok()?;
-    let cut = &text[..text.floor_char_boundary(LONGEST)];
-    Some(cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }

@@ -1,0 +1,76 @@
+use ratebus_model::{Arrival, FoldLimits, Limits, Pair, PairState, Tick, decimal::Decimal};
+use ratebus_sdk::{Context, feed::RateBook};
+
+use super::said::{Said, Spoken};
+
+/// More pairs than any exchange has: a library that names more loses them.
+const MOST_PAIRS: usize = 4096;
+
+/// The rates of a library, judged as those of any other source.
+pub(super) struct Feed {
+    book: RateBook,
+    pairs: usize,
+}
+
+impl Feed {
+    pub(super) fn new(ctx: Context) -> Self {
+        Self { book: RateBook::new(ctx, &[], FoldLimits::new(Limits::STREAM)), pairs: 0 }
+    }
+
+    pub(super) fn apply(&mut self, said: Said, arrival: Arrival) {
+        match said {
+            Said::Tick(spoken) => {
+                let limits = FoldLimits::new(spoken.limits);
+                if self.knows(spoken.pair, limits) {
+                    // A price shows that the pair is subscribed.
+                    self.book.set_state(spoken.pair, PairState::Subscribed);
+                    spoken.with_tick(|tick| self.book.tick(tick, arrival));
+                }
+            }
+            Said::Rate(spoken) => {
+                // Jumps were held back, or not, where it was judged.
+                let limits = FoldLimits { max_jump_percent: None, ..FoldLimits::new(spoken.limits) };
+                if self.knows(spoken.pair, limits) {
+                    self.book.pair_market(spoken.pair, spoken.market);
+                    spoken.with_tick(|tick| self.book.relay(tick, arrival, spoken.age));
+                }
+            }
+            Said::Heartbeat => self.book.heartbeat(arrival),
+            Said::Pair(pair, state) => {
+                if self.book.state(pair).is_some() || self.knows(pair, FoldLimits::new(Limits::STREAM)) {
+                    self.book.set_state(pair, state);
+                }
+            }
+            Said::Market(market) => self.book.market(market),
+            Said::Disconnected => self.book.disconnected(),
+        }
+    }
+
+    /// Holds a pair to `limits`; false if it is one too many.
+    fn knows(&mut self, pair: Pair, limits: FoldLimits) -> bool {
+        if self.book.state(pair).is_none() {
+            if self.pairs == MOST_PAIRS {
+                return false;
+            }
+            self.pairs += 1;
+        }
+        self.book.hold_to(pair, limits);
+        true
+    }
+}
+
+impl Spoken {
+    /// As a tick, whose prices are texts.
+    fn with_tick(&self, use_it: impl FnOnce(&Tick<'_>)) {
+        let text = |price: Option<Decimal>| price.map(|price| price.to_string());
+        let (bid, ask, reference) = (text(self.bid), text(self.ask), text(self.reference));
+        use_it(&Tick {
+            pair: self.pair,
+            bid: bid.as_deref(),
+            ask: ask.as_deref(),
+            reference: reference.as_deref(),
+            event_time: self.event_time,
+            snapshot: self.snapshot,
+        });
+    }
+}
