@@ -221,6 +221,8 @@ shown_as_text!(Pattern);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -265,6 +267,18 @@ mod tests {
         }
         let long = |text: &str| text.replace('x', &"x".repeat(200)).parse::<Pattern>().unwrap();
         assert_eq!(long("x.*").and(&long("*.x")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_two_patterns_have_in_common_matches_what_both_match(
+            one in "([ab*]\\.){0,3}[ab*>]", other in "([ab*]\\.){0,3}[ab*>]", subject in "([ab]\\.){0,4}[ab]",
+        ) {
+            let (one, other): (Pattern, Pattern) = (one.parse().unwrap(), other.parse().unwrap());
+            let subject: Subject = subject.parse().unwrap();
+            let common = one.and(&other).is_some_and(|both| both.matches(&subject));
+            prop_assert_eq!(common, one.matches(&subject) && other.matches(&subject));
+        }
     }
 
     #[test]

@@ -130,6 +130,68 @@ pub(crate) async fn a_member_that_dies_is_soon_passed_over(kind: BrokerKind) {
     }
 }
 
+/// Of a price that two processes know one speaks, to members of queue groups too.
+pub(crate) async fn who_stands_by_serves_no_members(kind: BrokerKind) {
+    let broker = start(kind);
+    let [one, two, reader] = [(); 3].map(|()| Process::join(kind, &broker));
+    let mut members = [reader.member("rates.>", "group")];
+    all_served(&one, "rates.a.X", &mut members).await;
+    for number in 0..20 {
+        two.say("rates.a.X", FIRST + 1000 + number);
+        one.say("rates.a.X", FIRST + number);
+    }
+    one.say("rates.a.X", END);
+    assert!(until_end(&mut members[0]).await.into_iter().eq(FIRST..FIRST + 20));
+    for process in [one, two, reader] {
+        process.stop().await;
+    }
+}
+
+/// Members come, leave and die, and the broker goes and comes back: a message may be lost, and none is served twice.
+pub(crate) async fn whatever_happens_no_message_is_served_twice(kind: BrokerKind) {
+    let broker = start(kind);
+    let publishers = [Process::join(kind, &broker), Process::join(kind, &broker)];
+    let mut processes: Vec<_> = (0..4).map(|_| Process::join(kind, &broker)).collect();
+    let mut members: Vec<_> = processes.iter().map(|process| process.member("events.>", "group")).collect();
+    for publisher in &publishers {
+        all_served(publisher, "events.x", &mut members).await;
+    }
+    let (mut heard, mut said) = (Vec::new(), FIRST);
+    for step in 0..8 {
+        match step {
+            1 => drop(members.remove(0)),
+            2 => members.push(processes[0].member("events.x", "group")),
+            3 => processes.remove(1).link.unwrap().run.abort(),
+            4 => broker.kill(),
+            5 => broker.restart(),
+            6 => members.extend([publishers[0].member("events.x", "group"), processes[1].member("*.x", "group")]),
+            7 => processes.remove(2).stop().await,
+            _ => {}
+        }
+        for _ in 0..100 {
+            for publisher in &publishers {
+                publisher.say("events.x", said);
+                said += 1;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let now = members.iter_mut().filter_map(Subscription::try_recv);
+            heard.extend(now.map(|message| number(&message)));
+        }
+    }
+    for member in &mut members {
+        heard.extend(std::iter::from_fn(|| member.try_recv()).map(|message| number(&message)));
+    }
+    heard.retain(|number| *number >= FIRST);
+    let count = heard.len();
+    heard.sort_unstable();
+    heard.dedup();
+    assert_eq!(heard.len(), count, "each at most once");
+    assert!(count >= 100, "{count} were served");
+    for process in processes.into_iter().chain(publishers) {
+        process.stop().await;
+    }
+}
+
 /// A queue group does not depend on a broker as far as there are members where a message is published.
 pub(crate) async fn members_of_the_same_process_are_served_first(kind: BrokerKind) {
     let broker = start(kind);

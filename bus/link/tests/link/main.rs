@@ -65,6 +65,8 @@ over_each_broker!(
     everything_may_be_shared,
     a_member_that_dies_is_soon_passed_over,
     members_of_the_same_process_are_served_first,
+    who_stands_by_serves_no_members,
+    whatever_happens_no_message_is_served_twice,
     only_who_knows_the_password_gets_in,
     a_broker_with_tls_proves_itself,
     who_may_not_publish_is_told,

@@ -48,6 +48,19 @@ pub(super) async fn one_member_of_each_group_has_each_message(backend: impl Back
     stop(processes).await;
 }
 
+pub(super) async fn members_share_what_says_how_something_is(backend: impl Backend) {
+    const COUNT: u64 = 60;
+    let processes = [backend.join().await, backend.join().await, backend.join().await];
+    let [one, two, three] = &processes;
+    let mut members = [two.member("rates.>", "group"), three.member("rates.*.X", "group")];
+    all_served(one, "rates.a.X", &mut members).await;
+    for number in FIRST..FIRST + COUNT {
+        one.say("rates.a.X", number);
+    }
+    assert_all_once(&shares(one, "rates.a.X", &mut members).await, COUNT);
+    stop(processes).await;
+}
+
 pub(super) async fn who_publishes_in_turn_is_served_in_turn(backend: impl Backend) {
     const COUNT: u64 = 100;
     let processes = [backend.join().await, backend.join().await, backend.join().await];

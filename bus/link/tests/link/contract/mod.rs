@@ -77,6 +77,7 @@ over_each_backend!(
     the_last_value_comes_first_and_nothing_older_after_it,
     a_closed_bus_ends_what_was_asked_of_it,
     one_member_of_each_group_has_each_message,
+    members_share_what_says_how_something_is,
     who_publishes_in_turn_is_served_in_turn,
     a_member_that_left_has_nothing_and_the_others_everything,
     an_answer_goes_to_the_request_it_answers,
