@@ -13,6 +13,7 @@ use ratebus_redis::{RedisFeed, RedisPublisher};
 use ratebus_replay::Replay;
 use ratebus_sdk::{feed::DecoderEntry, poll::Poll, stream::Stream};
 use ratebus_spread::Spread;
+use ratebus_ws_json::WsJson;
 
 /// The component types that a config can name with `use`.
 pub(crate) const COMPONENTS: Registry = Registry::new(&[
@@ -29,6 +30,7 @@ pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::source::<Stream<Okx>>(ratebus_okx::VERSION),
     Entry::source::<RedisFeed>(ratebus_redis::VERSION),
     Entry::source::<Replay>(ratebus_replay::VERSION),
+    Entry::source::<Stream<WsJson>>(ratebus_ws_json::VERSION),
 ]);
 
 /// The exchanges whose recorded frames `source/replay` can read.

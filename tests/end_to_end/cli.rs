@@ -101,6 +101,7 @@ async fn plugins_lists_types_versions_and_origin() {
         "source/okx",
         "source/redis",
         "source/replay",
+        "source/ws-json",
     ] {
         let line = out.lines().find(|line| line.starts_with(name)).unwrap();
         assert!(line.contains(env!("CARGO_PKG_VERSION")) && line.contains("built in"), "{line}");

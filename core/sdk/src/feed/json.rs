@@ -80,7 +80,7 @@ impl TimeFormat {
 }
 
 /// A place in a document (RFC 6901): `/data/0/bid`; empty is the whole document.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pointer(Vec<String>);
 
 impl Pointer {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use ratebus_model::{FoldLimits, Market, Pair, PairState};
 use tokio::time::sleep;
 
-use super::{Exchange, StreamConfig, connection::Endpoint, meter::Meter, pace::Pace, session::Session};
+use super::{Exchange, Liveness, StreamConfig, connection::Endpoint, meter::Meter, pace::Pace, session::Session};
 use crate::{
     ConfigError, Context, Env, Error, Factory, HealthState, LogLimit, Source,
     feed::{self, Decode, RateBook},
@@ -33,6 +33,10 @@ impl<E: Exchange> Factory for Stream<E> {
         let tls = error.take(tls::client_config(config.ca_file.as_deref()));
         let StreamConfig { pairs, symbols: named, stall_after, audit_after, protocol: exchange, .. } = config;
         error.take(exchange.check());
+        let rules = exchange.rules();
+        if rules.liveness == Liveness::Answers && rules.keepalive_every.is_some_and(|every| every >= stall_after) {
+            error.add("protocol.keepalive_every", "must be shorter than stall_after");
+        }
         let symbols = error.take(feed::symbols(&pairs, &named, |pair| exchange.symbol(pair)));
         let (Some(url), Some(limits), Some(tls), Some(symbols)) = (url, limits, tls, symbols) else {
             return Err(error);
