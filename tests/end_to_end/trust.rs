@@ -98,7 +98,7 @@ fn forged(text: &str) -> Vec<(Vec<u8>, &'static str)> {
         (altered("mac", json!(format!("00000000:{code}"))), "unknown_key"),
         (altered("mac", json!(code)), "wrong_code"),
         (format!("{{\"v\":1,\"body\":{unsigned}}}").into_bytes(), "unsigned"),
-        (altered("v", json!(2)), "malformed"),
+        (altered("v", json!(2)), "version"),
         (text.as_bytes()[..text.len() / 2].to_vec(), "malformed"),
         (vec![0xff; 3], "malformed"),
     ]

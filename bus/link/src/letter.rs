@@ -76,8 +76,10 @@ pub(crate) struct Opened {
 /// Why a message from the broker is dropped before anybody looks at what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// It is not of our form, or of a later one.
+    /// It is not of our form.
     Malformed,
+    /// It is of another version of it.
+    Version,
     /// Its code is not good.
     Forged(Forged),
     /// It was sent too long ago.
@@ -93,6 +95,7 @@ impl Refused {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::Version => "version",
             Self::Forged(Forged::Unsigned) => "unsigned",
             Self::Forged(Forged::UnknownKey) => "unknown_key",
             Self::Forged(Forged::WrongCode) => "wrong_code",
@@ -150,10 +153,8 @@ impl Letter {
         if text.len() > LONGEST {
             return Err(Refused::Malformed);
         }
-        let Envelope { v, mac, body } = serde_json::from_slice(text).map_err(|_| Refused::Malformed)?;
-        if v != FORM {
-            return Err(Refused::Malformed);
-        }
+        let envelope = serde_json::from_slice::<Envelope<'_>>(text).ok().filter(|envelope| envelope.v == FORM);
+        let Envelope { mac, body, .. } = envelope.ok_or_else(|| another_form(text))?;
         keys.check(subject, body.get(), mac).map_err(Refused::Forged)?;
         let letter: Self = serde_json::from_str(body.get()).map_err(|_| Refused::Malformed)?;
         let travelled = letter.sent_at.age_at(now.time);
@@ -194,6 +195,19 @@ impl Letter {
         });
         let sent_at = now.at.checked_sub(travelled).unwrap_or(now.at);
         Ok(Opened { word, sent_at, message, group })
+    }
+}
+
+/// Why a text that is no envelope of ours is refused.
+fn another_form(text: &[u8]) -> Refused {
+    /// What every version has.
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    match serde_json::from_slice(text) {
+        Ok(Versioned { v }) if v != FORM => Refused::Version,
+        _ => Refused::Malformed,
     }
 }
 

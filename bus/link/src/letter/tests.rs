@@ -126,11 +126,56 @@ fn what_comes_late_or_from_the_future_is_refused() {
 fn another_form_is_refused() {
     let (now, keys) = (now(), Keys::default());
     let text = String::from_utf8(sealed(&keys, now).to_vec()).unwrap();
-    let newer = text.replacen(r#""v":1"#, r#""v":2"#, 1);
     let long = format!("{}{text}", " ".repeat(LONGEST));
-    for text in ["", "{}", "null", "[1]", r#"{"v":1}"#, r#"{"v":1,"body":{}}"#, &newer, &long, &text[1..]] {
+    for text in ["", "{}", "null", "[1]", r#"{"v":1}"#, r#"{"v":1,"body":{}}"#, &long, &text[1..]] {
         assert_eq!(open(text.as_bytes(), &keys, now).err(), Some(Refused::Malformed));
     }
+}
+
+/// A later version may mean something else by every other member, or have others.
+#[test]
+fn another_version_of_the_form_is_refused_as_such() {
+    let (now, keys) = (now(), Keys::default());
+    let text = String::from_utf8(sealed(&keys, now).to_vec()).unwrap();
+    let newer = text.replacen(r#""v":1"#, r#""v":2"#, 1);
+    for text in [newer.as_str(), r#"{"v":0,"body":{}}"#, r#"{"v":2,"mac":[1],"says":"hello"}"#] {
+        assert_eq!(open(text.as_bytes(), &keys, now).err(), Some(Refused::Version), "{text}");
+    }
+}
+
+/// What processes of this version send, kept as it was sent: every later one must be able to read it. Never changed.
+const SENT: [&str; 2] = [
+    r#"{"v":1,"mac":"3eb1bd43:fa47ac406990ac0f91bc1fa7713c8eaaa8c41224c73ba7a78b3b2319299d1c53","body":{"epoch":"0000000000000007","sequence":9,"follows":"0000000000000006","sentAt":"2026-09-21T14:13:20.000000Z","reply":"_INBOX.1","headers":[["a","b"]],"payload":{"rate":{"source":"kraken","pair":"BTC_USD","kind":"two_sided","bid":"81413.20","ask":"81413.3","market":"online","eventTime":null,"receivedTime":"2026-09-21T14:13:20.000000Z","feedAgeMs":0,"staleAfterMs":10000,"deadAfterMs":60000,"epoch":"0000000000000001","sequence":1}}}}"#,
+    r#"{"v":1,"mac":"3eb1bd43:d45d2fdb11b3d9b82c910eb2b7b6862e700ce0cfc7362be14fb2f9036d36d2a5","body":{"epoch":"0000000000000007","sequence":9,"follows":"0000000000000006","sentAt":"2026-09-21T14:13:20.000000Z","payload":null}}"#,
+];
+
+#[test]
+fn what_was_ever_sent_is_read() {
+    let (now, keys) = (now(), Keys::new([KEY]));
+    let [said, goodbye] = SENT.map(|text| open(text.as_bytes(), &keys, now).unwrap());
+    let arrived = said.message.unwrap();
+    let Payload::Rate(here) = &arrived.payload else { panic!() };
+    assert_eq!((said.word, Rate::clone(here)), (word(), rate(now)));
+    assert_eq!((arrived.reply, arrived.headers), (message(now).reply, message(now).headers));
+    assert!(goodbye.word == word() && goodbye.message.is_none());
+}
+
+#[test]
+fn what_a_newer_sender_adds_is_ignored_and_what_it_leaves_out_is_nothing() {
+    let (now, keys, subject) = (now(), Keys::new([KEY]), message(now()).subject);
+    let mut envelope: serde_json::Value = serde_json::from_slice(&sealed(&keys, now)).unwrap();
+    let body = envelope["body"].as_object_mut().unwrap();
+    body.insert("mood".to_owned(), "good".into());
+    for member in ["follows", "reply", "headers"] {
+        body.remove(member).unwrap();
+    }
+    let body = envelope["body"].to_string();
+    let mac = keys.sign(&subject, &body).unwrap();
+    let text = format!(r#"{{"kind":"new","v":1,"mac":"{mac}","body":{body},"more":{{}}}}"#);
+    let opened = open(text.as_bytes(), &keys, now).unwrap();
+    assert_eq!(opened.word, Word { follows: None, ..word() });
+    let arrived = opened.message.unwrap();
+    assert!(arrived.reply.is_none() && arrived.headers.is_empty());
 }
 
 proptest! {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::{Arrival, Invalid, Limits, Payload};
+use crate::{Arrival, Invalid, Limits, Payload, Sides};
 use pairs::WirePairs;
 use quote::WireQuote;
 use rate::WireRate;
@@ -73,6 +73,25 @@ impl WirePayload {
 
 fn unbase64(text: &str) -> Result<Bytes, Invalid> {
     BASE64.decode(text.as_bytes()).map(Into::into).map_err(|_| Invalid::new(text, "base64"))
+}
+
+/// As [`Sides`], which in a request have no members but their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct WireSides<T> {
+    buy: T,
+    sell: T,
+}
+
+impl<T> From<Sides<T>> for WireSides<T> {
+    fn from(Sides { buy, sell }: Sides<T>) -> Self {
+        Self { buy, sell }
+    }
+}
+
+impl<T> From<WireSides<T>> for Sides<T> {
+    fn from(WireSides { buy, sell }: WireSides<T>) -> Self {
+        Self { buy, sell }
+    }
 }
 
 /// How long ago a feed vouched for a price, and until when that counts, in whole milliseconds. Ages are rounded up:

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Freshness;
+use super::{Freshness, WireSides};
 use crate::{
     Arrival, Customer, Epoch, Invalid, Market, Pair, Price, Quote, RateKind, RuleRef, Sides, SourceName, Status,
     Timestamp, Version, Withheld,
@@ -20,9 +20,9 @@ pub(super) struct WireQuote {
     bid: Price,
     ask: Price,
     /// What the spread was added to.
-    original: Sides<Price>,
+    original: WireSides<Price>,
     /// Their distance from the original prices is not sent: it could only contradict them.
-    customer: Option<Sides<Price>>,
+    customer: Option<WireSides<Price>>,
     withheld: Option<Withheld>,
     rule: Option<RuleRef>,
     price_step: Price,
@@ -47,8 +47,8 @@ impl WireQuote {
             kind: quote.kind,
             bid: quote.bid,
             ask: quote.ask,
-            original: quote.original,
-            customer: customer.ok().map(|customer| customer.price),
+            original: quote.original.into(),
+            customer: customer.ok().map(|customer| customer.price.into()),
             withheld: customer.err().copied(),
             rule: quote.rule,
             price_step: quote.step,
@@ -73,7 +73,7 @@ impl WireQuote {
             kind: self.kind,
             bid: self.bid,
             ask: self.ask,
-            original: self.original,
+            original: self.original.into(),
             rule: self.rule,
             step: self.price_step,
             market: self.market,
@@ -91,7 +91,7 @@ impl WireQuote {
         if self.bid > self.ask {
             return Err(Invalid::new(&format!("{} > {}", self.bid, self.ask), "a bid of at most the ask"));
         }
-        let Some(Sides { buy, sell }) = self.customer else {
+        let Some(WireSides { buy, sell }) = self.customer else {
             let missing = || Invalid::new("null", "a customer price, or why there is none (`withheld`)");
             return self.withheld.map(Err).ok_or_else(missing);
         };
@@ -99,6 +99,6 @@ impl WireQuote {
             return Err(Invalid::new(&format!("{sell} > {buy}"), "a customer's sell of at most the buy"));
         }
         let too_far = || Invalid::new(&buy.to_string(), "a price whose distance from the original one is a decimal");
-        Customer::over(self.original, Sides { buy, sell }).map(Ok).ok_or_else(too_far)
+        Customer::over(self.original.into(), Sides { buy, sell }).map(Ok).ok_or_else(too_far)
     }
 }
