@@ -1,7 +1,7 @@
 //! Quotes to every connected client, over Socket.IO, WebSocket and SSE.
 //!
 //! One task puts the newest quote of each pair on a board, encoded once. What has changed since is sent to each client
-//! by whoever owns its connection, a loop for many WebSockets or a task: a client that falls behind gets the newest quote
+//! by whoever owns its connection, a loop for many sockets or a task: a client that falls behind gets the newest quote
 //! of each pair when it can take it, and costs the others nothing.
 
 mod batches;
