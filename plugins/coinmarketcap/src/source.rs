@@ -29,8 +29,6 @@ pub struct CoinMarketCap {
     credits: Credits,
     /// When credits and numbers were last asked for.
     looked_at: Option<Instant>,
-    /// For each pair the price's time, and the moment here that it stands for.
-    heard: HashMap<Pair, (Timestamp, Instant)>,
 }
 
 /// What is asked for.
@@ -39,15 +37,6 @@ struct Wanted {
     /// The coin's code and number there.
     code: String,
     id: u64,
-}
-
-/// What is heard of it.
-struct Heard {
-    /// The price, rounded.
-    text: String,
-    /// Its time, and how old it was when its answer was made.
-    time: Timestamp,
-    age: Duration,
 }
 
 #[async_trait]
@@ -64,7 +53,6 @@ impl Exchange for CoinMarketCap {
             found: HashMap::new(),
             credits: Credits::default(),
             looked_at: None,
-            heard: HashMap::new(),
         })
     }
 
@@ -206,7 +194,7 @@ impl CoinMarketCap {
     }
 
     fn tell(
-        &mut self,
+        &self,
         feed: &mut Feed,
         answer: &Answer,
         reply: &Reply<'_>,
@@ -221,14 +209,11 @@ impl CoinMarketCap {
             let pair = wanted.pair;
             let coin = coins.iter().find(|coin| coin.id == wanted.id);
             let coin = coin.ok_or_else(|| "CoinMarketCap's answer leaves the coin out".to_owned());
-            match coin.and_then(|coin| self.hear(wanted, coin, currency, reply.time, answer)) {
-                Ok(Heard { text, time, age }) => {
-                    let (reference, event_time) = (Some(&*text), Some(time));
-                    feed.relay(
-                        &Tick { pair, bid: None, ask: None, reference, event_time, snapshot: false },
-                        answer,
-                        age,
-                    );
+            match coin.and_then(|coin| self.hear(wanted, coin, currency)) {
+                Ok((price, time)) => {
+                    let (reference, event_time) = (Some(&*price), Some(time));
+                    let tick = Tick { pair, bid: None, ask: None, reference, event_time, snapshot: false };
+                    feed.dated(&tick, answer, reply.time);
                 }
                 Err(why) => feed.refuse(pair, why),
             }
@@ -236,15 +221,9 @@ impl CoinMarketCap {
         Ok(())
     }
 
-    /// The price of a coin, if it is the one that was asked for and has one.
-    fn hear(
-        &mut self,
-        Wanted { pair, code, id }: &Wanted,
-        coin: &Coin<'_>,
-        currency: &str,
-        server_time: Timestamp,
-        answer: &Answer,
-    ) -> Result<Heard, String> {
+    /// The price of a coin, rounded, and its time; if it is the coin that was asked for and has them.
+    fn hear(&self, wanted: &Wanted, coin: &Coin<'_>, currency: &str) -> Result<(String, Timestamp), String> {
+        let Wanted { pair, code, id } = wanted;
         if !coin.symbol.eq_ignore_ascii_case(code) {
             let named: String = coin.symbol.chars().take(20).collect();
             return Err(format!("the coin with the number {id} is {named:?} and not {code}"));
@@ -253,19 +232,8 @@ impl CoinMarketCap {
             return Err("the coin is no longer listed".to_owned());
         }
         let Price { text, time } = coin.price(currency).map_err(|why| format!("the coin {why} in {currency}"))?;
-        let age = self.age(*pair, time, server_time, answer).ok_or("the price is older than this machine's clock")?;
         let rounded = decimal::parse(text).map(|exact| exact.round_dp(self.settings.decimals(*pair)).to_string());
-        Ok(Heard { text: rounded.unwrap_or_else(|_| text.to_owned()), time, age })
-    }
-
-    /// How old a price was when its answer was made, by the API's own clock; the same price again is no younger than it was.
-    fn age(&mut self, pair: Pair, time: Timestamp, server_time: Timestamp, answer: &Answer) -> Option<Duration> {
-        let asked_at = answer.arrival().at.checked_sub(answer.took())?;
-        let at = asked_at.checked_sub(time.age_at(server_time))?;
-        let known = self.heard.get(&pair).filter(|(known, _)| *known == time);
-        let at = known.map_or(at, |&(_, first)| first.min(at));
-        self.heard.insert(pair, (time, at));
-        Some(asked_at.saturating_duration_since(at))
+        Ok((rounded.unwrap_or_else(|_| text.to_owned()), time))
     }
 }
 

@@ -4,7 +4,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, StatusCode, header},
 };
-use ratebus_model::Arrival;
+use ratebus_model::{Arrival, Timestamp};
 use serde::Deserialize;
 
 use crate::{Error, ErrorKind, Retry, feed::DecodeError};
@@ -72,6 +72,12 @@ impl Answer {
             }
             _ => error,
         }
+    }
+
+    /// When it was made by the server's clock, to the second (`Date`, RFC 9110, section 6.6.1); without its word by ours.
+    pub fn server_time(&self) -> Timestamp {
+        let date = self.headers.get(header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        date.map_or(self.arrival.time, Timestamp::from)
     }
 
     /// The wait that the answer asks for, in seconds or until a date (RFC 9110, section 10.2.3). The date is held against

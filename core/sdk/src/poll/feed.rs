@@ -1,7 +1,10 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
 
 use metrics::{Counter, Gauge};
-use ratebus_model::{FoldLimits, Market, Pair, PairState, Status, Tick};
+use ratebus_model::{FoldLimits, Market, Pair, PairState, Status, Tick, Timestamp};
 
 use super::{Answer, Client};
 use crate::{Context, Error, HealthState, LogLimit, feed::RateBook};
@@ -13,6 +16,8 @@ pub struct Feed {
     client: Client,
     book: RateBook,
     symbols: Vec<(Pair, String)>,
+    /// For each pair whose prices are dated the last time, and the moment here that it stands for.
+    heard: HashMap<Pair, (Timestamp, Instant)>,
     market: Market,
     complaints: LogLimit,
     outcomes: BTreeMap<&'static str, Counter>,
@@ -38,6 +43,7 @@ impl Feed {
             endpoint,
             client,
             symbols,
+            heard: HashMap::new(),
             market: Market::default(),
             complaints: LogLimit::default(),
             outcomes: BTreeMap::new(),
@@ -73,13 +79,27 @@ impl Feed {
 
     /// A price that was true when `answer` was asked for.
     pub fn tick(&mut self, tick: &Tick<'_>, answer: &Answer) {
-        self.relay(tick, answer, Duration::ZERO);
+        self.relay(tick, answer, answer.took());
     }
 
-    /// A price that the exchange itself calls `age` old in `answer`.
-    pub fn relay(&mut self, tick: &Tick<'_>, answer: &Answer, age: Duration) {
+    /// A price that is as old as its own time says: at `server_time`, by the exchange's clock, `answer` was made. The same
+    /// time again, whatever that clock says by then, makes it no younger than it was. Without a time it is refused.
+    pub fn dated(&mut self, tick: &Tick<'_>, answer: &Answer, server_time: Timestamp) {
+        let Some(time) = tick.event_time else { return self.refuse(tick.pair, "the price has no time") };
+        let arrival = answer.arrival();
+        let age = time.age_at(server_time).saturating_add(answer.took());
+        // Nothing here is older than this machine's clock.
+        let Some(at) = arrival.at.checked_sub(age) else { return self.refuse(tick.pair, "the price is too old") };
+        let known = self.heard.get(&tick.pair).filter(|(known, _)| *known == time);
+        let at = known.map_or(at, |&(_, first)| first.min(at));
+        self.heard.insert(tick.pair, (time, at));
+        self.relay(tick, answer, arrival.at.saturating_duration_since(at));
+    }
+
+    /// A price that was vouched for `age` before `answer` arrived.
+    fn relay(&mut self, tick: &Tick<'_>, answer: &Answer, age: Duration) {
         self.book.set_state(tick.pair, PairState::Subscribed);
-        self.book.relay(tick, answer.arrival(), age.saturating_add(answer.took()));
+        self.book.relay(tick, answer.arrival(), age);
     }
 
     /// The exchange has no price for a pair, in words. Others go on; the next price of this one ends it.
