@@ -7,6 +7,7 @@ use ratebus_coinbase::Coinbase;
 use ratebus_coinmarketcap::CoinMarketCap;
 use ratebus_core::{Entry, Registry};
 use ratebus_http_api::HttpApi;
+use ratebus_http_json::HttpJson;
 use ratebus_kraken::{Kraken, KrakenRest};
 use ratebus_okx::Okx;
 use ratebus_redis::{RedisFeed, RedisPublisher};
@@ -25,6 +26,7 @@ pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::source::<Stream<Bitstamp>>(ratebus_bitstamp::VERSION),
     Entry::source::<Stream<Coinbase>>(ratebus_coinbase::VERSION),
     Entry::source::<Poll<CoinMarketCap>>(ratebus_coinmarketcap::VERSION),
+    Entry::source::<Poll<HttpJson>>(ratebus_http_json::VERSION),
     Entry::source::<Stream<Kraken>>(ratebus_kraken::VERSION),
     Entry::source::<Poll<KrakenRest>>(ratebus_kraken::VERSION),
     Entry::source::<Stream<Okx>>(ratebus_okx::VERSION),

@@ -105,7 +105,7 @@ async fn the_optional_keys_of_the_shipped_file_are_keys() {
         text.lines().filter_map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest))).collect();
     assert!(optional.len() > 20, "{optional:?}");
     let uncommented = text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line));
-    let plugins = r#"["kraken","coinbase","binance","okx","bitstamp","elsewhere","kraken-rest","redis-feed","rates-http","spread","api","broadcast","redis-publisher"]"#;
+    let plugins = r#"["kraken","coinbase","binance","okx","bitstamp","elsewhere","kraken-rest","bitstamp-rest","redis-feed","rates-http","spread","api","broadcast","redis-publisher"]"#;
     let launch = Launch::new().arg("--config").arg("all-keys.toml").set(&format!("role.all.plugins={plugins}"));
     let launch = launch.set("bus.backend=memory").arg("check");
     let password = launch.folder().join("data/redis.password");

@@ -1,0 +1,156 @@
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+use async_trait::async_trait;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ratebus_model::{Pair, Tick};
+use ratebus_sdk::{
+    AttemptBudget, ConfigError, Error, ErrorKind,
+    feed::json::{Text, elements, object, unquoted},
+    poll::{Answer, Exchange, Feed, HeaderMap, Rules},
+};
+use serde_json::value::RawValue;
+
+use crate::{Protocol, config::Prices, symbol::symbol};
+
+/// An exchange by config alone, `use = "source/http-json"`.
+pub struct HttpJson {
+    protocol: Protocol,
+    prices: Prices,
+    headers: HeaderMap,
+}
+
+/// What stays as it is in an address: all but what RFC 3986 calls unreserved is encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[async_trait]
+impl Exchange for HttpJson {
+    const TYPE: &'static str = "source/http-json";
+    const ENDPOINT: Option<&'static str> = None;
+    type Protocol = Protocol;
+
+    fn new(protocol: Protocol) -> Result<Self, ConfigError> {
+        let mut error = ConfigError::default();
+        error.take(protocol.check());
+        let (prices, headers) = (error.take(protocol.prices()), error.take(protocol.headers()));
+        let (Some(prices), Some(headers)) = (prices, headers) else { return Err(error) };
+        error.or(Self { protocol, prices, headers })
+    }
+
+    fn rules(&self) -> Rules {
+        let burst = 5;
+        let limit = usize::try_from(self.protocol.requests_per_second).unwrap_or(usize::MAX).saturating_mul(burst);
+        Rules { budget: AttemptBudget::new(limit, Duration::from_secs(5)), ..Rules::default() }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.headers.clone()
+    }
+
+    fn symbol(&self, pair: Pair) -> String {
+        symbol(&self.protocol.symbol, pair)
+    }
+
+    async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {
+        let symbols = feed.symbols().to_vec();
+        if !self.protocol.one_by_one() {
+            return self.ask(feed, &symbols).await;
+        }
+        for pair in symbols.chunks(1) {
+            self.ask(feed, pair).await?;
+        }
+        Ok(())
+    }
+}
+
+impl HttpJson {
+    /// Asks for the tickers of these pairs, and tells them.
+    async fn ask(&self, feed: &mut Feed, symbols: &[(Pair, String)]) -> Result<(), Error> {
+        let names: Vec<String> =
+            symbols.iter().map(|(_, name)| utf8_percent_encode(name, ENCODED).to_string()).collect();
+        let names = names.join(&self.protocol.separator);
+        let answer = feed.get(&self.protocol.path.replace("{symbols}", &names).replace("{symbol}", &names)).await?;
+        if let ([(pair, _)], true, 400 | 404) = (symbols, self.protocol.one_by_one(), answer.status().as_u16()) {
+            feed.refuse(*pair, format!("the exchange answers with HTTP {}", answer.status()));
+            return Ok(());
+        }
+        let document: &RawValue = answer.json()?;
+        if let Some(words) = self.complaint(document) {
+            return Err(Error::new(ErrorKind::Protocol, format!("the exchange says {words:?}")));
+        }
+        let tickers = self.tickers(document)?;
+        for (pair, name) in symbols {
+            match tickers.find(name) {
+                Some(ticker) => self.tell(feed, &answer, *pair, ticker),
+                None => feed.refuse(*pair, "the answer leaves the pair out"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the exchange says is wrong.
+    fn complaint(&self, document: &RawValue) -> Option<String> {
+        let said = self.protocol.error.as_ref()?.find(document)?;
+        let nothing = matches!(unquoted(said), "" | "null" | "false" | "0" | "[]" | "{}");
+        (!nothing).then(|| unquoted(said).chars().take(160).collect())
+    }
+
+    fn tickers<'b>(&self, document: &'b RawValue) -> Result<Tickers<'b>, Error> {
+        let name = self.protocol.name.as_ref();
+        let Some(place) = &self.protocol.list else {
+            return Ok(Tickers::One(document, name.and_then(|name| name.find(document)).map(text)));
+        };
+        let list = place.find(document).ok_or_else(|| missing("list", &place.to_string()))?;
+        let Some(name) = name else { return Ok(Tickers::Named(object(list.get())?)) };
+        let rows: Vec<&RawValue> = if list.get().starts_with('[') {
+            elements(list)?
+        } else {
+            object::<HashMap<Cow<'_, str>, &RawValue>>(list.get())?.into_values().collect()
+        };
+        let named = rows.into_iter().filter_map(|row| Some((text(name.find(row)?), row)));
+        Ok(Tickers::Named(named.collect()))
+    }
+
+    fn tell(&self, feed: &mut Feed, answer: &Answer, pair: Pair, ticker: &RawValue) {
+        let (bid, ask, reference) = match &self.prices {
+            Prices::Sides { bid, ask } => (bid.find(ticker), ask.find(ticker), None),
+            Prices::Reference(price) => (None, None, price.find(ticker)),
+        };
+        if reference.is_none() && (bid.is_none() || ask.is_none()) {
+            return feed.refuse(pair, "the ticker has no price where one should be");
+        }
+        let time = self.protocol.time.as_ref().and_then(|time| time.find(ticker));
+        let event_time = time.and_then(|time| self.protocol.time_format.read(time));
+        let (bid, ask, reference) = (bid.map(unquoted), ask.map(unquoted), reference.map(unquoted));
+        let tick = Tick { pair, bid, ask, reference, event_time, snapshot: false };
+        if self.protocol.aged {
+            feed.dated(&tick, answer, answer.server_time());
+        } else {
+            feed.tick(&tick, answer);
+        }
+    }
+}
+
+/// A name: what a string says, or the digits of a number.
+fn text(raw: &RawValue) -> Cow<'_, str> {
+    serde_json::from_str(raw.get()).map_or(Cow::Borrowed(raw.get()), |Text(text)| text)
+}
+
+fn missing(what: &str, place: &str) -> Error {
+    Error::new(ErrorKind::Protocol, format!("the answer has no {what} at {place:?}"))
+}
+
+/// The tickers of an answer.
+enum Tickers<'b> {
+    /// The answer to a request for one pair, and the name that it says it is of.
+    One(&'b RawValue, Option<Cow<'b, str>>),
+    Named(HashMap<Cow<'b, str>, &'b RawValue>),
+}
+
+impl<'b> Tickers<'b> {
+    fn find(&self, name: &str) -> Option<&'b RawValue> {
+        match self {
+            Self::One(ticker, says) => says.as_ref().is_none_or(|says| says == name).then_some(ticker),
+            Self::Named(tickers) => tickers.get(name).copied(),
+        }
+    }
+}
