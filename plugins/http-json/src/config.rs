@@ -2,7 +2,10 @@ use std::{collections::BTreeMap, env};
 
 use ratebus_sdk::{
     ConfigError,
-    feed::json::{Pointer, TimeFormat},
+    feed::{
+        SymbolName,
+        json::{Pointer, TimeFormat},
+    },
     poll::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
@@ -15,9 +18,8 @@ pub struct Protocol {
     pub path: String,
     /// What stands between the names in `{symbols}`.
     pub separator: String,
-    /// How the exchange writes a pair, of `{BASE}`, `{QUOTE}`, `{base}` and `{quote}`. The key `symbols` beside this table
-    /// has those that it writes otherwise.
-    pub symbol: String,
+    /// How it names pairs, unless `symbols` says otherwise: by default `{BASE}-{QUOTE}`.
+    pub symbol: SymbolName,
     /// Where the tickers are: a list, or an object with the pairs' names as keys. Without it the answer is one ticker.
     pub list: Option<Pointer>,
     /// Where a ticker has its pair's name. Without it the names of a list are its keys, and one ticker is of the pair that was
@@ -51,7 +53,7 @@ impl Default for Protocol {
         Self {
             path: String::new(),
             separator: ",".to_owned(),
-            symbol: "{BASE}/{QUOTE}".to_owned(),
+            symbol: SymbolName::default(),
             list: None,
             name: None,
             bid: None,

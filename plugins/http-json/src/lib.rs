@@ -2,7 +2,6 @@
 
 mod config;
 mod source;
-mod symbol;
 
 pub use config::Protocol;
 pub use source::HttpJson;

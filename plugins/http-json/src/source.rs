@@ -10,7 +10,7 @@ use ratebus_sdk::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Protocol, config::Prices, symbol::symbol};
+use crate::{Protocol, config::Prices};
 
 /// An exchange by config alone, `use = "source/http-json"`.
 pub struct HttpJson {
@@ -47,7 +47,7 @@ impl Exchange for HttpJson {
     }
 
     fn symbol(&self, pair: Pair) -> String {
-        symbol(&self.protocol.symbol, pair)
+        self.protocol.symbol.of(pair)
     }
 
     async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {

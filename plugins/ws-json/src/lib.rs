@@ -10,7 +10,7 @@ mod template;
 
 pub use filter::Filter;
 pub use protocol::{PriceFrame, WsJson};
-pub use template::{Message, SymbolName};
+pub use template::Message;
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,14 +4,14 @@ use ratebus_model::Pair;
 use ratebus_sdk::{
     ConfigError, duration,
     feed::{
-        Decode,
+        Decode, SymbolName,
         json::{Pointer, TimeFormat},
     },
     stream::{Exchange, Liveness, Rules, Symbols},
 };
 use serde::Deserialize;
 
-use crate::{Filter, Message, SymbolName, decoder::Decoder};
+use crate::{Filter, Message, decoder::Decoder};
 
 /// The table `protocol` of a `source/ws-json`: how the exchange speaks.
 #[derive(Debug, Default, Deserialize)]

@@ -111,7 +111,7 @@ fn what_is_wrong_is_named() {
     }
     for (more, expected) in [
         (json!({"subscribe": "{}"}), "must have {symbols}"),
-        (json!({"symbol": "{BASE}"}), "must have {BASE} or {base}"),
+        (json!({"symbol": "{QUOTE}"}), "must have {BASE} or {base}"),
         (json!({"price": {"symbol": "s", "bid": "/b", "ask": "/a"}}), "not a JSON pointer"),
         (json!({"price": {"symbol": "/s", "bid": "/b"}}), "missing field `ask`"),
         (json!({"price": {"symbol": "/s", "bid": "/b", "ask": "/a", "time_format": "ns"}}), "unknown variant `ns`"),

@@ -5,8 +5,10 @@ mod decode;
 pub mod json;
 mod pairs;
 mod settings;
+mod symbol_name;
 
 pub use book::RateBook;
 pub use decode::{Decode, DecodeError, DecoderEntry, FeedEvent};
 pub use pairs::pairs;
-pub use settings::{NoKeys, check_address, default, limits, symbols};
+pub use settings::{check_address, default, limits, symbols};
+pub use symbol_name::SymbolName;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use axum::http::Uri;
 use ratebus_model::{FoldLimits, Limits, Pair};
-use serde::Deserialize;
 
 use super::pairs;
 use crate::{ConfigError, is_loopback};
@@ -88,11 +87,6 @@ pub fn check_address(key: &str, address: &str, secure: &str, allow_insecure: boo
         _ => problem(format!("must start with {secure}://")),
     }
 }
-
-/// The table `protocol` of exchanges that leave nothing to choose.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NoKeys {}
 
 /// Values that serde fills in for absent keys, `#[serde(default = "default::max_jump_percent")]`.
 pub mod default {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::Rules;
 use crate::{
     ConfigError, duration,
-    feed::{self, NoKeys, default},
+    feed::{self, default},
 };
 
 /// The `config` table of a source that asks an exchange over HTTP. `P` is the table `protocol`, for those with something
@@ -49,6 +49,11 @@ pub struct PollConfig<P = NoKeys> {
     #[serde(default)]
     pub protocol: P,
 }
+
+/// The table `protocol` of exchanges that leave nothing to choose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoKeys {}
 
 fn default_timeout() -> Duration {
     Duration::from_secs(10)

@@ -18,9 +18,7 @@ mod tests;
 pub use answer::Answer;
 pub use axum::http::{HeaderMap, HeaderName, HeaderValue};
 pub use client::{Client, ClientLimits};
-pub use config::PollConfig;
+pub use config::{NoKeys, PollConfig};
 pub use exchange::{Exchange, Rules};
 pub use feed::Feed;
 pub use source::Poll;
-
-pub use crate::feed::NoKeys;
