@@ -58,3 +58,25 @@ async fn passes(target: &Target) {
         process.stop().await;
     }
 }
+
+pub(crate) async fn who_signs_with_another_key_is_served_nothing(kind: BrokerKind) {
+    let broker = start(kind);
+    let join = |key: &[u8]| Process::start_with(target(kind, &broker.url(), None), key, &["events.>"]);
+    let stranger = join(&[b'x'; 32]);
+    let mut strange = stranger.member("events.x", "group");
+    stranger.ready().await;
+    let (one, two) = (join(KEY), join(KEY));
+    let mut members = [two.member("events.x", "group")];
+    all_served(&one, "events.x", &mut members).await;
+    // For longer than a second, after which the stranger has asked again.
+    for number in FIRST..FIRST + 30 {
+        one.say("events.x", number);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    one.say("events.x", END);
+    assert!(until_end(&mut members[0]).await.into_iter().eq(FIRST..FIRST + 30));
+    assert!(strange.try_recv().is_none());
+    for process in [one, two, stranger] {
+        process.stop().await;
+    }
+}

@@ -70,6 +70,7 @@ over_each_broker!(
     only_who_knows_the_password_gets_in,
     a_broker_with_tls_proves_itself,
     who_may_not_publish_is_told,
+    who_signs_with_another_key_is_served_nothing,
 );
 
 /// A process: a bus, and its link to a broker, if it has one.
