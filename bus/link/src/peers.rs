@@ -203,6 +203,9 @@ impl Peers {
             Some(_) => return Err("malformed"),
             None => BTreeSet::new(),
         };
+        if wants.len() > MOST_WANTS {
+            return Err("malformed");
+        }
         let mut state = self.lock();
         let is_new = !state.others.contains_key(&epoch);
         let peer = state.peer(epoch, now)?;

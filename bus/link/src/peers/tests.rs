@@ -149,6 +149,12 @@ fn what_is_said_and_remembered_is_bounded() {
     assert_eq!(members(&one), ["1 g events.x"]);
     assert!(one.listens(&"events.anything".parse().unwrap()), "rather too much than too little");
 
+    let texts: Vec<String> = (0..=MOST_WANTS).map(|number| format!(r#"{{"pattern":"events.{number}"}}"#)).collect();
+    let (subject, letter) = many.announce(&bus, at(start, 1000)).unwrap();
+    let mut greedy = open(&subject, &letter, at(start, 1000));
+    greedy.message.as_mut().unwrap().payload = Payload::Bytes(format!(r#"{{"wants":[{}]}}"#, texts.join(",")).into());
+    assert_eq!(one.hear(&greedy, start), Err("malformed"));
+
     let version = |number| Version::first(Epoch::new(number));
     for number in 3..MOST as u64 + 2 {
         assert_eq!(one.advance(version(number), start), Ok(()));
