@@ -2,8 +2,8 @@
 //! bid or ask, in the order of their update ids.
 //!
 //! A subscription brings no price: until a pair's next change its price is unknown, after each new connection too. The
-//! streams are silent while nothing changes, so Binance is asked something all the time, and its answer shows that the
-//! connection lives. A symbol that does not exist is taken like any other and stays silent. Binance quotes in USDT, which
+//! streams are silent while nothing changes, so Binance is asked all the time what it streams. Its answer shows that the
+//! connection lives, and whether a stream was lost. A symbol that does not exist is taken like any other and stays silent. Binance quotes in USDT, which
 //! is not USD: the pair is `BTC_USDT`.
 //!
 //! Facts about the protocol come from Binance's documentation of its spot WebSocket streams and from recorded sessions.
@@ -32,6 +32,9 @@ pub const DECODER: DecoderEntry = DecoderEntry { exchange: "binance", make: stre
 #[serde(deny_unknown_fields)]
 pub struct Binance {}
 
+/// What the names of its streams end in.
+const BOOK: &str = "@bookTicker";
+
 const HOUR: Duration = Duration::from_hours(1);
 
 impl Exchange for Binance {
@@ -59,7 +62,7 @@ impl Exchange for Binance {
     }
 
     fn subscribe(&self, request: u64, symbols: &[&str]) -> String {
-        let streams: Vec<_> = symbols.iter().map(|symbol| format!("{}@bookTicker", symbol.to_lowercase())).collect();
+        let streams: Vec<_> = symbols.iter().map(|symbol| format!("{}{BOOK}", symbol.to_lowercase())).collect();
         json!({"method": "SUBSCRIBE", "params": streams, "id": request}).to_string()
     }
 
@@ -109,7 +112,7 @@ impl Decode for Decoder {
                 FeedEvent::Refused { request, symbol: None, reason: error.get().into(), permanent: false }
             }
             (None, Some(request)) if frame.result.get() == "null" => FeedEvent::Accepted { request },
-            (None, Some(_)) => FeedEvent::Pong,
+            (None, Some(_)) => FeedEvent::Held { symbols: streams(frame.result)? },
             (None, None) => self.data(&object(frame.data.map_or(text, RawValue::get))?)?,
         });
         Ok(())
@@ -118,6 +121,13 @@ impl Decode for Decoder {
     fn connected(&mut self) {
         self.updates.clear();
     }
+}
+
+/// The symbols of the streams that are listed.
+fn streams(list: &RawValue) -> Result<Vec<Cow<'_, str>>, DecodeError> {
+    let streams: Vec<Text<'_>> = serde_json::from_str(list.get()).map_err(|error| DecodeError(error.to_string()))?;
+    let symbol = |Text(stream): Text<'_>| Some(stream.strip_suffix(BOOK)?.to_uppercase().into());
+    Ok(streams.into_iter().filter_map(symbol).collect())
 }
 
 impl Decoder {

@@ -90,7 +90,10 @@ fn each_kind_of_frame_is_told_apart() {
     let error = r#"{"code":2,"msg":"Invalid request: unknown variant"}"#;
     let cases = [
         (r#"{"result":null,"id":7}"#.to_owned(), FeedEvent::Accepted { request: 7 }),
-        (r#"{"result":["btcusdt@bookTicker"],"id":8}"#.to_owned(), FeedEvent::Pong),
+        (
+            r#"{"result":["btcusdt@bookTicker","btcusdt@depth"],"id":8}"#.to_owned(),
+            FeedEvent::Held { symbols: vec!["BTCUSDT".into()] },
+        ),
         (
             format!(r#"{{"error":{error},"id":9}}"#),
             FeedEvent::Refused { request: Some(9), symbol: None, reason: error.into(), permanent: false },

@@ -27,6 +27,11 @@ pub enum FeedEvent<'f> {
         /// The request.
         request: u64,
     },
+    /// All that is subscribed on this connection, and no more.
+    Held {
+        /// The exchange's names of the pairs.
+        symbols: Vec<Cow<'f, str>>,
+    },
     /// A subscription was refused.
     Refused {
         /// The request it answers, if it says so.

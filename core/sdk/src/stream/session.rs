@@ -227,6 +227,14 @@ impl<'s, E: Exchange> Session<'s, E> {
                 let pairs = self.subscriptions.accepted(request);
                 self.acknowledged(&pairs);
             }
+            FeedEvent::Held { symbols } => {
+                self.alive(arrival);
+                for pair in self.subscriptions.held(&symbols) {
+                    tracing::warn!(%pair, "the exchange has lost a subscription; asking for it again");
+                    self.feed.book.set_state(pair, PairState::Pending);
+                    self.feed.report(self.settled);
+                }
+            }
             FeedEvent::Refused { request, symbol, reason, permanent } => {
                 self.refused(request, symbol.as_deref().unwrap_or("(none)"), &reason, permanent);
             }
@@ -317,6 +325,7 @@ fn kind(event: &FeedEvent<'_>) -> &'static str {
         FeedEvent::Heartbeat | FeedEvent::Alive(_) => "heartbeat",
         FeedEvent::Market(_) => "status",
         FeedEvent::Subscribed { .. } | FeedEvent::Accepted { .. } => "subscribed",
+        FeedEvent::Held { .. } => "held",
         FeedEvent::Refused { .. } => "refused",
         FeedEvent::Throttled => "throttled",
         FeedEvent::Reconnect => "reconnect",

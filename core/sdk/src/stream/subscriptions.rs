@@ -1,5 +1,6 @@
 use std::{
-    collections::HashMap,
+    borrow::Cow,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -201,6 +202,22 @@ impl Subscriptions {
         (0..self.wanted.len()).filter_map(|index| self.settle(index, Some(request), Standing::Acknowledged)).collect()
     }
 
+    /// The exchange says what it holds. Answers the acknowledged pairs that are not among it; they are pending now.
+    pub(crate) fn held(&mut self, symbols: &[Cow<'_, str>]) -> Vec<Pair> {
+        let symbols: HashSet<&str> = symbols.iter().map(|symbol| &**symbol).collect();
+        let is_lost = |wanted: &&mut Wanted| {
+            wanted.standing == Standing::Acknowledged && !symbols.contains(wanted.symbol.as_str())
+        };
+        let mut lost = Vec::new();
+        for wanted in self.wanted.iter_mut().filter(is_lost) {
+            wanted.standing = Standing::Pending;
+            lost.push(wanted.pair);
+        }
+        self.acknowledged -= lost.len();
+        self.pending += lost.len();
+        lost
+    }
+
     /// A refusal for good, if it answers the last request for the symbol. Answers the pair, if it awaited an answer.
     pub(crate) fn refused(&mut self, symbol: &str, request: Option<u64>) -> Option<Pair> {
         self.settle(*self.by_symbol.get(symbol)?, request, Standing::Refused)
@@ -391,6 +408,17 @@ mod tests {
         assert_eq!(subscriptions.shown(pair(0)), Some(pair(0)));
         assert_eq!(subscriptions.accepted(1).len(), 99);
         assert_eq!(subscriptions.due(), None);
+    }
+
+    #[test]
+    fn what_the_exchange_no_longer_holds_is_asked_for_again() {
+        let (mut subscriptions, now) = silent(3, Instant::now());
+        assert_eq!(subscriptions.held(&["C2/USD".into(), "C0/USD".into(), "X".into()]), [pair(1)]);
+        assert_eq!(subscriptions.held(&["C2/USD".into(), "C0/USD".into()]), []);
+        assert_eq!(asked(&subscriptions.requests(&Toy {}, now)), [(2, 1)]);
+        assert_eq!(subscriptions.acknowledged("C1/USD"), Some(pair(1)));
+        assert_eq!(subscriptions.held(&[]).len(), 3);
+        assert!(!subscriptions.any_acknowledged());
     }
 
     #[test]

@@ -33,8 +33,9 @@ impl Protocol for Binance {
         Some(Request { kind, symbols: symbols.collect(), json })
     }
 
-    fn pong(&self, request: &Request) -> String {
-        json!({"result": [], "id": request.json["id"]}).to_string()
+    fn pong(&self, request: &Request, subscribed: &BTreeSet<String>) -> String {
+        let streams: Vec<_> = subscribed.iter().map(|symbol| format!("{}@bookTicker", symbol.to_lowercase())).collect();
+        json!({"result": streams, "id": request.json["id"]}).to_string()
     }
 
     fn acceptance(&self, request: &Request, _: &BTreeSet<String>) -> Option<String> {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{Kind, Protocol, Request, micros, object};
@@ -20,7 +22,7 @@ impl Protocol for Bitstamp {
         Some(Request { kind, symbols: symbol.map(str::to_owned).into_iter().collect(), json })
     }
 
-    fn pong(&self, _: &Request) -> String {
+    fn pong(&self, _: &Request, _: &BTreeSet<String>) -> String {
         r#"{"event":"bts:heartbeat","channel":"","data":{"status":"success"}}"#.to_owned()
     }
 

@@ -30,7 +30,7 @@ impl Protocol for Coinbase {
     }
 
     /// It has none: what is no subscription is an error.
-    fn pong(&self, _: &Request) -> String {
+    fn pong(&self, _: &Request, _: &BTreeSet<String>) -> String {
         r#"{"type":"error","message":"Malformed JSON"}"#.to_owned()
     }
 

@@ -37,7 +37,7 @@ impl Protocol for Kraken {
         Some(Request { kind, symbols: strings(&json["params"]["symbol"]), json })
     }
 
-    fn pong(&self, request: &Request) -> String {
+    fn pong(&self, request: &Request, _: &BTreeSet<String>) -> String {
         json!({"method": "pong", "req_id": request.json["req_id"]}).to_string()
     }
 

@@ -35,8 +35,8 @@ pub trait Protocol: Send + Sync {
     /// Reads what a client sends.
     fn read(&self, text: &str) -> Option<Request>;
 
-    /// The answer to a keepalive.
-    fn pong(&self, request: &Request) -> String;
+    /// The answer to a keepalive, of a connection that is subscribed to these.
+    fn pong(&self, request: &Request, subscribed: &BTreeSet<String>) -> String;
 
     /// The answer to a request in so far as it is about one symbol.
     fn acknowledgement(&self, _request: &Request, _symbol: &str) -> Option<String> {
@@ -95,7 +95,7 @@ pub(crate) fn answers(state: &State, subscribed: &mut BTreeSet<String>, text: &s
     let protocol = state.protocol;
     let Some(request) = protocol.read(text) else { return Vec::new() };
     match request.kind {
-        Kind::Ping => vec![protocol.pong(&request)],
+        Kind::Ping => vec![protocol.pong(&request, subscribed)],
         Kind::Subscribe => subscribe(protocol, state, subscribed, &request),
         Kind::Unsubscribe => {
             for symbol in &request.symbols {

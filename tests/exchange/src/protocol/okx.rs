@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Kind, Protocol, Request, micros, object};
@@ -27,7 +29,7 @@ impl Protocol for Okx {
         Some(Request { kind, symbols, json })
     }
 
-    fn pong(&self, _: &Request) -> String {
+    fn pong(&self, _: &Request, _: &BTreeSet<String>) -> String {
         "pong".to_owned()
     }
 
