@@ -24,6 +24,8 @@ use crate::{
 
 /// How often the database is looked at: whether it answers, and what other instances have changed there.
 const CADENCE: Duration = Duration::from_secs(1);
+const _: () =
+    assert!(CADENCE.as_millis() <= 1000, "a change is with everybody within 2 s, though its announcement is lost");
 /// How long it is left alone when somebody asks to look: many may ask.
 const PAUSE: Duration = Duration::from_millis(50);
 

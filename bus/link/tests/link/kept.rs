@@ -27,6 +27,30 @@ async fn what_a_full_redis_cannot_keep_is_not_kept_in_an_old_state_either() {
 }
 
 #[tokio::test]
+async fn a_read_only_redis_tells_everybody_and_keeps_again_later() {
+    let broker = start(BrokerKind::Redis);
+    let exchange = Process::join(BrokerKind::Redis, &broker);
+    exchange.rate(100);
+    eventually("the value is kept", || broker.redis_command(&["EXISTS", LAST]) == "1").await;
+    // Of a server that is not there.
+    broker.redis_command(&["REPLICAOF", "127.0.0.1", "1"]);
+    exchange.rate(101);
+    // Who joins finds what cannot be removed either, and hears what is said.
+    let reader = Process::join(BrokerKind::Redis, &broker);
+    let mut rates = reader.subscribe("rates.>");
+    while ask(&mut rates).await != 101 {}
+    exchange.rate(102);
+    assert_eq!(ask(&mut rates).await, 102);
+    assert!(!broker.redis_command(&["GET", LAST]).contains(r#""ask":"102""#), "it is read-only");
+    broker.redis_command(&["REPLICAOF", "NO", "ONE"]);
+    exchange.rate(103);
+    eventually("it is kept again", || broker.redis_command(&["GET", LAST]).contains(r#""ask":"103""#)).await;
+    for process in [exchange, reader] {
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn what_others_write_under_our_keys_keeps_nobody_away() {
     for (command, value) in [("SET", "ratebus:subjects"), ("LPUSH", LAST)] {
         let broker = start(BrokerKind::Redis);

@@ -163,18 +163,27 @@ async fn a_wrong_password_is_said_and_never_shown() {
 #[tokio::test]
 async fn what_redis_refuses_to_keep_is_told_all_the_same() {
     let broker = start(BrokerOptions::default());
-    broker.redis_command(&["SET", "rates:latest", "no hash"]);
     let mut listener = Listener::to(&broker, "*").await;
     let publisher = Running::publisher(&broker.url(), &json!({"hash": "rates:latest"}));
-    let mut book = publisher.book(Limits::STREAM);
-    tick(&mut book, "BTC_USD", "1", "2");
-    assert_eq!(listener.next().await.1["pair"], "BTC_USD");
-    publisher.until_said("Redis refuses what is published: ").await;
-    publisher.until_counted(&["ratebus_redis_failures_total", "refused"], 1).await;
-    publisher.until_counted(&["ratebus_redis_published_total"], 1).await;
-    broker.redis_command(&["DEL", "rates:latest"]);
-    tick(&mut book, "BTC_USD", "1", "2.1");
     publisher.until_ready().await;
+    let mut book = publisher.book(Limits::STREAM);
+    let faults: [(&[&str], &[&str]); 3] = [
+        (&["SET", "rates:latest", "no hash"], &["DEL", "rates:latest"]),
+        (&["CONFIG", "SET", "maxmemory", "1mb"], &["CONFIG", "SET", "maxmemory", "0"]),
+        // Of a server that is not there.
+        (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]),
+    ];
+    for (number, (fault, mended)) in (1..).zip(faults) {
+        broker.redis_command(fault);
+        let ask = format!("10{number}.5");
+        tick(&mut book, "BTC_USD", "100", &ask);
+        while listener.next().await.1["original"]["buy"] != ask.as_str() {}
+        publisher.until_said("Redis refuses what is published: ").await;
+        publisher.until_counted(&["ratebus_redis_failures_total", "refused"], number).await;
+        broker.redis_command(mended);
+        tick(&mut book, "BTC_USD", "100", &format!("10{number}.6"));
+        publisher.until_ready().await;
+    }
     publisher.stop().await;
 }
 
