@@ -27,6 +27,7 @@ macro_rules! over_each_broker {
 
 mod access;
 mod api;
+mod asked;
 mod backup;
 mod brokers;
 mod cli;

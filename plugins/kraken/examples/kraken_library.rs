@@ -1,3 +1,3 @@
 //! The same plugin as a shared library: `cargo build --release -p ratebus-kraken --example kraken_library`.
 
-ratebus_sdk::export!(ratebus_kraken::Kraken);
+ratebus_sdk::export!(ratebus_sdk::stream::Stream<ratebus_kraken::Kraken>);
