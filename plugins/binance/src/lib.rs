@@ -41,11 +41,13 @@ impl Exchange for Binance {
     const TYPE: &'static str = "source/binance";
     const ENDPOINT: Option<&'static str> = Some("wss://stream.binance.com:9443/stream");
 
-    /// A connection may send 5 messages a second and carry 1,024 streams: all of them in 4. It is cut after 24 hours.
+    /// A connection may send 5 messages a second, pongs included. Messages of more than 4 KB are not answered, which are
+    /// 120 streams of the longest names. It is cut after 24 hours.
     fn rules(&self) -> Rules {
         Rules {
             liveness: Liveness::Answers,
-            symbols_per_message: 256,
+            messages_per_second: 3,
+            most_symbols: 1024,
             audit_every: None,
             first_tick_is_snapshot: true,
             rotate_after: Some(22 * HOUR..23 * HOUR + HOUR / 2),

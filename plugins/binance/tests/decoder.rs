@@ -3,10 +3,16 @@
 
 use std::collections::HashMap;
 
-use ratebus_binance::DECODER;
+use ratebus_binance::{Binance, DECODER};
 use ratebus_conformance::{decoded, recorded, text_after, withstands};
 use ratebus_model::{Pair, Tick};
-use ratebus_sdk::feed::{Decode, FeedEvent};
+use ratebus_sdk::{
+    Factory,
+    feed::{Decode, FeedEvent},
+    stream::{Exchange, Stream},
+    testkit::env,
+};
+use serde_json::json;
 
 /// The pairs of the recordings.
 const PAIRS: [&str; 15] = [
@@ -124,4 +130,20 @@ fn broken_frames_are_no_price_and_no_panic() {
     {
         assert!(decoded(&mut *decoder(), frame).is_err(), "{frame}");
     }
+}
+
+/// Larger ones are not answered.
+#[test]
+fn no_message_is_larger_than_binance_reads() {
+    let name = "1000000000MOGUSDT";
+    let most = Binance {}.rules().symbols_per_message;
+    assert!(Binance {}.subscribe(u64::MAX, &vec![name; most]).len() <= 4088);
+}
+
+#[test]
+fn more_pairs_than_a_connection_carries_are_refused_by_their_key() {
+    let pairs: Vec<String> = (0..1025).map(|index| format!("C{index}_USDT")).collect();
+    let config = serde_json::from_value(json!({"pairs": pairs})).unwrap();
+    let error = Stream::<Binance>::build(config, &env("binance", &[])).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "pairs: a connection may carry 1024 at most");
 }

@@ -43,6 +43,7 @@ impl Exchange for Bitstamp {
         Rules {
             liveness: Liveness::Answers,
             symbols_per_message: 1,
+            most_symbols: 1024,
             audit_every: None,
             first_tick_is_snapshot: true,
             ..Rules::default()

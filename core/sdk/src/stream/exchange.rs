@@ -65,6 +65,10 @@ pub struct Rules {
     /// How many symbols one message may ask for. Few large messages are better than many: clients that sent one per
     /// symbol were throttled and silently got a part.
     pub symbols_per_message: usize,
+    /// How many of these messages may go out in a second; more wait.
+    pub messages_per_second: usize,
+    /// How many symbols a connection may carry.
+    pub most_symbols: usize,
     /// How often silent pairs may be asked for anew; never where that brings no price.
     pub audit_every: Option<Duration>,
     /// Whether the first price after a subscription is the state of now, however old its own time. For exchanges that
@@ -82,6 +86,8 @@ impl Default for Rules {
             liveness: Liveness::Heartbeats,
             keepalive_every: None,
             symbols_per_message: 100,
+            messages_per_second: 20,
+            most_symbols: usize::MAX,
             audit_every: Some(Duration::from_secs(1)),
             first_tick_is_snapshot: false,
             acknowledged_by_data: false,

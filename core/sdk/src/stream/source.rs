@@ -37,6 +37,9 @@ impl<E: Exchange> Factory for Stream<E> {
         if rules.liveness == Liveness::Answers && rules.keepalive_every.is_some_and(|every| every >= stall_after) {
             error.add("protocol.keepalive_every", "must be shorter than stall_after");
         }
+        if pairs.len() > rules.most_symbols {
+            error.add("pairs", format!("a connection may carry {} at most", rules.most_symbols));
+        }
         let symbols = error.take(feed::symbols(&pairs, &named, |pair| exchange.symbol(pair)));
         let (Some(url), Some(limits), Some(tls), Some(symbols)) = (url, limits, tls, symbols) else {
             return Err(error);
