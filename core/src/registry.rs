@@ -73,7 +73,7 @@ impl Entry {
     pub(crate) fn is(&self, other: &Self) -> bool {
         let component = |entry: &Self| match entry.build {
             Build::BuiltIn(_) => None,
-            Build::Library(dynamic) => Some(ptr::from_ref(dynamic.component)),
+            Build::Library(dynamic) => Some((ptr::from_ref(dynamic.component), dynamic.pinned)),
         };
         self.name == other.name && component(self) == component(other)
     }

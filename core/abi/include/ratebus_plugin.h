@@ -184,7 +184,7 @@ typedef struct ratebus_host {
     int32_t (*publish)(uint64_t context, const ratebus_event *events, size_t count, size_t *accepted);
     /* How the instance is (RATEBUS_READY, ...); the text says why where it is not well. */
     int32_t (*health)(uint64_t context, uint32_t state, ratebus_text reason);
-    /* A line of the log. At most 100 in a second are taken. */
+    /* A line of the log. At most 20 in a second are taken. */
     int32_t (*log)(uint64_t context, uint32_t level, ratebus_text line);
     /* Wall clock, in microseconds since 1970. */
     int64_t (*now)(uint64_t context);

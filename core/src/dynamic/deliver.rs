@@ -4,16 +4,15 @@ use ratebus_abi::{self as abi, Text, status};
 use ratebus_model::{Message, Payload, wire::WirePayload};
 use ratebus_sdk::{Clock, export::convert::with_rate};
 
-use super::LibraryComponent;
+use super::library::SinkCalls;
 
 /// Offers messages to the sink of `handle`; how many it took. In the thread of its calls.
-pub(super) fn deliver(component: &LibraryComponent, handle: *mut c_void, batch: &VecDeque<Arc<Message>>) -> usize {
-    let Some(deliver) = component.calls.deliver else { return batch.len() };
+pub(super) fn deliver(sink: SinkCalls, handle: *mut c_void, batch: &VecDeque<Arc<Message>>) -> usize {
     let offer = |message: &abi::Message| {
         let mut accepted = 0;
         // SAFETY: the handle is the instance's; the message and what it points to live until it returns.
         #[expect(unsafe_code, reason = "a call of a library")]
-        let status = unsafe { deliver(handle, ptr::from_ref(message), 1, &raw mut accepted) };
+        let status = unsafe { (sink.deliver)(handle, ptr::from_ref(message), 1, &raw mut accepted) };
         // What it does not understand it will not understand later.
         accepted == 1 || !matches!(status, status::OK | status::FULL)
     };

@@ -20,42 +20,37 @@ impl Feed {
     pub(super) fn apply(&mut self, said: Said, arrival: Arrival) {
         match said {
             Said::Tick(spoken) => {
-                let limits = FoldLimits::new(spoken.limits);
-                if self.knows(spoken.pair, limits) {
-                    // A price shows that the pair is subscribed.
-                    self.book.set_state(spoken.pair, PairState::Subscribed);
-                    spoken.with_tick(|tick| self.book.tick(tick, arrival));
-                }
+                self.hold_to(spoken.pair, FoldLimits::new(spoken.limits));
+                // A price shows that the pair is subscribed.
+                self.book.set_state(spoken.pair, PairState::Subscribed);
+                spoken.with_tick(|tick| self.book.tick(tick, arrival));
             }
             Said::Rate(spoken) => {
                 // Jumps were held back, or not, where it was judged.
-                let limits = FoldLimits { max_jump_percent: None, ..FoldLimits::new(spoken.limits) };
-                if self.knows(spoken.pair, limits) {
-                    self.book.pair_market(spoken.pair, spoken.market);
-                    spoken.with_tick(|tick| self.book.relay(tick, arrival, spoken.age));
-                }
+                self.hold_to(spoken.pair, FoldLimits { max_jump_percent: None, ..FoldLimits::new(spoken.limits) });
+                self.book.pair_market(spoken.pair, spoken.market);
+                spoken.with_tick(|tick| self.book.relay(tick, arrival, spoken.age));
             }
             Said::Heartbeat => self.book.heartbeat(arrival),
             Said::Pair(pair, state) => {
-                if self.book.state(pair).is_some() || self.knows(pair, FoldLimits::new(Limits::STREAM)) {
-                    self.book.set_state(pair, state);
+                if self.book.state(pair).is_none() {
+                    self.hold_to(pair, FoldLimits::new(Limits::STREAM));
                 }
+                self.book.set_state(pair, state);
             }
             Said::Market(market) => self.book.market(market),
             Said::Disconnected => self.book.disconnected(),
         }
     }
 
-    /// Holds a pair to `limits`; false if it is one too many.
-    fn knows(&mut self, pair: Pair, limits: FoldLimits) -> bool {
-        if self.book.state(pair).is_none() {
-            if self.pairs == MOST_PAIRS {
-                return false;
-            }
-            self.pairs += 1;
+    /// Holds a pair to `limits`, unless it is one too many: then the book does not know it, and counts its prices so.
+    fn hold_to(&mut self, pair: Pair, limits: FoldLimits) {
+        let is_new = self.book.state(pair).is_none();
+        if is_new && self.pairs == MOST_PAIRS {
+            return;
         }
+        self.pairs += usize::from(is_new);
         self.book.hold_to(pair, limits);
-        true
     }
 }
 

@@ -11,7 +11,7 @@ use ratebus_model::SourceName;
 use ratebus_sdk::{ConfigError, Error, ErrorKind, Interest, Retry};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{LibraryComponent, Refusal};
+use super::{LibraryComponent, Refusal, library::SinkCalls};
 use crate::registry::BuildError;
 
 /// How long a call of a library may take. More than any honest one needs: none of them waits for anything.
@@ -44,7 +44,7 @@ impl Instance {
         let (done, destroyed) = oneshot::channel();
         let thread = move || {
             let result = create(component, name, &config);
-            let handle = result.as_ref().map_or(ptr::null_mut(), |handle| handle.0);
+            let handle = *result.as_ref().unwrap_or(&ptr::null_mut());
             // Whoever asked may have given up.
             let _ = created.send(result.map(drop));
             if handle.is_null() {
@@ -53,7 +53,11 @@ impl Instance {
             for call in receiver {
                 call(handle);
             }
-            destroy(component, handle);
+            // SAFETY: `create` made it, and this is the last call: the channel of calls is at its end.
+            #[expect(unsafe_code, reason = "a call of a library")]
+            unsafe {
+                (component.destroy)(handle);
+            }
             let _ = done.send(());
         };
         let spawned = thread::Builder::new().name(format!("plugin {name}")).spawn(thread);
@@ -88,13 +92,12 @@ impl Instance {
     }
 
     /// What a sink wants to hear: of each subject the newest value. Waits for the library.
-    pub(super) fn interests(&self) -> Result<Vec<Interest>, BuildError> {
-        let Some(interests) = self.component.calls.interests else { return Ok(Vec::new()) };
+    pub(super) fn interests(&self, sink: SinkCalls) -> Result<Vec<Interest>, BuildError> {
         let (answer, answered) = mpsc::sync_channel(1);
         let call = move |handle| {
             // SAFETY: the handle is the instance's, and the room lives until it returns.
             #[expect(unsafe_code, reason = "a call of a library")]
-            let told = words(|patterns| unsafe { interests(handle, patterns) });
+            let told = words(|patterns| unsafe { (sink.interests)(handle, patterns) });
             let _ = answer.send(told);
         };
         let _ = self.calls.send(Box::new(call));
@@ -129,30 +132,16 @@ fn given_up(name: SourceName, component: &LibraryComponent, what: &'static str) 
     Error::new(ErrorKind::Internal, message).with_retry(Retry::Never)
 }
 
-/// An instance on its way within its thread.
-struct Handle(*mut c_void);
-
 #[expect(unsafe_code, reason = "a call of a library")]
-fn create(component: &LibraryComponent, name: SourceName, config: &str) -> Result<Handle, BuildError> {
-    let wrong = |message: String| BuildError::Config(ConfigError::new("", message));
-    let Some(create) = component.calls.create else { return Err(wrong("it cannot be created".to_owned())) };
+fn create(component: &LibraryComponent, name: SourceName, config: &str) -> Result<*mut c_void, BuildError> {
     let (name, config) = (Text::new(name.as_str()), Text::new(config));
     let mut handle = ptr::null_mut();
     // SAFETY: texts, room and handle live until it returns.
-    let (status, words) = words(|error| unsafe { create(name, config, error, &raw mut handle) });
+    let (status, words) = words(|error| unsafe { (component.create)(name, config, error, &raw mut handle) });
     match status {
-        status::OK if handle.is_null() => Err(wrong("it made no instance, and gave no reason".to_owned())),
-        status::OK => Ok(Handle(handle)),
+        status::OK if !handle.is_null() => Ok(handle),
         status::PANICKED => Err(BuildError::Refused(Refusal::Panics("create", words))),
         _ => Err(BuildError::Config(problems(&words))),
-    }
-}
-
-#[expect(unsafe_code, reason = "a call of a library")]
-fn destroy(component: &LibraryComponent, handle: *mut c_void) {
-    if let Some(destroy) = component.calls.destroy {
-        // SAFETY: `create` made it, and this is the last call: the channel of calls is at its end.
-        unsafe { destroy(handle) };
     }
 }
 

@@ -17,25 +17,20 @@ pub(crate) struct LibraryComponent {
     pub(crate) name: String,
     /// The library's version.
     pub(crate) version: String,
-    pub(crate) kind: Kind,
-    /// Its calls. Those that its kind must have are there.
-    pub(super) calls: abi::Component,
+    pub(super) create: abi::Create,
+    pub(super) start: abi::Start,
+    pub(super) on_writable: Option<abi::Tell>,
+    /// What only sinks have.
+    pub(super) sink: Option<SinkCalls>,
+    pub(super) stop: abi::Tell,
+    pub(super) destroy: abi::Tell,
 }
 
-// SAFETY: the only pointer in it is a text that never changes, and calls may be made from any thread.
-#[expect(unsafe_code, reason = "the type of a component is a pointer")]
-unsafe impl Send for LibraryComponent {}
-// SAFETY: as above.
-#[expect(unsafe_code, reason = "the type of a component is a pointer")]
-unsafe impl Sync for LibraryComponent {}
-
-/// What a component does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Brings rates in.
-    Source,
-    /// Takes messages off the bus.
-    Sink,
+/// The calls of a sink.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SinkCalls {
+    pub(super) interests: abi::Interests,
+    pub(super) deliver: abi::Deliver,
 }
 
 type Components = Result<&'static [LibraryComponent], Refusal>;
@@ -122,24 +117,31 @@ fn descriptor(image: Image) -> Result<abi::Plugin, Refusal> {
 fn component(calls: abi::Component, version: &str) -> Result<LibraryComponent, Refusal> {
     let name = text(calls.r#type, "type")?;
     let malformed = |what: &str| Refusal::Malformed(format!("{name:?} {what}"));
+    let lacks = || malformed("lacks a call");
     if calls.size < abi::size_of::<abi::Component>() {
         return Err(malformed("is too short"));
     }
-    let (kind, prefix) = match calls.kind {
-        abi::component::SOURCE => (Kind::Source, "source/"),
-        abi::component::SINK => (Kind::Sink, "sink/"),
+    let (prefix, sink) = match calls.kind {
+        abi::component::SOURCE => ("source/", None),
+        abi::component::SINK => {
+            let (interests, deliver) = calls.interests.zip(calls.deliver).ok_or_else(lacks)?;
+            ("sink/", Some(SinkCalls { interests, deliver }))
+        }
         _ => return Err(malformed("is neither a source nor a sink")),
     };
     if !name.starts_with(prefix) {
         return Err(malformed(&format!("does not begin with {prefix}")));
     }
-    let lacks_common =
-        calls.create.is_none() || calls.start.is_none() || calls.stop.is_none() || calls.destroy.is_none();
-    let lacks_sink = kind == Kind::Sink && (calls.interests.is_none() || calls.deliver.is_none());
-    if lacks_common || lacks_sink {
-        return Err(malformed("lacks a call"));
-    }
-    Ok(LibraryComponent { version: version.to_owned(), kind, calls, name })
+    Ok(LibraryComponent {
+        version: version.to_owned(),
+        create: calls.create.ok_or_else(lacks)?,
+        start: calls.start.ok_or_else(lacks)?,
+        on_writable: calls.on_writable,
+        sink,
+        stop: calls.stop.ok_or_else(lacks)?,
+        destroy: calls.destroy.ok_or_else(lacks)?,
+        name,
+    })
 }
 
 /// A text of a descriptor.

@@ -22,7 +22,6 @@ pub use refusal::Refusal;
 
 use crate::registry::{BuildError, Component};
 use instance::Instance;
-use library::Kind;
 pub(crate) use library::{LibraryComponent, load};
 use run::Library;
 
@@ -39,23 +38,15 @@ pub(crate) struct Dynamic {
 
 impl Dynamic {
     pub(crate) fn is_source(self) -> bool {
-        self.component.kind == Kind::Source
+        self.component.sink.is_none()
     }
 
     /// Makes an instance. Waits for the library.
     pub(crate) fn build(self, config: &Value, env: &Env) -> Result<Component, BuildError> {
         let json = serde_json::to_string(config).map_err(|error| ConfigError::new("", error.to_string()))?;
         let instance = Instance::create(self.component, env.name, json)?;
-        let remark = (!self.pinned).then_some(UNPINNED);
-        match self.component.kind {
-            Kind::Source => {
-                let interests = Vec::new();
-                Ok(Component::Source(Box::new(Library { instance, remark, interests })))
-            }
-            Kind::Sink => {
-                let interests = instance.interests()?;
-                Ok(Component::Sink(Box::new(Library { instance, remark, interests })))
-            }
-        }
+        let interests = self.component.sink.map(|sink| instance.interests(sink)).transpose()?.unwrap_or_default();
+        let library = Box::new(Library { instance, interests, remark: (!self.pinned).then_some(UNPINNED) });
+        Ok(if self.is_source() { Component::Source(library) } else { Component::Sink(library) })
     }
 }

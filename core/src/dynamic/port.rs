@@ -20,7 +20,7 @@ use super::said::Said;
 /// How many events of an instance wait for the engine.
 const QUEUE: usize = 1024;
 /// How many lines of an instance the log takes in a second.
-const LINES: u32 = 100;
+const LINES: u32 = 20;
 
 /// Every instance that runs, by its number. One that has ended is not in it, so whatever calls late finds nothing.
 static PORTS: LazyLock<RwLock<HashMap<u64, Arc<Port>>>> = LazyLock::new(RwLock::default);
@@ -222,4 +222,100 @@ unsafe extern "C" fn stopped(context: u64, how: u32, why: Text) -> i32 {
 /// What an instance ended with; `None` if that is no way to end.
 fn end_of(how: u32, why: String) -> Option<Result<(), Error>> {
     if how == end::FINISHED { Some(Ok(())) } else { Some(Err(Error::new(error_kind(how)?, why))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ptr;
+
+    use ratebus_abi::{Event, event};
+    use ratebus_sdk::testkit::RecordingHost;
+
+    use super::*;
+
+    const HEARTBEAT: Event = Event {
+        size: abi::size_of::<Event>(),
+        kind: event::HEARTBEAT,
+        rate: ptr::null(),
+        pair: Text::EMPTY,
+        reason: Text::EMPTY,
+        state: 0,
+        reserved: 0,
+    };
+
+    fn open(remark: Option<&'static str>) -> (OpenPort, Context) {
+        let ctx = RecordingHost::new().context("test");
+        (OpenPort::new(&ctx, remark), ctx)
+    }
+
+    /// As a library calls it: the status, and how many events were taken.
+    #[expect(unsafe_code, reason = "as a library calls it")]
+    fn published(context: u64, events: &[Event]) -> (i32, usize) {
+        let mut accepted = usize::MAX;
+        // SAFETY: they are there.
+        let status = unsafe { publish(context, events.as_ptr(), events.len(), &raw mut accepted) };
+        (status, accepted)
+    }
+
+    #[expect(unsafe_code, reason = "as a library calls it")]
+    fn said_ready(context: u64) -> i32 {
+        // SAFETY: an empty text.
+        unsafe { set_health(context, abi::health::READY, Text::EMPTY) }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken_and_room_is_told_of_once() {
+        let (mut port, _ctx) = open(None);
+        assert_eq!(published(port.number, &vec![HEARTBEAT; QUEUE - 1]), (status::OK, QUEUE - 1));
+        assert_eq!(published(port.number, &[HEARTBEAT; 3]), (status::FULL, 1));
+        assert!(!port.has_room_again());
+        while port.events.len() > QUEUE / 2 {
+            port.events.try_recv().unwrap();
+        }
+        assert!(port.has_room_again() && !port.has_room_again());
+        assert_eq!(published(port.number, &[HEARTBEAT]), (status::OK, 1));
+    }
+
+    #[test]
+    fn what_is_no_event_is_named_by_its_place() {
+        let (port, _ctx) = open(None);
+        let strange = Event { kind: 99, ..HEARTBEAT };
+        assert_eq!(published(port.number, &[HEARTBEAT, strange, HEARTBEAT]), (status::INVALID, 1));
+        let no_rate = Event { kind: event::RATE, ..HEARTBEAT };
+        assert_eq!(published(port.number, &[no_rate]), (status::INVALID, 0));
+        assert_eq!(published(port.number, &[Event { size: 8, ..HEARTBEAT }]), (status::INVALID, 0));
+        assert_eq!(published(port.number, &[]), (status::OK, 0));
+    }
+
+    #[test]
+    fn who_calls_late_finds_it_closed() {
+        let (mut port, ctx) = open(None);
+        assert_eq!(said_ready(port.number), status::OK);
+        assert_eq!(ctx.health().state(), HealthState::Ready);
+        #[expect(unsafe_code, reason = "as a library calls it")]
+        // SAFETY: a text of ours.
+        let ended = unsafe { stopped(port.number, abi::end::CONNECT, Text::new("gone")) };
+        assert_eq!(ended, status::OK);
+        assert_eq!(port.ended.try_recv().unwrap().unwrap_err().to_string(), "gone");
+        assert_eq!(published(port.number, &[HEARTBEAT]), (status::CLOSED, 0));
+        let number = port.number;
+        drop(port);
+        let (next, _ctx) = open(None);
+        assert_ne!(next.number, number, "a number is not used again");
+        assert_eq!((said_ready(number), published(number, &[HEARTBEAT])), (status::CLOSED, (status::CLOSED, 0)));
+    }
+
+    #[test]
+    fn a_library_that_may_be_any_is_never_quite_ready() {
+        let (port, ctx) = open(Some("any"));
+        said_ready(port.number);
+        assert_eq!(ctx.health().state(), HealthState::Degraded("any".to_owned()));
+    }
+
+    #[test]
+    fn so_many_lines_in_a_second_and_no_more() {
+        let (mut lines, start) = (Lines::default(), Instant::now());
+        assert_eq!((0..2 * LINES).filter(|_| lines.allow(start)).count(), LINES as usize);
+        assert!(lines.allow(start + Duration::from_secs(1)));
+    }
 }

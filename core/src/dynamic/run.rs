@@ -1,7 +1,13 @@
-use std::{collections::VecDeque, future, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    future, mem,
+    sync::Arc,
+    task::{self, Poll, Waker},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use ratebus_abi::status;
+use ratebus_abi::{Tell, status};
 use ratebus_model::Message;
 use ratebus_sdk::{Context, Error, ErrorKind, Inbox, Interest, Sink, Source};
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +16,7 @@ use super::{
     deliver::deliver,
     feed::Feed,
     instance::{Instance, words},
+    library::SinkCalls,
     port::{HOST, OpenPort},
 };
 
@@ -41,7 +48,8 @@ impl Sink for Library {
     }
 
     async fn run(self: Box<Self>, inbox: Inbox, ctx: Context) -> Result<(), Error> {
-        self.run_with(Offers { inbox: Some(inbox), ..Offers::default() }, ctx).await
+        let to = self.instance.component.sink.map(|sink| (sink, inbox));
+        self.run_with(Offers { to, ..Offers::default() }, ctx).await
     }
 }
 
@@ -58,12 +66,12 @@ impl Library {
                 biased;
                 () = ctx.cancelled(), if !asked => {
                     asked = true;
-                    tell(&instance, "stop").await?;
+                    tell(&instance, "stop", instance.component.stop).await?;
                 }
                 Some((said, arrival)) = port.events.recv() => {
                     feed.apply(said, arrival);
-                    if port.has_room_again() {
-                        tell(&instance, "on_writable").await?;
+                    if port.has_room_again() && let Some(on_writable) = instance.component.on_writable {
+                        tell(&instance, "on_writable", on_writable).await?;
                     }
                 }
                 ended = &mut port.ended => break ended,
@@ -83,7 +91,8 @@ impl Library {
 /// What a sink is to hear next.
 #[derive(Default)]
 struct Offers {
-    inbox: Option<Inbox>,
+    /// Nobody, or nobody any more: a source hears nothing.
+    to: Option<(SinkCalls, Inbox)>,
     waiting: VecDeque<Arc<Message>>,
     /// Until then the sink is left alone.
     pause: Option<Instant>,
@@ -99,22 +108,20 @@ impl Offers {
         if !self.waiting.is_empty() {
             return;
         }
-        let Some(inbox) = &mut self.inbox else { return future::pending().await };
+        let Some((_, inbox)) = &mut self.to else { return future::pending().await };
         match inbox.recv().await {
             Some(message) => self.waiting.push_back(message),
-            None => self.inbox = None,
+            None => self.to = None,
         }
     }
 
     /// Offers what there is.
     async fn offer(&mut self, instance: &Instance) -> Result<(), Error> {
-        if let Some(inbox) = &mut self.inbox {
-            take_ready(inbox, &mut self.waiting);
-        }
-        let component = instance.component;
-        let mut batch = std::mem::take(&mut self.waiting);
+        let Some((sink, inbox)) = &mut self.to else { return Ok(()) };
+        take_ready(inbox, &mut self.waiting);
+        let (sink, mut batch) = (*sink, mem::take(&mut self.waiting));
         let call = move |handle| {
-            let taken = deliver(component, handle, &batch);
+            let taken = deliver(sink, handle, &batch);
             batch.drain(..taken);
             batch
         };
@@ -128,9 +135,9 @@ impl Offers {
 
 /// Takes what is there already, up to a batch.
 fn take_ready(inbox: &mut Inbox, waiting: &mut VecDeque<Arc<Message>>) {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut cx = task::Context::from_waker(Waker::noop());
     while waiting.len() < BATCH
-        && let std::task::Poll::Ready(Some(message)) = inbox.poll_recv(&mut cx)
+        && let Poll::Ready(Some(message)) = inbox.poll_recv(&mut cx)
     {
         waiting.push_back(message);
     }
@@ -138,7 +145,7 @@ fn take_ready(inbox: &mut Inbox, waiting: &mut VecDeque<Arc<Message>>) {
 
 /// Lets the instance begin, with `context` as its way to us.
 async fn start(instance: &Instance, context: u64) -> Result<(), Error> {
-    let Some(start) = instance.component.calls.start else { return Ok(()) };
+    let start = instance.component.start;
     let call = move |handle| {
         // SAFETY: the handle is the instance's, and the room lives until it returns; the host is there for good.
         #[expect(unsafe_code, reason = "a call of a library")]
@@ -151,12 +158,9 @@ async fn start(instance: &Instance, context: u64) -> Result<(), Error> {
     }
 }
 
-/// Makes a call without an answer, if the component has it.
-async fn tell(instance: &Instance, what: &'static str) -> Result<(), Error> {
-    let calls = &instance.component.calls;
-    let Some(tell) = (if what == "stop" { calls.stop } else { calls.on_writable }) else { return Ok(()) };
+/// Makes a call without an answer.
+async fn tell(instance: &Instance, what: &'static str, call: Tell) -> Result<(), Error> {
     // SAFETY: the handle is the instance's.
     #[expect(unsafe_code, reason = "a call of a library")]
-    let call = move |handle| unsafe { tell(handle) };
-    instance.call(what, call).await
+    instance.call(what, move |handle| unsafe { call(handle) }).await
 }

@@ -1,4 +1,4 @@
-use std::{fs::File, io::Write, path::PathBuf};
+use std::{fs::File, io::Write, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use ratebus_sdk::{
@@ -18,6 +18,9 @@ pub struct Recorder {
 pub struct RecorderConfig {
     file: PathBuf,
     patterns: Vec<Pattern>,
+    /// It hears nothing before this file is there.
+    #[serde(default)]
+    after: Option<PathBuf>,
 }
 
 impl Factory for Recorder {
@@ -39,6 +42,9 @@ impl Sink for Recorder {
         let failed = |error: std::io::Error| Error::new(ErrorKind::Internal, "the file").because(error);
         let mut file = File::create(&self.config.file).map_err(failed)?;
         ctx.health().ready();
+        while self.config.after.as_ref().is_some_and(|after| !after.exists()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         loop {
             let message = tokio::select! {
                 () = ctx.cancelled() => return Ok(()),

@@ -12,6 +12,8 @@ pub mod convert;
 mod host;
 mod instance;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::c_void;
 

@@ -1,0 +1,163 @@
+//! The library's side, against a ratebus of which a test says how much room it has.
+
+use std::{
+    ffi::c_void,
+    ptr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ratebus_abi::{self as abi, Buffer, Event, Text, event, status};
+use ratebus_model::{
+    Limits, Market, Outgoing, Pair, PairList, PairState, Price, Rate, RateValue, SourceName, Subject, Version,
+};
+use serde::Deserialize;
+
+use super::{host::LibraryHost, source};
+use crate::{
+    Clock, ConfigError, Context, Env, Error, Factory, Host, Source,
+    testkit::{RecordingHost, eventually},
+};
+
+static ROOM: AtomicUsize = AtomicUsize::new(0);
+static HEARD: Mutex<Vec<(u32, u64)>> = Mutex::new(Vec::new());
+
+#[expect(unsafe_code, reason = "as ratebus does it")]
+unsafe extern "C" fn publish(_: u64, events: *const Event, count: usize, accepted: *mut usize) -> i32 {
+    let mut taken = 0;
+    while taken < count && ROOM.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |room| room.checked_sub(1)).is_ok() {
+        // SAFETY: there are so many.
+        let event = unsafe { &*events.add(taken) };
+        // SAFETY: a rate has one.
+        let mantissa = if event.kind == event::RATE { unsafe { (*event.rate).bid.mantissa } } else { 0 };
+        HEARD.lock().unwrap().push((event.kind, mantissa));
+        taken += 1;
+    }
+    // SAFETY: room for a number.
+    unsafe { accepted.write(taken) };
+    if taken == count { status::OK } else { status::FULL }
+}
+
+extern "C" fn text(_: u64, _: u32, _: Text) -> i32 {
+    status::OK
+}
+
+extern "C" fn now(_: u64) -> i64 {
+    0
+}
+
+static RATEBUS: abi::Host =
+    abi::Host { size: abi::size_of::<abi::Host>(), minor: 0, publish, health: text, log: text, now, stopped: text };
+
+fn rate(pair: &str, cents: i64) -> (Subject, Rate) {
+    let (source, pair): (SourceName, Pair) = ("acme".parse().unwrap(), pair.parse().unwrap());
+    let price = |cents: i64| Price::new(ratebus_model::decimal::Decimal::new(cents, 2)).unwrap();
+    let arrival = Clock.arrival();
+    let rate = Rate {
+        source,
+        pair,
+        value: RateValue::TwoSided { bid: price(cents), ask: price(cents) },
+        market: Market::Online,
+        event_time: None,
+        recv_time: arrival.time,
+        confirmed_at: arrival.at,
+        limits: Limits::STREAM,
+        version: Version::first(RecordingHost::EPOCH),
+    };
+    (Subject::rate(source, pair), rate)
+}
+
+#[tokio::test]
+async fn what_does_not_fit_waits_as_the_newest_of_each_subject() {
+    let host = Arc::new(LibraryHost::new("acme".parse().unwrap(), &RATEBUS, 1));
+    let publish = |pair, cents| {
+        let (subject, rate) = rate(pair, cents);
+        host.try_publish(Outgoing::new(subject, rate)).unwrap();
+    };
+    let heard = || std::mem::take(&mut *HEARD.lock().unwrap());
+    ROOM.store(1, Ordering::SeqCst);
+    publish("BTC_USD", 100);
+    assert_eq!(heard(), [(event::RATE, 100)]);
+    for (pair, cents) in [("BTC_USD", 101), ("ETH_USD", 200), ("BTC_USD", 102), ("ETH_USD", 201)] {
+        publish(pair, cents);
+    }
+    assert_eq!(heard(), []);
+    ROOM.store(1, Ordering::SeqCst);
+    host.on_writable();
+    assert_eq!(heard(), [(event::RATE, 102)]);
+    // Whoever awaits room has it after what waited before.
+    let (subject, third) = rate("SOL_USD", 300);
+    let waiting = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.publish(Outgoing::new(subject, third)).await }
+    });
+    tokio::task::yield_now().await;
+    ROOM.store(2, Ordering::SeqCst);
+    eventually("room", Duration::from_secs(30), || {
+        host.on_writable();
+        waiting.is_finished()
+    })
+    .await;
+    assert_eq!(waiting.await.unwrap(), Ok(1));
+    assert_eq!(heard(), [(event::RATE, 201), (event::RATE, 300)]);
+
+    // A list that is taken in part is sent again as a whole.
+    let pairs = ["BTC_USD", "ETH_USD"].map(|pair| (pair.parse().unwrap(), PairState::Subscribed));
+    let source: SourceName = "acme".parse().unwrap();
+    let list = PairList { source, pairs: pairs.to_vec() };
+    ROOM.store(1, Ordering::SeqCst);
+    host.try_publish(Outgoing::new(Subject::pairs(source), list)).unwrap();
+    ROOM.store(2, Ordering::SeqCst);
+    host.on_writable();
+    assert_eq!(heard(), [(event::PAIR, 0); 3]);
+}
+
+struct Picky;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PickyConfig {
+    pairs: Vec<Pair>,
+}
+
+impl Factory for Picky {
+    type Config = PickyConfig;
+    const TYPE: &'static str = "source/picky";
+
+    fn build(config: PickyConfig, _: &Env) -> Result<Self, ConfigError> {
+        assert!(!config.pairs.is_empty(), "a fault");
+        let mut error = ConfigError::new("pairs.0", "not this one");
+        error.add("", "nor\nanything");
+        error.or(Self)
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for Picky {
+    async fn run(self: Box<Self>, _: Context) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
+#[expect(unsafe_code, reason = "as ratebus calls it")]
+fn what_is_wrong_with_a_config_is_told_by_key() {
+    let create = source::<Picky>().create.unwrap();
+    for (config, expected) in [
+        (r#"{"pairs":["BTC_USD"]}"#, (status::INVALID, "pairs.0\tnot this one\n\tnor anything")),
+        (r#"{"pairs":["BTC_USD","BTC"]}"#, (status::INVALID, "pairs.1\t\"BTC\" is not a pair such as BTC_USD")),
+        (r#"{"pears":[]}"#, (status::INVALID, "pears\tunknown field `pears`, expected `pairs`")),
+        (r#"{"pairs":[]}"#, (status::PANICKED, "a fault")),
+    ] {
+        let (mut room, mut instance) = (vec![0; 256], ptr::null_mut::<c_void>());
+        let mut error = Buffer::new(&mut room);
+        // SAFETY: all of it lives until it returns.
+        let status = unsafe { create(Text::new("picky"), Text::new(config), &raw mut error, &raw mut instance) };
+        let length = error.length;
+        assert_eq!((status, str::from_utf8(&room[..length]).unwrap()), expected, "{config}");
+        assert!(instance.is_null());
+    }
+}
