@@ -136,23 +136,41 @@ impl CoinMarketCap {
 
     /// Finds the numbers of coins that the config does not give: of those with one code the first in the ranking.
     async fn find(&mut self, feed: &mut Feed) -> Result<(), Error> {
-        for (pair, symbol) in feed.symbols().to_vec() {
-            let (code, _) = coin_and_currency(pair, &symbol);
-            if self.id(pair, &code).is_some() {
-                continue;
-            }
-            let answer = feed.get(&format!("/v1/cryptocurrency/map?symbol={code}")).await?;
-            match read(&answer, &self.settings.key) {
-                Ok(reply) => match first_listed(&reply, &code)? {
-                    Some((id, name)) => {
-                        tracing::info!(%pair, code, id, name, "taken for {code}; protocol.ids would settle it");
-                        self.found.insert(code, id);
+        let coins = feed.symbols().iter().map(|(pair, symbol)| (*pair, coin_and_currency(*pair, symbol).0));
+        let unknown: Vec<(Pair, String)> = coins.filter(|(pair, code)| self.id(*pair, code).is_none()).collect();
+        let mut groups: Vec<_> = unknown.chunks(Self::GROUP).collect();
+        while let Some(group) = groups.pop() {
+            let mut codes: Vec<&str> = group.iter().map(|(_, code)| code.as_str()).collect();
+            codes.sort_unstable();
+            codes.dedup();
+            let answer = feed.get(&format!("/v1/cryptocurrency/map?symbol={}", codes.join(","))).await?;
+            match (read(&answer, &self.settings.key), group) {
+                (Ok(reply), _) => self.take_numbers(feed, &reply, group)?,
+                (Err(Refusal::Invalid(words)), [(pair, _)]) => feed.refuse(*pair, words),
+                // One code that they do not know fails the request for all: the halves tell which it is.
+                (Err(Refusal::Invalid(_)), _) => groups.extend(<[_; 2]>::from(group.split_at(group.len() / 2))),
+                (Err(Refusal::Plan(error)), _) => {
+                    for (pair, _) in group {
+                        feed.refuse(*pair, error.to_string());
                     }
-                    None => feed.refuse(pair, "CoinMarketCap does not list the coin"),
-                },
-                Err(Refusal::Invalid(words)) => feed.refuse(pair, words),
-                Err(Refusal::Plan(error)) => feed.refuse(pair, error.to_string()),
-                Err(refusal) => return Err(refusal.into()),
+                }
+                (Err(refusal), _) => return Err(refusal.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_numbers(&mut self, feed: &mut Feed, reply: &Reply<'_>, group: &[(Pair, String)]) -> Result<(), Error> {
+        let rows = feed::json::elements(reply.data)?;
+        let listed: Vec<Listed> = rows.iter().filter_map(|row| feed::json::object(row.get()).ok()).collect();
+        for (pair, code) in group {
+            let ours = listed.iter().filter(|listed| listed.symbol.eq_ignore_ascii_case(code));
+            match ours.min_by_key(|listed| listed.rank.unwrap_or(u64::MAX)) {
+                Some(Listed { id, name, .. }) => {
+                    tracing::info!(%pair, code, id, name, "taken for {code}; protocol.ids would settle it");
+                    self.found.insert(code.clone(), *id);
+                }
+                None => feed.refuse(*pair, "CoinMarketCap does not list the coin"),
             }
         }
         Ok(())
@@ -245,19 +263,11 @@ fn coin_and_currency(pair: Pair, symbol: &str) -> (String, String) {
     }
 }
 
-/// Number and name of the coin with the code `code` that ranks first.
-fn first_listed(reply: &Reply<'_>, code: &str) -> Result<Option<(u64, String)>, Error> {
-    #[derive(Deserialize)]
-    struct Listed {
-        id: u64,
-        name: String,
-        symbol: String,
-        rank: Option<u64>,
-    }
-    let rows = feed::json::elements(reply.data)?;
-    let listed = rows.iter().filter_map(|row| feed::json::object::<Listed>(row.get()).ok());
-    let first = listed
-        .filter(|listed| listed.symbol.eq_ignore_ascii_case(code))
-        .min_by_key(|listed| listed.rank.unwrap_or(u64::MAX));
-    Ok(first.map(|listed| (listed.id, listed.name)))
+/// A row of the list of all coins.
+#[derive(Deserialize)]
+struct Listed {
+    id: u64,
+    name: String,
+    symbol: String,
+    rank: Option<u64>,
 }

@@ -100,6 +100,10 @@ impl Feed {
     fn relay(&mut self, tick: &Tick<'_>, answer: &Answer, age: Duration) {
         self.book.set_state(tick.pair, PairState::Subscribed);
         self.book.relay(tick, answer.arrival(), age);
+        // A round may take long; what it has brought already is served.
+        if self.symbols.len() > 1 && !self.ctx.health().state().is_ready() && self.is_fresh(tick.pair) {
+            self.ctx.health().degraded("waiting for the rates of the other pairs");
+        }
     }
 
     /// The exchange has no price for a pair, in words. Others go on; the next price of this one ends it.
@@ -128,18 +132,20 @@ impl Feed {
         }
     }
 
-    /// A round failed: one line in the log, and the words for the health.
+    /// A round failed: the words for the health. That one changes has a line in the log of its own; what goes on as before
+    /// gets one here.
     pub(super) fn failed(&self, error: &Error, wait: Duration) -> String {
         let reason = format!("asking {}: {error}; it keeps trying", self.endpoint);
-        tracing::warn!(plugin = %self.ctx.name(), kind = error.kind().as_str(), next_attempt_in = ?wait, "{reason}");
+        if self.ctx.health().state().reason() == Some(&reason) {
+            tracing::warn!(plugin = %self.ctx.name(), kind = error.kind().as_str(), next_attempt_in = ?wait, "{reason}");
+        }
         reason
     }
 
     /// Keeps the health true, after a round that failed with `failure` if it did.
     pub(super) fn report(&self, failure: Option<&str>) {
-        let now = self.ctx.clock().now();
-        let fresh = |pair: Pair| self.book.rate(pair).is_some_and(|rate| rate.status(now) == Status::Fresh);
-        let missing: Vec<Pair> = self.symbols.iter().map(|&(pair, _)| pair).filter(|&pair| !fresh(pair)).collect();
+        let missing: Vec<Pair> =
+            self.symbols.iter().map(|&(pair, _)| pair).filter(|&pair| !self.is_fresh(pair)).collect();
         let reason = match failure {
             Some(failure) => failure.to_owned(),
             None if missing.is_empty() => return self.ctx.health().ready(),
@@ -152,6 +158,11 @@ impl Feed {
     /// Whether the last round went well.
     pub(super) fn connected(&self, connected: bool) {
         self.connected.set(u32::from(connected));
+    }
+
+    fn is_fresh(&self, pair: Pair) -> bool {
+        let now = self.ctx.clock().now();
+        self.book.rate(pair).is_some_and(|rate| rate.status(now) == Status::Fresh)
     }
 
     fn name_missing(&self, missing: &[Pair]) -> String {
@@ -172,5 +183,12 @@ impl Feed {
         let counter =
             || metrics::counter!("ratebus_feed_polls_total", "source" => source.to_string(), "outcome" => outcome);
         self.outcomes.entry(outcome).or_insert_with(counter).increment(1);
+    }
+}
+
+impl Drop for Feed {
+    /// Also when the source is told to stop.
+    fn drop(&mut self) {
+        self.connected.set(0);
     }
 }

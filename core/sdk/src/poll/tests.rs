@@ -161,12 +161,17 @@ struct Running {
 impl Running {
     /// Rounds every minute of a source whose rates are fresh for two and shown for four.
     fn start(script: impl FnMut(usize, &mut Feed) -> Result<(), Error> + Send + 'static) -> Self {
+        let rounds = Arc::<Mutex<Vec<Instant>>>::default();
+        let exchange = Scripted { rounds: Arc::clone(&rounds), script: Box::new(script) };
+        Self { rounds, ..Self::of(exchange) }
+    }
+
+    fn of(exchange: impl Exchange) -> Self {
         let host = RecordingHost::new();
         let ctx = host.context("polled");
-        let rounds = Arc::<Mutex<Vec<Instant>>>::default();
         let freshness = Limits { stale_after: 120 * SECOND, dead_after: 240 * SECOND };
         let source = Box::new(Poll {
-            exchange: Scripted { rounds: Arc::clone(&rounds), script: Box::new(script) },
+            exchange,
             endpoint: "https://exchange.example".to_owned(),
             client: client_with(limits()),
             interval: 60 * SECOND,
@@ -174,7 +179,7 @@ impl Running {
             limits: FoldLimits::new(freshness),
         });
         let task = tokio::spawn(source.run(ctx.clone()));
-        Self { host, ctx, rounds, task }
+        Self { host, ctx, rounds: Arc::default(), task }
     }
 
     fn waits(&self) -> Vec<Duration> {
@@ -274,6 +279,33 @@ async fn failures_wait_and_show_and_pass() {
     assert_eq!(source.health(), HealthState::Ready);
     let waits = source.waits();
     assert!(waits[1] < SECOND && waits[4] >= 600 * SECOND, "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_long_round_has_brought_already_counts() {
+    struct Slow;
+    #[async_trait]
+    impl Exchange for Slow {
+        const TYPE: &'static str = "source/slow";
+        const ENDPOINT: Option<&'static str> = None;
+        type Protocol = NoKeys;
+
+        fn new(_: NoKeys) -> Result<Self, ConfigError> {
+            Ok(Self)
+        }
+
+        async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {
+            feed.tick(&reference(pair("BTC_USD"), "1"), &answer());
+            tokio::time::sleep(30 * SECOND).await;
+            feed.tick(&reference(pair("ETH_USD"), "1"), &answer());
+            Ok(())
+        }
+    }
+    let source = Running::of(Slow);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(source.health(), HealthState::Degraded("waiting for the rates of the other pairs".to_owned()));
+    tokio::time::sleep(30 * SECOND).await;
+    assert_eq!(source.health(), HealthState::Ready);
 }
 
 #[tokio::test(start_paused = true)]

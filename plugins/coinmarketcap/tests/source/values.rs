@@ -153,7 +153,7 @@ async fn the_numbers_of_coins_are_looked_up_where_the_config_does_not_give_them(
             r#"[{"id":9,"name":"Another","symbol":"ETH","rank":4000},{"id":1027,"name":"Ethereum","symbol":"ETH","rank":2},
                 {"id":8,"name":"No rank","symbol":"ETH"},{"id":7,"name":"Not it","symbol":"ETHX","rank":1}]"#,
         )),
-        "/v1/cryptocurrency/map?symbol=NOPE" => {
+        "/v1/cryptocurrency/map?symbol=ETH,NOPE" | "/v1/cryptocurrency/map?symbol=NOPE" => {
             Reply::status(400, crate::refusal(400, "Invalid value for \"symbol\": \"NOPE\""))
         }
         other => {
@@ -166,7 +166,7 @@ async fn the_numbers_of_coins_are_looked_up_where_the_config_does_not_give_them(
     source.until_bid("ETH_USD", "1200.00").await;
     source.until_health("NOPE_USD (CoinMarketCap says 400").await;
     exchange.wait_more("/v3/", 2).await;
-    assert_eq!(exchange.count("/v1/cryptocurrency/map"), 2, "and not again at once");
+    assert_eq!(exchange.count("/v1/cryptocurrency/map"), 3, "and not again at once");
     source.stop().await;
 }
 
