@@ -24,7 +24,7 @@ const PAIRS: [&str; 5] = ["BTC_USD", "ETH_USD", "SOL_USD", "EUR_USD", "DOGE_USD"
 fn build(config: Value) -> Result<Replay, ConfigError> {
     let config: ReplayConfig = serde_json::from_value(config).unwrap();
     let mut env = env("replay", &[]);
-    env.decoders = &[DECODER];
+    env.decoders = &[DECODER, ratebus_binance::DECODER];
     Replay::build(config, &env)
 }
 
@@ -98,6 +98,25 @@ async fn a_repeated_recording_neither_jumps_nor_steps_back() {
         let before = last.insert(rate.pair, now).unwrap_or((0, None));
         assert!(now >= before, "{before:?} {now:?}");
     }
+}
+
+/// Binance orders its frames by numbers that begin again with each round, as they may with each connection.
+#[tokio::test]
+async fn another_exchanges_frames_are_played_again_and_again() {
+    let header = r#"{"recording":"ratebus/1","exchange":"binance","started":"2026-01-01T00:00:00Z"}"#;
+    let line = |at: u64, update: u64, bid: &str| {
+        let data = format!(r#"{{"u":{update},"s":"BTCUSDT","b":"{bid}","B":"1","a":"82000.00","A":"1"}}"#);
+        json!({"at_ms": at, "frame": format!(r#"{{"stream":"btcusdt@bookTicker","data":{data}}}"#)})
+    };
+    let recording = file(&format!("{header}\n{}\n{}\n", line(0, 7, "81413.20"), line(20, 8, "81414.00")));
+    let host = RecordingHost::new();
+    let ctx = host.context("replay");
+    let config = json!({"file": recording.path(), "exchange": "binance", "pairs": ["BTC_USDT"], "loop": true});
+    let task = tokio::spawn(Box::new(build(config).unwrap()).run(ctx.clone()));
+    let firsts = || host.rates().iter().filter(|rate| rate.value.bid().to_string() == "81413.20").count();
+    eventually("three rounds", DEADLINE, || firsts() >= 3).await;
+    ctx.cancel_token().cancel();
+    task.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

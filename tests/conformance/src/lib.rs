@@ -2,7 +2,15 @@
 //! exchange that speaks as the real one does.
 //!
 //! ```ignore
-//! ratebus_conformance::suite!(Stream<Okx>, Venue { protocol: &ratebus_test_exchange::Okx, symbols: ["BTC-USDT", "ETH-USDT"], .. });
+//! ratebus_conformance::suite!(
+//!     Stream<Okx>,
+//!     Venue {
+//!         protocol: &ratebus_test_exchange::Okx,
+//!         pairs: [("BTC_USDT", "BTC-USDT"), ("ETH_USDT", "ETH-USDT"), ("NOPE_USDT", "NOPE-USDT")],
+//!         unlisted: "refused: ",
+//!         config: "{}",
+//!     }
+//! );
 //! ```
 #![allow(
     clippy::expect_used,
