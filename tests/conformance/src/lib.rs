@@ -20,10 +20,13 @@
     reason = "what fails must fail the test"
 )]
 
+#[doc(hidden)]
+pub mod http;
 mod recorded;
 mod running;
 mod suite;
 
+pub use http::{HttpVenue, Listed};
 pub use recorded::{decoded, recorded, text_after, withstands};
 pub use running::Running;
 pub use suite::{Venue, cases};
@@ -53,6 +56,28 @@ macro_rules! suite {
             #[tokio::test]
             async fn $case() {
                 $crate::cases::$case::<$source>(&$venue).await;
+            }
+        )*
+    };
+}
+
+/// As [`suite!`], for a source that asks over HTTP and its [`HttpVenue`].
+#[macro_export]
+macro_rules! http_suite {
+    ($source:ty, $venue:expr) => {
+        $crate::http_suite!(@each $source, $venue,
+            prices_come_digit_for_digit,
+            an_unknown_pair_is_named_and_costs_the_others_nothing,
+            a_useless_answer_is_named_and_the_next_good_one_is_taken,
+            what_is_no_price_is_refused_and_the_last_good_one_stays,
+            it_stops_at_once_whatever_it_is_doing,
+        );
+    };
+    (@each $source:ty, $venue:expr, $($case:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::http::cases::$case::<$source>(&$venue).await;
             }
         )*
     };

@@ -1,5 +1,5 @@
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -78,16 +78,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl HttpExchange {
     /// Without TLS.
     pub async fn start(script: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
-        Self::start_with(None, Box::new(script)).await
+        Self::start_on(0, script).await
+    }
+
+    /// As [`HttpExchange::start`], on a port of one's choice.
+    pub async fn start_on(port: u16, script: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+        Self::start_with(port, None, Box::new(script)).await
     }
 
     /// One that proves itself by a certificate for `names`, issued by `ca`.
     pub async fn start_tls(ca: &TestCa, names: &[&str], script: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
-        Self::start_with(Some(ca.acceptor(names, false)), Box::new(script)).await
+        Self::start_with(0, Some(ca.acceptor(names, false)), Box::new(script)).await
     }
 
-    async fn start_with(tls: Option<TlsAcceptor>, script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start_with(port: u16, tls: Option<TlsAcceptor>, script: Script) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared =
             Arc::new(Shared { script: Mutex::new(script), asked: Mutex::default(), count: watch::Sender::new(0) });

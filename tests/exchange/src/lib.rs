@@ -27,7 +27,11 @@ mod protocol;
 mod state;
 mod tls;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use time::{OffsetDateTime, macros::format_description};
 use tokio::{
@@ -43,7 +47,7 @@ use crate::{
 };
 pub use crate::{
     http::{Asked, HttpExchange, Reply},
-    protocol::{Binance, Bitstamp, Coinbase, Kraken, Okx, Protocol, Request},
+    protocol::{Binance, Bitstamp, Coinbase, Kind, Kraken, Okx, Protocol, Request},
     state::{Answer, Listing},
     tls::TestCa,
 };
@@ -68,21 +72,26 @@ impl Exchange {
 
     /// An exchange that speaks `protocol`, without TLS.
     pub async fn start_as(protocol: &'static dyn Protocol) -> Self {
-        Self::start_with(protocol, None).await
+        Self::start_on(0, protocol).await
+    }
+
+    /// As [`Exchange::start_as`], on a port of one's choice.
+    pub async fn start_on(port: u16, protocol: &'static dyn Protocol) -> Self {
+        Self::start_with(port, protocol, None).await
     }
 
     /// Kraken, which proves itself by a certificate for `names`, issued by `ca`.
     pub async fn start_tls(ca: &TestCa, names: &[&str]) -> Self {
-        Self::start_with(&Kraken, Some(ca.acceptor(names, false))).await
+        Self::start_with(0, &Kraken, Some(ca.acceptor(names, false))).await
     }
 
     /// As [`Exchange::start_tls`], with a certificate that ran out long ago.
     pub async fn start_tls_expired(ca: &TestCa, names: &[&str]) -> Self {
-        Self::start_with(&Kraken, Some(ca.acceptor(names, true))).await
+        Self::start_with(0, &Kraken, Some(ca.acceptor(names, true))).await
     }
 
-    async fn start_with(protocol: &'static dyn Protocol, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start_with(port: u16, protocol: &'static dyn Protocol, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut exchange = Self { address, protocol, tls, shared: Arc::new(Shared::new(protocol)), server: None };
         exchange.accept(listener);

@@ -72,9 +72,12 @@ impl State {
 /// A pair's top of the book, in the texts that go onto the wire.
 #[derive(Clone)]
 pub struct Listing {
-    pub(crate) bid: String,
-    pub(crate) ask: String,
-    pub(crate) timestamp: String,
+    /// What is paid for it.
+    pub bid: String,
+    /// What is asked for it.
+    pub ask: String,
+    /// Since when, in UTC: `2026-09-19T18:57:42.603536Z`.
+    pub timestamp: String,
 }
 
 /// How a subscription to a pair is answered.

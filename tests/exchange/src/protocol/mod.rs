@@ -77,16 +77,22 @@ pub trait Protocol: Send + Sync {
 
 /// What a client wants.
 pub struct Request {
-    pub(crate) kind: Kind,
-    pub(crate) symbols: Vec<String>,
-    pub(crate) json: Value,
+    /// What it wants done.
+    pub kind: Kind,
+    /// With these.
+    pub symbols: Vec<String>,
+    /// All that it said; null if that was no JSON.
+    pub json: Value,
 }
 
-/// What it wants done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// What can be wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The prices of these symbols.
     Subscribe,
+    /// No more prices of these.
     Unsubscribe,
+    /// A sign of life.
     Ping,
 }
 
