@@ -4,6 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 use ratebus_core::config::Override;
 
+use crate::new_plugin::{Kind, PluginName};
+
 /// Streams live exchange rates, adds the spread an administrator sets, and lets everyone see it at once.
 #[derive(Debug, Parser)]
 #[command(
@@ -65,6 +67,7 @@ pub(crate) enum Command {
         url: Option<Uri>,
     },
     /// List the plugin types, built in and of the config's libraries, their versions and where they come from
+    #[command(visible_alias = "plugin")]
     Plugins {
         #[command(subcommand)]
         command: Option<PluginsCommand>,
@@ -89,6 +92,25 @@ pub(crate) enum PluginsCommand {
         /// The library
         file: PathBuf,
     },
+    /// Write a crate with a source that compiles, passes its tests and runs, to be filled in: docs/plugins.md
+    New(NewPlugin),
+}
+
+/// What a new plugin is to be.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewPlugin {
+    /// Its name: `acme` makes source/acme, in the crate ratebus-acme, in the folder acme
+    #[arg(value_parser = PluginName::parse)]
+    pub(crate) name: PluginName,
+    /// How the exchange speaks
+    #[arg(long, value_enum, default_value_t = Kind::Websocket)]
+    pub(crate) kind: Kind,
+    /// A checkout of ratebus, whose SDK it uses: by default the one that the current folder is in
+    #[arg(long, value_name = "PATH")]
+    pub(crate) sdk: Option<PathBuf>,
+    /// Where its folder is made
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) into: PathBuf,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -25,8 +25,8 @@ use secrecy::ExposeSecret;
 
 use crate::{
     builtin::{COMPONENTS, DECODERS},
-    cli::{AdminCommand, Cli, Command, ConfigArgs, PluginsCommand},
-    health,
+    cli::{AdminCommand, Cli, Command, ConfigArgs, NewPlugin, PluginsCommand},
+    health, new_plugin,
 };
 
 /// The config for those who have none.
@@ -40,6 +40,7 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Health { url } => health(&cli.config, url),
         Command::Plugins { command: None } => plugins(&cli.config),
         Command::Plugins { command: Some(PluginsCommand::Hash { file }) } => hash(&file),
+        Command::Plugins { command: Some(PluginsCommand::New(new)) } => new_plugin(&new),
         Command::Migrate { status } => migrate(&cli.config, status),
         Command::Seed => seed(&cli.config),
         Command::Admin(AdminCommand::Create { email }) => create_admin(&cli.config, &email),
@@ -154,6 +155,15 @@ fn plugins(args: &ConfigArgs) -> Result<ExitCode> {
 fn hash(file: &Path) -> Result<ExitCode> {
     let sha256 = sha256_of(file).with_context(|| format!("{} cannot be read", file.display()))?;
     say(&format!("{sha256}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_plugin(new: &NewPlugin) -> Result<ExitCode> {
+    let folder = new_plugin::write(new)?;
+    say(&format!(
+        "{} is there. It compiles and runs as it is: `cargo test` in it, and its README.md\n",
+        folder.display()
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

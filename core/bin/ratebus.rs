@@ -4,6 +4,7 @@ mod builtin;
 mod cli;
 mod commands;
 mod health;
+mod new_plugin;
 
 use std::{io::Write, process::ExitCode};
 

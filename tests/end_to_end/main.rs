@@ -41,6 +41,7 @@ mod instances;
 mod libraries;
 mod live;
 mod logins;
+mod new_plugin;
 mod page;
 mod redis;
 mod reload;

@@ -34,12 +34,19 @@ impl Launch {
 
     /// The shipped config on free ports, with the database that it or a variable names.
     pub(crate) fn as_configured() -> Self {
+        Self::bare().set("listener.user-api.listen=127.0.0.1:0").set("role.user-api.metrics.listen=127.0.0.1:0")
+    }
+
+    /// Another config, whose listener `exchange-rate` is on a free port.
+    pub(crate) fn of(config: &Path) -> Self {
+        Self::bare().arg("--config").arg(config.to_str().unwrap())
+    }
+
+    fn bare() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         Self { folder, args: Vec::new(), variables: Vec::new(), shell: None }
             .set("listener.exchange-rate.listen=127.0.0.1:0")
-            .set("listener.user-api.listen=127.0.0.1:0")
             .set("metrics.listen=127.0.0.1:0")
-            .set("role.user-api.metrics.listen=127.0.0.1:0")
     }
 
     /// Takes rates from the scripted exchange at `url`.
