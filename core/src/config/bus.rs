@@ -108,7 +108,8 @@ impl Bus {
             Backend::Nats => (["nats", "tls"], "nats://127.0.0.1:4222"),
         };
         let [plain, secure] = schemes;
-        let expected = || ("url", format!("expected the broker's URL, {plain}://… or {secure}://…"));
+        let expected =
+            || ("url", format!("expected the broker's URL, {plain}://… or {secure}://…, for the backend {plain}"));
         let text = self.url.as_ref().map_or(here, ExposeSecret::expose_secret);
         // The Redis client takes `#insecure` for a wish to believe any certificate.
         let is_ours = |url: &Url| schemes.contains(&url.scheme()) && url.fragment().is_none();
