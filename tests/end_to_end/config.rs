@@ -108,10 +108,12 @@ async fn the_optional_keys_of_the_shipped_file_are_keys() {
     let plugins = r#"["kraken","coinbase","binance","okx","bitstamp","elsewhere","kraken-rest","bitstamp-rest","redis-feed","rates-http","spread","api","broadcast","redis-publisher"]"#;
     let launch = Launch::new().arg("--config").arg("all-keys.toml").set(&format!("role.all.plugins={plugins}"));
     let launch = launch.set("bus.backend=memory").arg("check");
-    let password = launch.folder().join("data/redis.password");
-    std::fs::create_dir(password.parent().unwrap()).unwrap();
-    std::fs::write(&password, "a password\n").unwrap();
-    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::create_dir(launch.folder().join("data")).unwrap();
+    for secret in ["data/redis.password", "data/coinmarketcap.key"] {
+        let path = launch.folder().join(secret);
+        std::fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
     std::fs::write(launch.folder().join("all-keys.toml"), uncommented.collect::<Vec<_>>().join("\n")).unwrap();
     let (code, message) = fails(&launch).await;
     assert_eq!(code, Some(0), "{message}");
