@@ -178,7 +178,9 @@ function tests(operation, status, save) {
   const [type, content] = status ? Object.entries(operation.responses[status].content ?? {})[0] ?? [] : [];
   if (content) {
     lines.push(`pm.test('is ${type}', () => pm.expect(pm.response.headers.get('Content-Type')).to.equal('${type}'));`);
-    const required = resolve(content.schema).required ?? [];
+    // Of several forms the first is what an ordinary request answers.
+    const schema = resolve(content.schema);
+    const required = (schema.oneOf ? resolve(schema.oneOf[0]) : schema).required ?? [];
     if (required.length > 0) {
       lines.push(`pm.test('has what it must have', () => pm.expect(pm.response.json()).to.include.all.keys(${JSON.stringify(required)}));`);
     }

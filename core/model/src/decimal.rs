@@ -78,6 +78,16 @@ pub(crate) fn parts(value: Decimal) -> (I256, u32) {
     (I256::from(value.mantissa()), value.scale())
 }
 
+/// `mantissa / 10^scale` without trailing zeros, however many digits that takes.
+pub(crate) fn text_of(mantissa: I256, scale: u32) -> String {
+    let sign = if mantissa < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", mantissa.unsigned_abs().to_string(), width = scale as usize + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale as usize);
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
 /// `10^power`, or `None` past 76.
 pub(crate) fn pow10(power: u32) -> Option<I256> {
     I256::new(10).checked_pow(power)
@@ -175,6 +185,14 @@ mod tests {
             checked_sub(parse("20699.10").unwrap(), parse("20249").unwrap()).map(|d| d.to_string()),
             Some("450.10".to_owned())
         );
+    }
+
+    #[test]
+    fn texts_have_every_digit_that_counts() {
+        let text = |mantissa: i128, scale| text_of(I256::new(mantissa), scale);
+        assert_eq!([text(-1_500, 3), text(1_500, 2), text(0, 4), text(25, 6)], ["-1.5", "15", "0", "0.000025"]);
+        let long = I256::new(i128::MAX) * I256::new(i128::MAX);
+        assert_eq!(text_of(long, 40).replace('.', ""), long.to_string());
     }
 
     #[test]

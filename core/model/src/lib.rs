@@ -11,6 +11,7 @@ pub mod compat;
 pub mod cross;
 pub mod decimal;
 mod delivery;
+mod explain;
 mod fold;
 mod freshness;
 pub mod median;
@@ -32,6 +33,9 @@ pub mod wire;
 
 pub use asset::Asset;
 pub use delivery::{Outgoing, Policy, PublishError, RequestError};
+pub use explain::{
+    AppliedRule, Calculation, Explanation, LegReport, Method, Operation, RateReport, SourceReport, Step, Verdict,
+};
 pub use fold::{Fold, FoldLimits, Refusal};
 pub use freshness::{Limits, Status};
 pub use message::{Headers, Message, PairList, PairState, Payload};

@@ -98,6 +98,11 @@ pub fn width_bps(customer: Sides<Price>) -> Option<Decimal> {
     Some(width.round_dp(2))
 }
 
+/// `price` moved by `adjustment` before it is rounded, as text with every digit that counts. For display.
+pub fn moved_text(price: Price, adjustment: Adjustment) -> Option<String> {
+    moved(price, adjustment).map(|(mantissa, scale)| decimal::text_of(mantissa, scale))
+}
+
 #[derive(Clone, Copy)]
 enum Rounding {
     Up,

@@ -53,6 +53,12 @@ impl Subject {
         Self(format!("quotes.{pair}").into())
     }
 
+    /// `explain.<PAIR>`: asks how the pair's price came about; the answer is an [`Explanation`](crate::Explanation) as JSON,
+    /// or `null`.
+    pub fn explanation(pair: Pair) -> Self {
+        Self(format!("explain.{pair}").into())
+    }
+
     /// `spreads._known`: all stored spreads have been published; from now on a missing one is none.
     pub fn spreads_known() -> Self {
         Self("spreads._known".into())
@@ -112,6 +118,11 @@ impl Pattern {
     /// `health.>`: how every process is.
     pub fn health() -> Self {
         Self("health.>".into())
+    }
+
+    /// `explain.*`: requests for explanations, of every pair.
+    pub fn explanations() -> Self {
+        Self("explain.*".into())
     }
 
     /// `quotes.>`: what customers see, of every pair.

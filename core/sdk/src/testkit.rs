@@ -189,8 +189,19 @@ impl Host for RecordingHost {
         Ok(self.deliver(message))
     }
 
-    async fn request(&self, _message: Outgoing, _timeout: Duration) -> Result<Arc<Message>, RequestError> {
-        Err(RequestError::NoResponders)
+    async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Arc<Message>, RequestError> {
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        let reply = {
+            let mut state = self.state();
+            let reply = Subject::reply(state.log.len() as u128);
+            state.inboxes.push((reply.clone().into(), answer));
+            reply
+        };
+        let taken = self.deliver(Outgoing { reply: Some(reply), ..message });
+        if taken == 0 {
+            return Err(RequestError::NoResponders);
+        }
+        tokio::time::timeout(timeout, answers.recv()).await.ok().flatten().ok_or(RequestError::TimedOut)
     }
 
     fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {

@@ -1,16 +1,23 @@
 //! Rates with the spread: the `user-api` role's routes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
-use ratebus_model::{AgeView, Message, Pair, Payload, Quote, QuoteView, Status, Subject, compat, compat::LiveEntry};
-use ratebus_sdk::Context;
-use serde::Serialize;
-use utoipa::ToSchema;
+use bytes::Bytes;
+use ratebus_model::{
+    AgeView, Explanation, Message, Pair, Payload, Quote, QuoteView, Status, Subject, compat, compat::LiveEntry,
+};
+use ratebus_sdk::{Context, ProblemDocument};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     envelope::{Failed, Failure, Success, success},
@@ -90,20 +97,73 @@ pub(crate) async fn list(State(app): State<Shared>) -> Response {
     Json(QuotesView { rates: quotes.iter().map(|quote| view(&app, quote, now)).collect() }).into_response()
 }
 
+/// How a pair's quote is to be shown.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Show {
+    /// Instead of the quote an explanation of it: which sources are used, which are not and why, and each step from their
+    /// prices to the customer's. There is one without a price too.
+    #[param(default = false)]
+    explain: bool,
+}
+
+/// What is shown of a quote.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = QuoteOrExplanation)]
+enum Shown<'a> {
+    Quote(Box<QuoteView<'a>>),
+    Explanation(Box<Explanation>),
+}
+
 /// The quote of a pair
 #[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getQuote", tag = "rates",
-    params(PairParam),
+    params(PairParam, Show),
     responses(
-        (status = 200, description = "The market's price, the customer's, and what lies between.", body = QuoteView),
+        (status = 200, description = "The market's price, the customer's, and what lies between.", body = Shown),
+        (status = 422, description = "`explain` is neither `true` nor `false`.", body = ProblemDocument,
+            content_type = "application/problem+json"),
         v1::UnknownPair,
         v1::NoRate,
     ))]
-pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
+pub(crate) async fn one(
+    State(app): State<Shared>,
+    path: PairPath,
+    show: Result<Query<Show>, QueryRejection>,
+) -> Result<Response, Problem> {
     let pair = pair::v1(&app.ctx, path)?;
+    let Query(show) = show.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    if show.explain {
+        return Ok(Json(Shown::Explanation(explanation(&app, pair).await?.into())).into_response());
+    }
     let now = app.ctx.clock().now();
     match get(&app.ctx, pair) {
-        Some(quote) if quote.status(now) != Status::Dead => Ok(Json(view(&app, &quote, now)).into_response()),
+        Some(quote) if quote.status(now) != Status::Dead => {
+            Ok(Json(Shown::Quote(view(&app, &quote, now).into())).into_response())
+        }
         _ => Err(pair::unavailable(pair)),
+    }
+}
+
+/// How long whoever makes the quotes may take to explain one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks whoever makes the quotes, in this process or, where the bus carries `explain.>`, in another.
+async fn explanation(app: &App, pair: Pair) -> Result<Explanation, Problem> {
+    let answer = app.ctx.request(&Subject::explanation(pair), Bytes::new(), PATIENCE).await;
+    let answer = answer.map_err(|error| Problem::unavailable(format!("the price cannot be explained: {error}")))?;
+    let explanation = match &answer.payload {
+        Payload::Bytes(json) => serde_json::from_slice::<Option<Explanation>>(json).map_err(|error| error.to_string()),
+        _ => Err("it is no text".to_owned()),
+    };
+    match explanation {
+        Ok(Some(explanation)) => Ok(explanation),
+        Ok(None) => Err(pair::unavailable(pair)),
+        Err(error) => {
+            tracing::warn!(%pair, error, "an explanation cannot be read");
+            Err(Problem::unavailable("the price cannot be explained: the answer cannot be read"))
+        }
     }
 }
 

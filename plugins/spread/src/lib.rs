@@ -14,7 +14,7 @@ use std::{future, time::Instant};
 use async_trait::async_trait;
 use metrics::{counter, histogram};
 use ratebus_sdk::{
-    Compat, ConfigError, Context, Env, Error, Factory, Inbox, Interest, PairSettings, Sink,
+    Compat, ConfigError, Context, Env, Error, Factory, Inbox, Interest, PairSettings, Policy, Sink,
     model::{Message, Pair, PairList, PairState, Pattern, Payload, Subject},
 };
 use tokio::{select, time::sleep_until};
@@ -51,7 +51,15 @@ impl Factory for Spread {
 #[async_trait]
 impl Sink for Spread {
     fn interests(&self) -> Vec<Interest> {
-        vec![Interest::latest(Pattern::rates()), Interest::latest(Pattern::spreads())]
+        // Who asks waits a second: more questions than can be answered in that need no place.
+        let questions = Interest {
+            pattern: Pattern::explanations(),
+            policy: Policy::DropNewest,
+            capacity: 64,
+            queue: None,
+            replay: false,
+        };
+        vec![Interest::latest(Pattern::rates()), Interest::latest(Pattern::spreads()), questions]
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
@@ -73,6 +81,10 @@ impl Sink for Spread {
                 () = ctx.cancelled() => return Ok(()),
                 () = at(wake) => desk.wake(ctx.clock().arrival()),
                 message = inbox.recv() => match message {
+                    Some(message) if message.reply.is_some() => {
+                        answer(&desk, &message, &ctx).await;
+                        Vec::new()
+                    }
                     Some(message) => take(&mut desk, &message, &ctx),
                     None => return Ok(()),
                 },
@@ -103,6 +115,16 @@ async fn at(wake: Option<Instant>) {
     match wake {
         Some(wake) => sleep_until(wake.into()).await,
         None => future::pending().await,
+    }
+}
+
+/// Explains the price of the pair that a request names.
+async fn answer(desk: &Desk, request: &Message, ctx: &Context) {
+    let pair = request.subject.tokens().nth(1).and_then(|pair| pair.parse().ok());
+    let explanation = pair.and_then(|pair| desk.explain(pair, ctx.clock().arrival()));
+    let answer = serde_json::to_vec(&explanation).unwrap_or_else(|_| b"null".to_vec());
+    if let Err(error) = ctx.respond(request, Payload::Bytes(answer.into())).await {
+        tracing::debug!(subject = %request.subject, %error, "an explanation was not delivered");
     }
 }
 

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use ratebus_model::{
-    Adjustment, Epoch, Limits, Market, Message, Pair, Payload, Quote, Rate, RateValue, Rule, Scope, Sides,
-    Spread as Stored, Status, Subject, Timestamp, Version, Withheld, decimal,
+    Adjustment, Epoch, Explanation, Limits, Market, Message, Pair, Payload, Quote, Rate, RateValue, Rule, Scope, Sides,
+    Spread as Stored, Status, Subject, Timestamp, Verdict, Version, Withheld, decimal,
 };
 use ratebus_sdk::{
     Clock, Context, Error, Factory, HealthState, PairTable, Sink,
@@ -262,6 +262,24 @@ async fn a_cross_is_announced_and_quoted() {
     plugin.tick("50", "100");
     let quote = plugin.quote(|quote| quote.pair != pair()).await;
     assert_eq!(shown(&quote), "0.02000000 / 0.01000000");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_is_told_how_a_price_came_about() {
+    let plugin = Running::start(RecordingHost::new(), ZERO);
+    let ask = async |pair: &str| {
+        let subject = Subject::explanation(pair.parse().unwrap());
+        let answer = plugin.ctx.request(&subject, Payload::Bytes(b"".as_slice().into()), DEADLINE).await.unwrap();
+        let Payload::Bytes(json) = &answer.payload else { panic!("the answer is JSON") };
+        serde_json::from_slice::<Option<Explanation>>(json).unwrap()
+    };
+    assert_eq!(ask("BTC_USD").await, None);
+    plugin.tick("99", "100");
+    plugin.version(1).await;
+    let explanation = ask("BTC_USD").await.unwrap();
+    assert_eq!(explanation.sources[0].verdict, Verdict::Used);
+    assert_eq!(explanation.customer, plugin.host.quote(pair()).unwrap().customer.ok().map(|customer| customer.price));
+    assert_eq!(ask("ETH_USD").await, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,66 @@
 use std::time::Duration;
 
-use ratebus_sdk::model::{Adjustment, Rule, Sides};
+use ratebus_sdk::{
+    Interest, Policy,
+    model::{Adjustment, Pattern, Payload, Rule, Sides},
+};
 use serde_json::json;
 
 use crate::harness::{Api, parse};
+
+/// Answers every request for an explanation with this text.
+fn explain(api: &Api, answer: &'static str) {
+    let questions = Interest { policy: Policy::DropNewest, replay: false, ..Interest::latest(Pattern::explanations()) };
+    let (mut inbox, ctx) = (api.host.inbox(&[questions]), api.ctx.clone());
+    tokio::spawn(async move {
+        while let Some(request) = inbox.recv().await {
+            ctx.respond(&request, Payload::Bytes(answer.into())).await.unwrap();
+        }
+    });
+}
+
+const EXPLANATION: &str = r#"{"pair":"BTC_USD","time":"2026-09-19T18:57:46.901377Z","method":"median",
+    "sources":[{"source":"acme","used":false,"verdict":"crossed","rate":null},
+        {"source":"kraken","used":true,"verdict":"used","rate":{"kind":"two_sided","status":"fresh","market":"online",
+            "original":{"buy":"101","sell":"99"},"receivedTime":"2026-09-19T18:57:46.901377Z","feedAgeMs":12}}],
+    "legs":[{"pair":"EUR_USD","divides":true,"original":null,"withheld":"no_quorum"}],
+    "status":"fresh","original":{"buy":"101","sell":"99"},
+    "rule":{"scope":null,"revision":0,"buy":{"unit":"bps","value":"25"},"sell":{"unit":"absolute","value":"1"}},
+    "priceStep":"0.01",
+    "steps":[{"operation":"spread","buy":{"inputs":["101","25"],"result":"101.2525"},"sell":{"inputs":["99","-1"],"result":"98"}}],
+    "customer":{"buy":"101.26","sell":"98.00"},"withheld":null}"#;
+
+#[tokio::test]
+async fn a_quote_can_be_explained() {
+    let api = Api::start(&["quotes", "docs"]).await;
+    api.quote("BTC_USD", "99", "101", None);
+    api.get("/v1/rates/BTC_USD?explain=true").await.problem(503);
+    api.get("/v1/rates/BTC_USD?explain=yes").await.problem(422);
+    api.get("/v1/rates/BTC_USD?explian=true").await.problem(422);
+    api.get("/v1/rates/XXX_USD?explain=true").await.problem(404);
+    explain(&api, EXPLANATION);
+    let explanation = api.get("/v1/rates/BTC_USD?explain=true").await.json();
+    assert_eq!(explanation, serde_json::from_str::<serde_json::Value>(EXPLANATION).unwrap());
+    let quote = api.get("/v1/rates/BTC_USD?explain=false").await.json();
+    assert_eq!(quote["sources"], json!(["kraken"]));
+    let document = api.get("/openapi.json").await.json();
+    for (answer, schema) in [(&explanation, "Explanation"), (&quote, "Quote"), (&explanation, "QuoteOrExplanation")] {
+        let schema = json!({ "$ref": format!("#/components/schemas/{schema}"), "components": document["components"] });
+        let errors: Vec<String> =
+            jsonschema::draft202012::new(&schema).unwrap().iter_errors(answer).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_explains_nothing_is_none() {
+    for answer in ["null", "{}", "no JSON"] {
+        let api = Api::start(&["quotes"]).await;
+        api.quote("BTC_USD", "99", "101", None);
+        explain(&api, answer);
+        api.get("/v1/rates/BTC_USD?explain=true").await.problem(503);
+    }
+}
 
 fn absolute(buy: &str, sell: &str) -> Rule {
     Rule::from_adjustments(Sides { buy: Adjustment::absolute(parse(buy)), sell: Adjustment::absolute(parse(sell)) })

@@ -9,12 +9,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use ratebus_sdk::{
     CompatReference, PairSettings, PairTable,
     model::{
-        Arrival, Epoch, Message, OutOfOrder, Pair, Quote, Rate, Rule, Scope, Spread, SpreadTable, Status, Subject,
-        Timestamp, Withheld, cross::Leg,
+        Arrival, Effective, Epoch, Explanation, Message, OutOfOrder, Pair, Quote, Rate, Rule, Scope, SourceName,
+        Spread, SpreadTable, Status, Subject, Timestamp, Verdict, Withheld, cross::Leg,
     },
 };
 
 use self::quoter::Quoter;
+use crate::market::MarketPrice;
+
+/// How many sources of a pair are remembered whose rates are not taken: a stranger on the bus may invent names.
+const MOST_REFUSED: usize = 16;
 
 /// What the config says of pricing.
 #[derive(Debug, Clone)]
@@ -97,6 +101,8 @@ pub(crate) struct Desk {
     /// Whether a spread that is missing is none.
     spreads_known: bool,
     quoters: BTreeMap<Pair, Quoter>,
+    /// Sources whose last rate of a pair was not taken, and why, for explanations.
+    refused: BTreeMap<Pair, BTreeMap<SourceName, Verdict>>,
     /// No quote changes by itself before this. It may be too early, since rates that are confirmed move the moment on; never
     /// too late.
     wake_at: Option<Instant>,
@@ -115,6 +121,7 @@ impl Desk {
             spreads: SpreadTable::new(default),
             spreads_known: !stored,
             quoters: BTreeMap::new(),
+            refused: BTreeMap::new(),
             wake_at: None,
             status_changes: 0,
         };
@@ -130,13 +137,18 @@ impl Desk {
             return Err(Dropped::Mislabelled);
         }
         if rate.value.bid() > rate.value.ask() {
+            self.refuse(rate, Verdict::Crossed);
             return Err(Dropped::Crossed);
         }
         let listed = |pair: &PairSettings| pair.sources.is_empty() || pair.sources.contains(&rate.source);
         if !self.pairs.get(&rate.pair).is_none_or(listed) {
+            self.refuse(rate, Verdict::NotListed);
             return Err(Dropped::SourceNotAllowed);
         }
         self.quoter(rate.pair).hear(rate, message.version, now.at)?;
+        if let Some(refused) = self.refused.get_mut(&rate.pair) {
+            refused.remove(&rate.source);
+        }
         Ok(self.quote_each(vec![rate.pair], now))
     }
 
@@ -164,6 +176,14 @@ impl Desk {
     pub(crate) fn spreads_known(&mut self, now: Arrival) -> Vec<Publication> {
         self.spreads_known = true;
         self.quote_each(self.quoters.keys().copied().collect(), now)
+    }
+
+    /// How the pair's price came about, as of the quote published last; `None` for a pair without one to come.
+    pub(crate) fn explain(&self, pair: Pair, now: Arrival) -> Option<Explanation> {
+        let quoter = self.quoters.get(&pair)?;
+        let none = BTreeMap::new();
+        let refused = self.refused.get(&pair).unwrap_or(&none);
+        Some(quoter.explain(&self.prices_of_legs(quoter), self.effective(pair), refused, now))
     }
 
     /// When [`Desk::wake`] should be called if nothing happens before.
@@ -208,6 +228,28 @@ impl Desk {
         due.into_iter().filter_map(|pair| self.quote(pair, now)).collect()
     }
 
+    fn prices_of_legs(&self, quoter: &Quoter) -> Vec<Option<Result<MarketPrice, Withheld>>> {
+        let price = |leg: &Leg| self.quoters.get(&leg.pair).and_then(Quoter::market);
+        quoter.legs().iter().map(price).collect()
+    }
+
+    fn effective(&self, pair: Pair) -> Result<Effective, Withheld> {
+        if !self.spreads_known {
+            return Err(Withheld::SpreadsUnknown);
+        }
+        self.spreads.effective(pair).ok_or(Withheld::NoSpread)
+    }
+
+    fn refuse(&mut self, rate: &Rate, why: Verdict) {
+        if !self.quoters.contains_key(&rate.pair) {
+            return;
+        }
+        let refused = self.refused.entry(rate.pair).or_default();
+        if refused.len() < MOST_REFUSED || refused.contains_key(&rate.source) {
+            refused.insert(rate.source, why);
+        }
+    }
+
     fn quoter(&mut self, pair: Pair) -> &mut Quoter {
         let (pairs, reference, epoch) = (&self.pairs, self.reference, self.epoch);
         self.quoters.entry(pair).or_insert_with(|| {
@@ -217,14 +259,9 @@ impl Desk {
     }
 
     fn quote(&mut self, pair: Pair, now: Arrival) -> Option<Publication> {
-        let price = |leg: &Leg| self.quoters.get(&leg.pair).and_then(Quoter::market);
-        let legs: Vec<_> = self.quoters.get(&pair)?.legs().iter().map(price).collect();
+        let legs = self.prices_of_legs(self.quoters.get(&pair)?);
+        let effective = self.effective(pair);
         let quoter = self.quoters.get_mut(&pair)?;
-        let effective = if self.spreads_known {
-            self.spreads.effective(pair).ok_or(Withheld::NoSpread)
-        } else {
-            Err(Withheld::SpreadsUnknown)
-        };
         let publication = quoter.quote(&legs, effective, now);
         self.wake_at = [self.wake_at, quoter.due_at()].into_iter().flatten().min();
         let news = publication.as_ref().and_then(|publication| publication.news);

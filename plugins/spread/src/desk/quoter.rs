@@ -1,5 +1,8 @@
+mod explain;
+
 use std::{sync::Arc, time::Instant};
 
+use metrics::counter;
 use ratebus_sdk::{
     CompatReference, LogLimit, PairSettings,
     model::{
@@ -25,7 +28,10 @@ pub(super) struct Quoter {
     next_version: Version,
     /// When time alone may change the quote.
     due_at: Option<Instant>,
+    /// How many sources were too far from the others.
+    too_far: usize,
     changes: LogLimit,
+    suspicions: LogLimit,
     complaints: LogLimit,
 }
 
@@ -50,7 +56,9 @@ impl Quoter {
             published: None,
             next_version: Version::first(epoch),
             due_at: None,
+            too_far: 0,
             changes: LogLimit::default(),
+            suspicions: LogLimit::default(),
             complaints: LogLimit::default(),
         }
     }
@@ -147,29 +155,35 @@ impl Quoter {
         self.market = market.or(self.market.take());
     }
 
-    /// Tells the log that the price is from elsewhere or of another kind, or in doubt. Of a cross its legs have told it.
+    /// Tells the log that the price is from elsewhere or of another kind, or in doubt, or that a source is too far from it.
+    /// Of a cross its legs have told it.
     fn tell(&mut self, market: Option<&MarketPrice>, doubt: Option<Withheld>, now: Instant) {
         let (Some(before), Origin::Sources(feeds)) = (&self.market, &self.origin) else { return };
         let names = |price: &MarketPrice| price.sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
-        match (market, doubt) {
-            (Some(after), _) if after.sources != before.sources || after.kind != before.kind => {
-                metrics::counter!("ratebus_source_changes_total").increment(1);
-                if self.changes.allows(now) {
-                    tracing::warn!(
-                        pair = %self.pair, from = names(before), to = names(after),
-                        from_kind = ?before.kind, to_kind = ?after.kind, sources = feeds.to_string(),
-                        "the price comes from other sources now"
-                    );
-                }
-            }
-            (_, Some(doubt)) if self.doubt != Some(doubt) && self.changes.allows(now) => {
+        if let Some(after) = market.filter(|after| after.sources != before.sources || after.kind != before.kind) {
+            counter!("ratebus_source_changes_total").increment(1);
+            if self.changes.allows(now) {
                 tracing::warn!(
-                    pair = %self.pair, reason = doubt.as_str(), sources = feeds.to_string(),
-                    "no customer price: the sources give none that may be believed"
+                    pair = %self.pair, from = names(before), to = names(after),
+                    from_kind = ?before.kind, to_kind = ?after.kind, sources = feeds.to_string(),
+                    "the price comes from other sources now"
                 );
             }
-            _ => {}
         }
+        if let Some(doubt) = doubt.filter(|&doubt| self.doubt != Some(doubt) && self.complaints.allows(now)) {
+            tracing::warn!(
+                pair = %self.pair, reason = doubt.as_str(), sources = feeds.to_string(),
+                "no customer price: the sources give none that may be believed"
+            );
+        }
+        let too_far = feeds.too_far();
+        if too_far > self.too_far {
+            counter!("ratebus_sources_too_far_total").increment(1);
+            if self.suspicions.allows(now) {
+                tracing::warn!(pair = %self.pair, sources = feeds.to_string(), "a source is too far from the others");
+            }
+        }
+        self.too_far = too_far;
     }
 
     fn compose(&mut self, market: &MarketPrice, effective: Result<Effective, Withheld>, now: Arrival) -> Quote {

@@ -6,7 +6,7 @@ use std::{
 
 use ratebus_sdk::{
     PairSettings, PriceMethod,
-    model::{Market, Order, Rate, RateKind, SourceName, Status, Version, Withheld, median},
+    model::{Market, Method, Order, Rate, RateKind, SourceName, Status, Verdict, Version, Withheld, median},
 };
 
 use super::MarketPrice;
@@ -51,46 +51,6 @@ enum Standing {
     Returned(Instant),
     /// It has not been good since then.
     Bad(Instant),
-}
-
-/// What became of a source's price, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The price is made from it.
-    Used,
-    /// It is good, and another comes before it.
-    Spare,
-    /// It is good again, not yet for long enough.
-    Returning,
-    /// Its market is not matching.
-    MarketNotTrading,
-    /// Its feed has been silent for too long.
-    Stale,
-    /// As stale, for so long that it is not shown either.
-    Dead,
-    /// It is too far from the median of all.
-    Outlier,
-    /// It is too far from the others, or from the price it would replace.
-    Disagreement,
-    /// A reference price among two-sided ones, or the other way round.
-    OtherKind,
-}
-
-impl Verdict {
-    /// In one word, as a metric label.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Used => "used",
-            Self::Spare => "spare",
-            Self::Returning => "returning",
-            Self::MarketNotTrading => "market_not_trading",
-            Self::Stale => "stale",
-            Self::Dead => "dead",
-            Self::Outlier => "outlier",
-            Self::Disagreement => "disagreement",
-            Self::OtherKind => "other_kind",
-        }
-    }
 }
 
 impl Feeds {
@@ -138,9 +98,23 @@ impl Feeds {
         moments.flatten().filter(|&moment| moment > now).min()
     }
 
+    /// How several prices become one.
+    pub(crate) fn method(&self) -> Method {
+        match self.rules.method {
+            PriceMethod::First => Method::First,
+            PriceMethod::Median => Method::Median,
+        }
+    }
+
     /// Each source and what became of its price.
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = (&MarketPrice, Verdict)> {
         self.all.iter().map(|feed| (&feed.price, feed.verdict))
+    }
+
+    /// How many sources are too far from the others to be believed.
+    pub(crate) fn too_far(&self) -> usize {
+        let is_too_far = |feed: &&Feed| matches!(feed.verdict, Verdict::Outlier | Verdict::Disagreement);
+        self.all.iter().filter(is_too_far).count()
     }
 
     /// Whether a source has been good for long enough to be preferred to one that is used.

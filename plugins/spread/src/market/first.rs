@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use ratebus_sdk::model::{Status, Withheld, median};
+use ratebus_sdk::model::{Status, Verdict, Withheld, median};
 
-use super::{Feeds, MarketPrice, Verdict, feeds::Feed};
+use super::{Feeds, MarketPrice, feeds::Feed};
 
 impl Feeds {
     pub(super) fn first(&mut self, now: Instant) -> Option<Result<MarketPrice, Withheld>> {

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use ratebus_sdk::model::{RateKind, Withheld, median};
+use ratebus_sdk::model::{RateKind, Verdict, Withheld, median};
 
-use super::{Feeds, MarketPrice, Verdict};
+use super::{Feeds, MarketPrice};
 
 impl Feeds {
     /// What the price of several sources is said to be from.

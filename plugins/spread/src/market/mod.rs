@@ -13,7 +13,7 @@ use std::{
 
 use ratebus_sdk::model::{Limits, Market, Price, Rate, RateKind, Sides, SourceName, Status, Timestamp};
 
-pub(crate) use feeds::{Feeds, Verdict};
+pub(crate) use feeds::Feeds;
 pub(crate) use step::Step;
 
 /// The market's price of a pair, from one source or from several.

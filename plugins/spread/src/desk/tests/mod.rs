@@ -1,5 +1,6 @@
 mod anything;
 mod crosses;
+mod explain;
 mod several;
 mod sources;
 
