@@ -20,11 +20,12 @@ fn lines_of_code(text: &str) -> usize {
     code.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
-/// The sources and what the exchange takes of each: the files of their `src`, folders aside.
+/// The sources and what the exchange takes of each: the files of their `src`, folders aside. Examples have none.
 fn counted() -> BTreeMap<String, usize> {
     let mut counted = BTreeMap::new();
-    for plugin in fs::read_dir(project().join("plugins")).unwrap() {
-        let source = plugin.unwrap().path().join("src");
+    let plugins = fs::read_dir(project().join("plugins")).unwrap().map(Result::unwrap);
+    for plugin in plugins.filter(|plugin| !plugin.file_name().to_string_lossy().starts_with("example-")) {
+        let source = plugin.path().join("src");
         let main = fs::read_to_string(source.join("lib.rs")).unwrap_or_default();
         let Some((_, rest)) = main.split_once("impl Exchange for ").filter(|_| main.contains("stream::")) else {
             continue;
