@@ -12,7 +12,7 @@ use ratebus_sdk::{Backoff, Clock, Error, ErrorKind, Health, LogLimit};
 use tokio::{
     select,
     sync::Notify,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const PROVED: Duration = Duration::from_secs(10);
 /// How often it is looked at what must be said again.
 const TICK: Duration = Duration::from_millis(250);
+/// How long at the end it is waited for what others have said just before: the bus hands it over in a task of its own.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How many messages go out together at most.
 const BATCH: usize = 256;
 /// How long the broker keeps what is said for those who join later, and how old that may be when they read it.
@@ -236,8 +238,12 @@ impl Shared {
                 () = self.goodbyes.notified() => {}
                 () = self.peers.changed.notified() => outbound.serve(self.peers.members()),
                 () = cancel.cancelled() => {
+                    let until = Instant::now() + LAST_WORDS;
+                    while let Ok(Some(next)) = timeout_at(until, outbound.recv()).await {
+                        letters.extend(self.letter(next));
+                    }
                     let now = Clock.arrival();
-                    letters = self.lock().table.leave(now);
+                    letters.extend(self.lock().table.leave(now));
                     letters.extend(self.peers.leave(now));
                     return self.hand_over(outlet, letters).await;
                 }

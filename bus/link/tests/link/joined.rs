@@ -37,6 +37,18 @@ pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(kind: BrokerKi
     }
 }
 
+pub(crate) async fn what_is_said_just_before_the_end_goes_out(kind: BrokerKind) {
+    let broker = start(kind);
+    let (exchange, reader) = (Process::join(kind, &broker), Process::join(kind, &broker));
+    let mut rates = reader.subscribe("rates.>");
+    exchange.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    exchange.rate(101);
+    exchange.stop().await;
+    assert_eq!(ask(&mut rates).await, 101);
+    reader.stop().await;
+}
+
 pub(crate) async fn after_an_outage_the_newest_value_comes(kind: BrokerKind) {
     let broker = start(kind);
     let (exchange, reader) = (Process::join(kind, &broker), Process::join(kind, &broker));
