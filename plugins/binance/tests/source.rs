@@ -80,7 +80,7 @@ async fn a_connection_is_replaced_before_it_is_too_old() {
 #[tokio::test]
 async fn a_stream_that_was_lost_without_a_word_comes_back() {
     let exchange = exchange().await;
-    let source = Running::start::<Stream<Binance>>(&exchange.url(), &["BTC_USDT"], &json!({}));
+    let source = Running::start::<Stream<Binance>>(&exchange.url(), &["BTC_USDT"], &json!({"stall_after": "5s"}));
     exchange.wait_subscribed(&["BTCUSDT"], DEADLINE).await;
     exchange.tick("BTCUSDT", "81414.00", "81414.10");
     source.until_ready().await;

@@ -26,7 +26,7 @@ async fn a_product_without_heartbeats_ages_alone_and_is_asked_for_anew() {
     exchange.heartbeats(Some(Duration::from_millis(50)));
     exchange.list("BTC-USD", "81413.20", "81413.30");
     exchange.list("ETH-USD", "3001.00", "3001.10");
-    let ages = json!({"stale_after": "600ms", "audit_after": "2s"});
+    let ages = json!({"stale_after": "3s", "stall_after": "3s", "audit_after": "4s"});
     let source = Running::start::<Stream<Coinbase>>(&exchange.url(), &["BTC_USD", "ETH_USD"], &ages);
     source.until_ready().await;
     exchange.list("ETH-USD", "3050.00", "3050.10");
