@@ -39,13 +39,22 @@ pub(crate) async fn of_two_publishers_one_is_heard_until_it_stops(kind: BrokerKi
 
 pub(crate) async fn what_is_said_just_before_the_end_goes_out(kind: BrokerKind) {
     let broker = start(kind);
-    let (exchange, reader) = (Process::join(kind, &broker), Process::join(kind, &broker));
-    let mut rates = reader.subscribe("rates.>");
-    exchange.rate(100);
-    assert_eq!(ask(&mut rates).await, 100);
-    exchange.rate(101);
-    exchange.stop().await;
-    assert_eq!(ask(&mut rates).await, 101);
+    let reader = Process::join(kind, &broker);
+    let mut events = reader.subscribe("events.>");
+    let ready = async |process: &Process| {
+        eventually("it joins", || matches!(process.health.state(), ratebus_sdk::HealthState::Ready)).await;
+    };
+    ready(&reader).await;
+    for number in 0..8 {
+        let process = Process::join(kind, &broker);
+        ready(&process).await;
+        let word = Payload::Bytes(number.to_string().into());
+        process.publisher.try_publish(Outgoing::new("events.end".parse().unwrap(), word)).unwrap();
+        process.stop().await;
+        let message = timeout(DEADLINE, events.recv()).await.unwrap().unwrap();
+        let Payload::Bytes(text) = &message.payload else { panic!("{message:?}") };
+        assert_eq!(*text, number.to_string());
+    }
     reader.stop().await;
 }
 
