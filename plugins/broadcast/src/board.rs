@@ -20,7 +20,8 @@ use crate::{
 pub(crate) struct Board {
     /// A std lock: held to copy references, never across an await.
     table: RwLock<Table>,
-    changes: watch::Sender<()>,
+    /// The stamp up to which clients have been woken.
+    changes: watch::Sender<u64>,
     /// How often the map of `rates:live` has changed.
     live: watch::Sender<u64>,
     encodes: Encodes,
@@ -33,9 +34,7 @@ pub(crate) struct Table {
     by_pair: BTreeMap<Pair, Held>,
     /// Which pairs each source says it serves.
     sources: BTreeMap<SourceName, BTreeSet<Pair>>,
-    /// The stamp up to which clients have been woken.
-    announced: u64,
-    /// Whether the map of `rates:live` has changed since.
+    /// Whether the map of `rates:live` has changed since clients were woken.
     live_changed: bool,
 }
 
@@ -73,7 +72,7 @@ enum Verdict {
 
 impl Board {
     pub(crate) fn new() -> Self {
-        let (changes, live) = (watch::Sender::new(()), watch::Sender::new(0));
+        let (changes, live) = (watch::Sender::new(0), watch::Sender::new(0));
         Self { table: RwLock::default(), changes, live, encodes: Encodes::new() }
     }
 
@@ -102,15 +101,11 @@ impl Board {
 
     /// Wakes the clients that are owed something.
     pub(crate) fn announce(&self) {
-        let (changed, live_changed) = {
+        let (stamp, live_changed) = {
             let mut table = self.write();
-            let changed = table.stamp != table.announced;
-            table.announced = table.stamp;
-            (changed, std::mem::take(&mut table.live_changed))
+            (table.stamp, std::mem::take(&mut table.live_changed))
         };
-        if changed {
-            self.changes.send_replace(());
-        }
+        self.changes.send_if_modified(|announced| std::mem::replace(announced, stamp) != stamp);
         if live_changed {
             self.live.send_modify(|count| *count += 1);
         }
@@ -134,13 +129,18 @@ impl Board {
     }
 
     /// Wakes whenever something changed.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// Wakes whenever the map of `rates:live` changed, and counts how often it has.
     pub(crate) fn live_changes(&self) -> watch::Receiver<u64> {
         self.live.subscribe()
+    }
+
+    /// How often the map of `rates:live` has changed.
+    pub(crate) fn live_change(&self) -> u64 {
+        *self.live.borrow()
     }
 
     /// The map of `rates:live`.

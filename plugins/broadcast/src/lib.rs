@@ -10,6 +10,8 @@ mod codec;
 mod config;
 mod cursor;
 mod door;
+mod ending;
+mod engineio;
 mod frame;
 mod handshake;
 mod hub;
@@ -17,7 +19,6 @@ mod knocks;
 mod link;
 mod loops;
 mod metrics;
-mod packet;
 mod places;
 #[cfg(test)]
 #[path = "../tests/broadcast/quotes.rs"]
@@ -137,6 +138,6 @@ fn routes(hub: &Arc<Hub>, loops: usize, socketio: bool) -> Routes {
     if !socketio {
         return routes;
     }
-    let live = socketio::route(Arc::clone(hub));
+    let live = socketio::route(Arc::clone(hub), loops);
     routes.route(socketio::PATH, live.clone()).route(&format!("{}/", socketio::PATH), live)
 }

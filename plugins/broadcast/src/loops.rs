@@ -11,101 +11,155 @@ use std::{
     time::Instant,
 };
 
-use hyper::upgrade::Upgraded;
 use ratebus_sdk::Clock;
 use slab::Slab;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinSet, coop::unconstrained, yield_now},
 };
 
 use crate::{
-    batches::Batches,
-    door::Guest,
+    ending::Ending,
     hub::Hub,
     knocks::{Knock, Knocks},
-    link::Link,
     metrics::Meter,
-    request::Selection,
     wheel::Wheel,
-    ws::{Cause, Client, MAX_MESSAGE, Outcome},
 };
 
 /// What is read from a client at once.
 const READ_BUFFER: usize = 4096;
 /// How many clients a loop serves before it lets other tasks run.
 const AT_ONCE: usize = 64;
-/// How many newcomers a loop is handed before it has taken one; who hands over more waits, so these are fewer than the
-/// places there are.
-const NEWCOMERS: usize = 256;
+/// How much a loop is handed before it has taken any of it; who hands over more waits, each with its request or
+/// connection, and so these are no more than the listener has.
+const ORDERS: usize = 256;
 
-/// Where a connection goes after its handshake.
-pub(crate) struct Loops {
-    doors: Vec<mpsc::Sender<Newcomer>>,
+/// Somebody of whom a loop has many. It has its turn when something happens to it, and does what can be done without
+/// waiting.
+pub(crate) trait Client: Send + Sized + 'static {
+    /// What it is made of.
+    type Newcomer: Send;
+    /// What reaches it from outside, other than over its connection.
+    type Call: Send;
+    /// What it waited for.
+    type Outcome: Send + 'static;
+    /// What the clients of one loop share.
+    type Common: Send;
+
+    /// To have its first turn at once.
+    fn new(newcomer: Self::Newcomer, chair: Chair, floor: &Floor<Self>) -> Self;
+
+    /// Does what can be done now. Returns why it is gone, once it is.
+    fn turn(&mut self, cause: Cause<Self>, floor: &mut Floor<Self>) -> Option<Ending>;
+
+    /// When it is to have a turn, whatever happens.
+    fn due(&self, floor: &Floor<Self>) -> Instant;
+
+    /// Changes when clients are to hear of something.
+    fn news(hub: &Hub) -> watch::Receiver<u64>;
+}
+
+/// Why a client has its turn.
+pub(crate) enum Cause<C: Client> {
+    /// It has just come.
+    Arrival,
+    /// There is something new for everybody.
+    News,
+    /// Its connection can go on.
+    Knock,
+    /// It is due.
+    Time,
+    /// Something reaches it from outside.
+    Call(C::Call),
+    /// What it waited for is there.
+    Done(C::Outcome),
+    /// The server stops.
+    Stop,
+}
+
+/// What a client is given when it comes.
+pub(crate) struct Chair {
+    pub(crate) name: Name,
+    /// Has it have a turn.
+    pub(crate) waker: Waker,
+}
+
+enum Order<C: Client> {
+    Join(C::Newcomer),
+    /// For who has that seat now.
+    Call(usize, C::Call),
+}
+
+/// The way to the loops.
+pub(crate) struct Loops<C: Client> {
+    doors: Vec<mpsc::Sender<Order<C>>>,
     next: AtomicUsize,
 }
 
-/// A connection after its handshake.
-pub(crate) struct Newcomer {
-    pub(crate) io: Upgraded,
-    pub(crate) guest: Guest,
-    pub(crate) selection: Selection,
-}
-
-impl Loops {
+impl<C: Client> Loops<C> {
     /// Starts `count` loops. They end when the hub stops and their clients are gone.
-    pub(crate) fn start(count: usize, hub: &Arc<Hub>, meter: &Meter) -> Self {
-        let start = |_| {
-            let (door, newcomers) = mpsc::channel(NEWCOMERS);
+    pub(crate) fn start(count: usize, hub: &Arc<Hub>, meter: &Meter, common: impl Fn() -> C::Common) -> Self {
+        let start = |shard| {
+            let (door, orders) = mpsc::channel(ORDERS);
+            let floor = Floor::new(Arc::clone(hub), meter.clone(), common());
             // The budget that tokio gives a task is for one connection, not for thousands.
-            tokio::spawn(unconstrained(Loop::new(Arc::clone(hub), meter.clone()).run(newcomers)));
+            tokio::spawn(unconstrained(Loop::new(shard, floor).run(orders)));
             door
         };
         Self { doors: (0..count).map(start).collect(), next: AtomicUsize::new(0) }
     }
 
-    /// Hands a connection to the next loop; it is closed if that has ended.
-    pub(crate) async fn join(&self, newcomer: Newcomer) {
+    /// Hands somebody new to the next loop; they are dropped if that has ended.
+    pub(crate) async fn join(&self, newcomer: C::Newcomer) {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
-        let _ = self.doors[next].send(newcomer).await;
+        let _ = self.doors[next].send(Order::Join(newcomer)).await;
+    }
+
+    /// Hands something to who has a seat of the loop `shard`; it is dropped if nobody has.
+    pub(crate) async fn call(&self, shard: usize, index: usize, call: C::Call) {
+        if let Some(door) = self.doors.get(shard) {
+            let _ = door.send(Order::Call(index, call)).await;
+        }
     }
 }
 
-struct Loop {
-    clients: Slab<Seat>,
+struct Loop<C: Client> {
+    shard: usize,
+    clients: Slab<Seat<C>>,
     /// Counts those who came.
     came: u64,
     knocks: Arc<Knocks>,
-    floor: Floor,
+    floor: Floor<C>,
     stopping: bool,
 }
 
 /// A client and what the loop knows of it.
-struct Seat {
-    client: Client,
+struct Seat<C> {
+    client: C,
     name: Name,
     knock: Arc<Knock>,
     /// The tick on which the client is looked at next.
     tick: u64,
 }
 
-/// Who a client is: its seat, and its number, for seats are taken again.
+/// Who a client is: its loop, its seat there, and its number, for seats are taken again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Name {
-    index: usize,
+    pub(crate) shard: usize,
+    pub(crate) index: usize,
     number: u64,
 }
 
-/// What the clients of a loop share.
-pub(crate) struct Floor {
+/// What the clients of a loop have in turn.
+pub(crate) struct Floor<C: Client> {
     pub(crate) hub: Arc<Hub>,
     pub(crate) meter: Meter,
-    pub(crate) batches: Batches,
+    pub(crate) common: C::Common,
     pub(crate) buffer: Box<[u8]>,
     pub(crate) now: Instant,
     /// When the oldest change that went out in this round was put on the board.
     pub(crate) since: Option<Instant>,
-    errands: JoinSet<(Name, Outcome)>,
+    errands: JoinSet<(Name, C::Outcome)>,
     wheel: Wheel,
 }
 
@@ -119,32 +173,31 @@ impl Drop for Errand {
     }
 }
 
-impl Floor {
+impl<C: Client> Floor<C> {
+    fn new(hub: Arc<Hub>, meter: Meter, common: C::Common) -> Self {
+        let now = Clock.now();
+        let (buffer, errands, wheel) = (vec![0; READ_BUFFER].into(), JoinSet::new(), Wheel::new(now));
+        Self { hub, meter, common, buffer, now, since: None, errands, wheel }
+    }
+
     /// Has something done that takes a while. The client has its turn with the outcome.
-    pub(crate) fn send_for(&mut self, name: Name, outcome: impl Future<Output = Outcome> + Send + 'static) -> Errand {
+    pub(crate) fn send_for(
+        &mut self,
+        name: Name,
+        outcome: impl Future<Output = C::Outcome> + Send + 'static,
+    ) -> Errand {
         Errand(self.errands.spawn(async move { (name, outcome.await) }))
     }
 }
 
-impl Loop {
-    fn new(hub: Arc<Hub>, meter: Meter) -> Self {
-        let now = Clock.now();
-        let floor = Floor {
-            hub,
-            meter,
-            batches: Batches::default(),
-            buffer: vec![0; READ_BUFFER].into(),
-            now,
-            since: None,
-            errands: JoinSet::new(),
-            wheel: Wheel::new(now),
-        };
-        Self { clients: Slab::new(), came: 0, knocks: Arc::default(), floor, stopping: false }
+impl<C: Client> Loop<C> {
+    fn new(shard: usize, floor: Floor<C>) -> Self {
+        Self { shard, clients: Slab::new(), came: 0, knocks: Arc::default(), floor, stopping: false }
     }
 
-    async fn run(mut self, mut newcomers: mpsc::Receiver<Newcomer>) {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order<C>>) {
         let hub = Arc::clone(&self.floor.hub);
-        let (knocks, mut changes) = (Arc::clone(&self.knocks), hub.board.changes());
+        let (knocks, mut news) = (Arc::clone(&self.knocks), C::news(&hub));
         let mut knocked = Vec::new();
         while !(self.stopping && self.clients.is_empty()) {
             tokio::select! {
@@ -152,7 +205,7 @@ impl Loop {
                     self.stopping = true;
                     self.everyone(|| Cause::Stop).await;
                 }
-                Some(newcomer) = newcomers.recv() => self.seat(newcomer),
+                Some(order) = orders.recv() => self.follow(order),
                 Some(errand) = self.floor.errands.join_next() => {
                     // Others were given up.
                     if let Ok((name, outcome)) = errand {
@@ -165,20 +218,23 @@ impl Loop {
                 }
                 () = self.floor.wheel.due() => self.look().await,
                 // The sender lives in the hub.
-                _ = changes.changed() => self.round().await,
+                _ = news.changed() => self.round().await,
             }
         }
     }
 
-    fn seat(&mut self, newcomer: Newcomer) {
-        let Newcomer { io, guest, selection } = newcomer;
+    fn follow(&mut self, order: Order<C>) {
         self.floor.now = Clock.now();
+        let newcomer = match order {
+            Order::Join(newcomer) => newcomer,
+            Order::Call(index, call) => return self.visit(index, Cause::Call(call)),
+        };
         self.came += 1;
         let entry = self.clients.vacant_entry();
-        let name = Name { index: entry.key(), number: self.came };
+        let name = Name { shard: self.shard, index: entry.key(), number: self.came };
         let knock = self.knocks.of(name.index);
-        let link = Link::new(io, Waker::from(Arc::clone(&knock)), MAX_MESSAGE);
-        let client = Client::new(name, link, guest, selection, self.floor.now);
+        let chair = Chair { name, waker: Arc::clone(&knock).into() };
+        let client = C::new(newcomer, chair, &self.floor);
         entry.insert(Seat { client, name, knock, tick: u64::MAX });
         self.visit(name.index, if self.stopping { Cause::Stop } else { Cause::Arrival });
     }
@@ -192,7 +248,7 @@ impl Loop {
         }
     }
 
-    async fn everyone(&mut self, cause: fn() -> Cause) {
+    async fn everyone(&mut self, cause: fn() -> Cause<C>) {
         for index in 0..self.clients.capacity() {
             self.pause(index).await;
             self.visit(index, cause());
@@ -210,7 +266,7 @@ impl Loop {
         }
     }
 
-    fn bring(&mut self, name: Name, outcome: Outcome) {
+    fn bring(&mut self, name: Name, outcome: C::Outcome) {
         self.floor.now = Clock.now();
         if self.clients.get(name.index).is_some_and(|seat| seat.name == name) {
             self.visit(name.index, Cause::Done(outcome));
@@ -241,14 +297,14 @@ impl Loop {
     }
 
     /// A client's turn.
-    fn visit(&mut self, index: usize, cause: Cause) {
+    fn visit(&mut self, index: usize, cause: Cause<C>) {
         let Some(Seat { client, tick, .. }) = self.clients.get_mut(index) else { return };
         if let Some(ending) = client.turn(cause, &mut self.floor) {
             self.floor.meter.closed(ending.as_str());
             self.clients.remove(index);
             return;
         }
-        let due = self.floor.wheel.tick(client.due(self.floor.hub.stall_timeout));
+        let due = self.floor.wheel.tick(client.due(&self.floor));
         if due < *tick {
             *tick = due;
             self.floor.wheel.insert(due, index);

@@ -1,336 +1,268 @@
-//! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4), for the original project's clients.
-//!
-//! The transports, polling and WebSocket, are engineioxide's. What Socket.IO adds for one namespace and one event is a
-//! few packets, spoken here: so that one ready-made packet serves everybody, and so that a packet is queued only when
-//! the connection has taken the ones before.
+//! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4), for the original project's clients: one namespace, one event
+//! to clients and one from them.
+
+mod packet;
 
 use std::{
-    fmt,
-    future::pending,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use axum::{
-    extract::Request,
-    response::IntoResponse,
-    routing::{MethodRouter, get},
-};
-use engineioxide::{
-    DisconnectReason, Socket, Str, config::EngineIoConfig, handler::EngineIoHandler, service::EngineIoService,
-    socket::Permit,
-};
-use ratebus_sdk::{AttemptBudget, Clock, NoSession, SessionPass};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, timeout},
-};
+use axum::routing::MethodRouter;
+use bytes::Bytes;
+use ratebus_sdk::{NoSession, ProblemDocument, SessionPass};
+use serde_json::Value;
+use tokio::sync::watch;
 
+use self::packet::Body;
 use crate::{
-    door::{self, AUTH_TIMEOUT, Guest, View, Visitor},
+    board::Board,
+    door::{self, AUTH_TIMEOUT, View},
+    ending::Ending,
+    engineio::{self, App, Packet, Rules},
     hub::Hub,
+    loops::Errand,
     metrics::Meter,
-    packet::{self, Packet},
 };
 
 /// The path that clients use unless told otherwise.
 pub(crate) const PATH: &str = "/socket.io";
 
-const PING_INTERVAL: Duration = Duration::from_secs(25);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const RULES: Rules =
+    Rules { ping_interval: Duration::from_secs(25), ping_timeout: Duration::from_secs(20), max_payload: 4096 };
 /// How long a connected client may take to join the namespace.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
-/// The longest message, and the longest polling request, taken from a client.
-const MAX_MESSAGE: usize = 4096;
-/// What is read from a client at once.
-const READ_BUFFER: usize = 4096;
-/// How many messages a client may send per second.
-const MESSAGES_PER_SECOND: usize = 10;
-/// How many packets wait for a client at most: two maps, and room for the engine's own packets. A ping that finds no
-/// room would end the connection.
-const QUEUE: usize = 4;
-/// How many packets of a client wait for an answer at most; more than it may send in a second do not.
-const ASKS: usize = MESSAGES_PER_SECOND;
-/// How long a client has to leave that was told to.
-const LEAVE_TIMEOUT: Duration = Duration::from_millis(300);
-/// How often a client without room for the newest map is looked at again.
-const RETRY: Duration = Duration::from_millis(50);
+/// How many requests of a client wait for an answer at most: more than it may send in a second do not.
+const ASKS: usize = 10;
 
 /// The route's handler.
-pub(crate) fn route(hub: Arc<Hub>) -> MethodRouter {
-    let live = Arc::new(Live { hub, meter: Meter::new("socketio"), packet: Mutex::default() });
-    let config = EngineIoConfig::builder()
-        .req_path(PATH)
-        .ping_interval(PING_INTERVAL)
-        .ping_timeout(PING_TIMEOUT)
-        .max_buffer_size(QUEUE)
-        .max_payload(MAX_MESSAGE as u64)
-        .ws_read_buffer_size(READ_BUFFER)
-        .ws_max_message_size(MAX_MESSAGE)
-        .ws_max_frame_size(MAX_MESSAGE)
-        .build();
-    let engine = EngineIoService::with_config(Arc::clone(&live), config);
-    let handler = async move |mut request: Request| {
-        let visitor = Visitor::of(request.headers(), request.extensions());
-        let known = if opens_session(&request) {
-            // The engine keeps the request for as long as the session lives, and so the place is taken.
-            let guest = live.hub.door.enter(visitor, &live.meter).await;
-            guest.map(|guest| drop(request.extensions_mut().insert::<Arc<Guest>>(Arc::new(guest))))
-        } else {
-            live.hub.door.knows(&visitor)
-        };
-        if let Err(refusal) = known {
-            return refusal.into_response();
+pub(crate) fn route(hub: Arc<Hub>, loops: usize) -> MethodRouter {
+    engineio::route::<Live>(hub, loops, RULES, Meter::new("socketio"), &Arc::default())
+}
+
+/// The newest map as a packet, made by the first client that needs it.
+#[derive(Default)]
+pub(crate) struct Newest(Mutex<Option<Map>>);
+
+#[derive(Clone)]
+struct Map {
+    /// Which change of the map this is.
+    change: u64,
+    packet: Packet,
+    /// When that change was put on the board.
+    since: Option<Instant>,
+}
+
+impl Newest {
+    fn get(&self, change: u64, board: &Board) -> Map {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*map {
+            Some(map) if map.change >= change => map.clone(),
+            _ => {
+                let packet = Packet::message(&format!("2[\"rates:live\",{}]", board.live_map()));
+                let since = board.read().slots().map(|slot| slot.since).max();
+                map.insert(Map { change, packet, since }).clone()
+            }
         }
-        let mut engine = engine;
-        match tower_service::Service::call(&mut engine, request).await {
-            Ok(response) => response.into_response(),
-            Err(never) => match never {},
-        }
-    };
-    get(handler.clone()).post(handler)
-}
-
-fn opens_session(request: &Request) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    !query.split('&').any(|part| part.starts_with("sid="))
-}
-
-/// The one event, for every client.
-struct Live {
-    hub: Arc<Hub>,
-    meter: Meter,
-    /// The newest packet, and which change of the map it carries.
-    packet: Mutex<(u64, Str)>,
-}
-
-/// What belongs to one connection.
-struct Session {
-    /// Whether the client has asked to join the default namespace.
-    joined: AtomicBool,
-    /// What the client's task has to answer, in order.
-    asks: mpsc::Sender<Ask>,
-    /// The other end, until the task takes it.
-    asked: Mutex<Option<mpsc::Receiver<Ask>>>,
-    budget: Mutex<AttemptBudget>,
-    /// Why we closed it.
-    ending: OnceLock<&'static str>,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        let budget = Mutex::new(AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)));
-        let (asks, asked) = mpsc::channel(ASKS);
-        Self { joined: AtomicBool::new(false), asks, asked: Mutex::new(Some(asked)), budget, ending: OnceLock::new() }
     }
 }
 
-/// What the rates are waited for with. No `Debug`: a token is a secret.
-enum Ask {
-    /// To join, with the token that came along.
-    Join(Option<String>),
-    /// To go on with a newer token, and to be told under this number.
-    Renew { token: String, ack: Option<u64> },
+/// One client of the event.
+pub(crate) struct Live {
+    stage: Stage,
+    /// Which change of the map it was sent last.
+    sent: Option<u64>,
+    /// What it has asked for and is not answered yet: its tokens are checked one after the other.
+    asks: VecDeque<Ask>,
+    /// The check of a token.
+    check: Option<Errand>,
+    /// Hears of the end of the session, where there is one.
+    watch: Option<Errand>,
 }
 
-impl EngineIoHandler for Live {
-    type Data = Session;
+enum Stage {
+    /// It has to join until then.
+    Outside(Instant),
+    Joining,
+    Joined,
+}
 
-    fn on_connect(self: Arc<Self>, socket: Arc<Socket<Session>>) {
-        tokio::spawn(async move { self.serve(&socket).await });
+/// To go on with a newer token, and to be told under this number.
+struct Ask {
+    token: String,
+    number: Option<u64>,
+}
+
+/// What a token was found to be.
+pub(crate) enum Outcome {
+    Joins(Result<SessionPass, NoSession>),
+    Renews(Option<u64>, Result<SessionPass, ProblemDocument>),
+    /// The session has ended, or its token has run out.
+    Over,
+}
+
+type Desk<'a> = engineio::Desk<'a, Live>;
+
+impl App for Live {
+    type Outcome = Outcome;
+    type Common = Arc<Newest>;
+
+    fn new(desk: &mut Desk<'_>) -> Self {
+        let limit = if let View::Awaited = desk.guest.view { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
+        let mut live = Self {
+            stage: Stage::Outside(desk.floor.now + limit),
+            sent: None,
+            asks: VecDeque::new(),
+            check: None,
+            watch: None,
+        };
+        live.watch(desk);
+        live
     }
 
-    fn on_disconnect(&self, socket: Arc<Socket<Session>>, reason: DisconnectReason) {
-        let reason = match reason {
-            DisconnectReason::TransportClose => "left",
-            DisconnectReason::TransportError => "lost",
-            DisconnectReason::HeartbeatTimeout => "silent",
-            DisconnectReason::ClosingServer => "stopping",
-            DisconnectReason::MultipleHttpPollingError | DisconnectReason::PacketParsingError => "malformed",
-        };
-        self.meter.closed(socket.data.ending.get().copied().unwrap_or(reason));
-    }
-
-    fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<Session>>) {
-        let within_budget = {
-            let mut budget = socket.data.budget.lock().unwrap_or_else(PoisonError::into_inner);
-            budget.take(Clock.now()).is_ok()
-        };
-        if !within_budget {
-            return end(&socket, "too_many");
-        }
-        let joined = &socket.data.joined;
-        match packet::parse(&message) {
-            Packet::Connect { token } if !joined.swap(true, Ordering::Relaxed) => ask(&socket, Ask::Join(token)),
-            Packet::Connect { .. } => {}
-            Packet::ConnectElsewhere { namespace } => answer(&socket, packet::invalid_namespace(namespace)),
-            Packet::Disconnect => end(&socket, "left"),
-            Packet::Auth { token, ack } => ask(&socket, Ask::Renew { token, ack }),
+    fn on_text(&mut self, text: &str, desk: &mut Desk<'_>) -> Result<(), Ending> {
+        let packet = packet::parse(text).ok_or(Ending::Malformed)?;
+        match (packet.body, &self.stage) {
+            (Body::Connect(_), _) if packet.namespace != "/" => {
+                desk.send(Packet::message(&packet::invalid_namespace(packet.namespace)));
+            }
+            (Body::Connect(auth), Stage::Outside(_)) => self.join(auth.as_ref(), desk),
+            (Body::Connect(_), _) => {}
+            (Body::Disconnect, _) if packet.namespace == "/" => return Err(Ending::Left),
+            // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
+            (_, Stage::Outside(_)) => return Err(Ending::Malformed),
+            (Body::Event { attachments: 1.., .. }, _) => return Err(Ending::Binary),
+            (Body::Event { list, number, .. }, _) => {
+                if let Some(token) = shown(list.get()) {
+                    self.asks.push_back(Ask { token, number });
+                    self.renew(desk);
+                }
+            }
             // Nobody here listens to anything else.
-            Packet::Event if joined.load(Ordering::Relaxed) => {}
-            Packet::Event | Packet::Malformed => end(&socket, "malformed"),
+            (Body::Disconnect | Body::Ack, _) => {}
+        }
+        if self.asks.len() > ASKS { Err(Ending::TooMany) } else { Ok(()) }
+    }
+
+    fn on_binary(&mut self, _bytes: Bytes, _desk: &mut Desk<'_>) -> Result<(), Ending> {
+        Err(Ending::Binary)
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome, desk: &mut Desk<'_>) -> Result<(), Ending> {
+        match outcome {
+            Outcome::Joins(Ok(pass)) => {
+                self.hold(pass, desk);
+                self.joined(desk);
+            }
+            Outcome::Joins(Err(error)) => return refuse(error, desk),
+            Outcome::Renews(number, renewed) => {
+                self.check = None;
+                if let Some(number) = number {
+                    let answer = packet::acknowledge(number, renewed.as_ref().map(SessionPass::expires_at));
+                    desk.send(Packet::message(&answer));
+                }
+                if let Ok(pass) = renewed {
+                    self.hold(pass, desk);
+                }
+                self.renew(desk);
+            }
+            Outcome::Over => {
+                desk.send(Packet::message(packet::DISCONNECT));
+                return Err(Ending::SessionOver);
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, desk: &mut Desk<'_>) -> Result<(), Ending> {
+        match (&self.stage, &desk.guest.view) {
+            (Stage::Outside(until), _) if desk.floor.now < *until => Ok(()),
+            (Stage::Outside(_), View::Awaited) => refuse(NoSession::Refused, desk),
+            (Stage::Outside(_), _) => Err(Ending::Silent),
+            (Stage::Joining | Stage::Joined, _) => Ok(()),
         }
     }
 
-    fn on_binary(self: &Arc<Self>, _data: bytes::Bytes, socket: Arc<Socket<Session>>) {
-        end(&socket, "binary");
+    fn due(&self) -> Option<Instant> {
+        if let Stage::Outside(until) = self.stage { Some(until) } else { None }
     }
-}
 
-/// Closes a connection and remembers why.
-fn end(socket: &Socket<Session>, reason: &'static str) {
-    // The first reason stays.
-    let _ = socket.data.ending.set(reason);
-    socket.close(DisconnectReason::ClosingServer);
-}
-
-fn ask(socket: &Socket<Session>, ask: Ask) {
-    // It has room for all that a client may send in a second; who is still waiting for answers then asks too much.
-    if socket.data.asks.try_send(ask).is_err() {
-        end(socket, "too_many");
+    fn next(&mut self, desk: &mut Desk<'_>) -> Option<Packet> {
+        let newest = desk.floor.hub.board.live_change();
+        if !matches!(self.stage, Stage::Joined) || self.sent == Some(newest) {
+            return None;
+        }
+        let map = desk.floor.common.1.get(newest, &desk.floor.hub.board);
+        let conflated = self.sent.map_or(0, |sent| map.change.saturating_sub(sent + 1));
+        self.sent = Some(map.change);
+        desk.floor.meter.sent(1, map.packet.len(), conflated);
+        desk.floor.since = desk.floor.since.into_iter().chain(map.since).min();
+        Some(map.packet)
     }
-}
 
-fn answer(socket: &Socket<Session>, packet: String) {
-    if socket.emit(packet).is_err() {
-        end(socket, "stalled");
+    fn news(hub: &Hub) -> watch::Receiver<u64> {
+        hub.board.live_changes()
     }
 }
 
 impl Live {
-    /// Serves one client until it is gone.
-    async fn serve(&self, socket: &Socket<Session>) {
-        tokio::select! {
-            () = self.hub.stop.cancelled() => end(socket, "stopping"),
-            () = socket.closed() => {}
-            reason = self.attend(socket) => end(socket, reason),
+    /// Lets the client join, at once or once its token has been checked. How long that takes is not the client's.
+    fn join(&mut self, auth: Option<&Value>, desk: &mut Desk<'_>) {
+        if let View::Open | View::Session(_) = desk.guest.view {
+            return self.joined(desk);
+        }
+        let token = auth.and_then(|auth| auth["token"].as_str()).unwrap_or_default().to_owned();
+        let hub = Arc::clone(&desk.floor.hub);
+        self.check = Some(desk.send_for(async move { Outcome::Joins(hub.door.check(&token).await) }));
+        self.stage = Stage::Joining;
+    }
+
+    fn joined(&mut self, desk: &mut Desk<'_>) {
+        self.check = None;
+        self.stage = Stage::Joined;
+        desk.send(Packet::message(&packet::joined(desk.sid)));
+        self.renew(desk);
+    }
+
+    /// Has the next newer token checked, if none is.
+    fn renew(&mut self, desk: &mut Desk<'_>) {
+        if self.check.is_none()
+            && let Some(Ask { token, number }) = self.asks.pop_front()
+        {
+            let (hub, view) = (Arc::clone(&desk.floor.hub), desk.guest.view.clone());
+            let renewed = async move { Outcome::Renews(number, hub.door.renew(&view, &token).await) };
+            self.check = Some(desk.send_for(renewed));
         }
     }
 
-    /// Lets the client join and sends it the rates. Returns why it must go.
-    async fn attend(&self, socket: &Socket<Session>) -> &'static str {
-        let asked = socket.data.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let guest = socket.req_parts.extensions.get::<Arc<Guest>>();
-        let (Some(mut asked), Some(guest)) = (asked, guest) else { return "malformed" };
-        let view = match self.join(socket, &guest.view, &mut asked).await {
-            Ok(view) => view,
-            Err(reason) => return reason,
-        };
-        tokio::select! {
-            biased;
-            () = self.hold(socket, view, &mut asked) => {
-                answer(socket, packet::DISCONNECT.to_owned());
-                leave(socket).await;
-                "session_over"
-            }
-            reason = self.follow(socket) => reason,
-        }
+    /// Goes on with another token.
+    fn hold(&mut self, pass: SessionPass, desk: &mut Desk<'_>) {
+        desk.guest.view = View::Session(pass);
+        self.watch(desk);
     }
 
-    /// Waits for the client to join, and to say who it is where that is asked.
-    async fn join(
-        &self,
-        socket: &Socket<Session>,
-        view: &View,
-        asked: &mut mpsc::Receiver<Ask>,
-    ) -> Result<View, &'static str> {
-        let limit = if let View::Awaited = view { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
-        // Of receiving alone: how long a token takes to check is not the client's.
-        let shown = match (timeout(limit, asked.recv()).await, view) {
-            (Ok(Some(Ask::Join(token))), View::Awaited) => {
-                self.hub.door.check(token.as_deref().unwrap_or_default()).await.map(View::Session)
-            }
-            (Ok(Some(Ask::Join(_))), View::Open | View::Session(_)) => Ok(view.clone()),
-            // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
-            (Ok(_), _) => return Err("malformed"),
-            (Err(_), View::Awaited) => Err(NoSession::Refused),
-            (Err(_), _) => return Err("silent"),
-        };
-        let error = match shown {
-            Ok(view) => {
-                answer(socket, packet::joined(socket.id));
-                return Ok(view);
-            }
-            Err(error) => error,
-        };
-        answer(socket, packet::refused(&door::problem(error)));
-        leave(socket).await;
-        Err(if error == NoSession::Refused { "unauthenticated" } else { "unavailable" })
-    }
-
-    /// Takes newer tokens, until nothing may be seen any more.
-    async fn hold(&self, socket: &Socket<Session>, mut view: View, asked: &mut mpsc::Receiver<Ask>) {
-        loop {
-            let renewing = async {
-                match asked.recv().await {
-                    Some(Ask::Renew { token, ack }) => (self.hub.door.renew(&view, &token).await, ack),
-                    Some(Ask::Join(_)) | None => pending().await,
-                }
+    /// Listens for the end of the session.
+    fn watch(&mut self, desk: &mut Desk<'_>) {
+        if let View::Session(pass) = &desk.guest.view {
+            let pass = pass.clone();
+            let over = async move {
+                pass.over().await;
+                Outcome::Over
             };
-            let (renewed, ack) = tokio::select! {
-                () = view.over() => return,
-                renewed = renewing => renewed,
-            };
-            if let Some(ack) = ack {
-                answer(socket, packet::acknowledge(ack, renewed.as_ref().map(SessionPass::expires_at)));
-            }
-            if let Ok(pass) = renewed {
-                view = View::Session(pass);
-            }
+            self.watch = Some(desk.send_for(over));
         }
-    }
-
-    /// Sends every new map that there is room for, the newest when there was none. Returns why the client must go.
-    async fn follow(&self, socket: &Socket<Session>) -> &'static str {
-        let mut changes = self.hub.board.live_changes();
-        let mut sent = None;
-        loop {
-            let owed_since = Instant::now();
-            let permit = loop {
-                match room(socket) {
-                    Some(permit) => break permit,
-                    None if owed_since.elapsed() > self.hub.stall_timeout => return "stalled",
-                    None => sleep(RETRY).await,
-                }
-            };
-            let newest = *changes.borrow_and_update();
-            let packet = self.packet(newest);
-            self.meter.sent(1, packet.len(), sent.map_or(0, |sent: u64| newest - sent - 1));
-            permit.emit(packet);
-            sent = Some(newest);
-            if changes.changed().await.is_err() {
-                return "stopping";
-            }
-        }
-    }
-
-    /// The event with the newest map, made by the first client that needs it.
-    fn packet(&self, change: u64) -> Str {
-        let mut packet = self.packet.lock().unwrap_or_else(PoisonError::into_inner);
-        if packet.1.is_empty() || packet.0 < change {
-            *packet = (change, format!("2[\"rates:live\",{}]", self.hub.board.live_map()).into());
-        }
-        packet.1.clone()
     }
 }
 
-/// Gives the client time to take what it was told last, and to go.
-async fn leave(socket: &Socket<Session>) {
-    let _ = timeout(LEAVE_TIMEOUT, socket.closed()).await;
+/// Tells the client why it may not join.
+fn refuse(error: NoSession, desk: &mut Desk<'_>) -> Result<(), Ending> {
+    desk.send(Packet::message(&packet::refused(&door::problem(error))));
+    Err(error.into())
 }
 
-/// A place in the client's queue, if it has taken all but one packet of what it was sent.
-fn room<T: Default + Send + Sync>(socket: &Socket<T>) -> Option<Permit<'_>> {
-    let permit = socket.reserve().ok()?;
-    let _spare = [socket.reserve().ok()?, socket.reserve().ok()?];
-    Some(permit)
-}
-
-impl fmt::Debug for Live {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").finish_non_exhaustive()
-    }
+/// The token of the event `["auth",{"token":"…"}]`, if it is that.
+fn shown(event: &str) -> Option<String> {
+    let (name, argument) = serde_json::from_str::<(String, Value)>(event).ok()?;
+    argument["token"].as_str().filter(|_| name == "auth").map(str::to_owned)
 }

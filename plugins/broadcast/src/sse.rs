@@ -69,7 +69,7 @@ struct Stream {
     cursor: Cursor,
     /// Snapshots not sent yet.
     first: VecDeque<Bytes>,
-    changes: watch::Receiver<()>,
+    changes: watch::Receiver<u64>,
     guest: Guest,
     ending: Option<&'static str>,
 }

@@ -1,7 +1,6 @@
 //! Quotes over a plain WebSocket, `/v1/ws`.
 
 mod client;
-mod ending;
 
 use std::sync::Arc;
 
@@ -15,12 +14,13 @@ use utoipa_axum::{
     routes,
 };
 
-pub(crate) use self::client::{Cause, Client, MAX_MESSAGE, Outcome};
+use self::client::{Client, Newcomer};
 use crate::{
+    batches::Batches,
     door::{Refusal, Visitor},
     handshake::Handshake,
     hub::Hub,
-    loops::{Loops, Newcomer},
+    loops::Loops,
     metrics::Meter,
     request::Selection,
 };
@@ -28,13 +28,13 @@ use crate::{
 /// The route, and so many loops for those who come.
 pub(crate) fn route(hub: Arc<Hub>, loops: usize) -> UtoipaMethodRouter {
     let meter = Meter::new("websocket");
-    let loops = Loops::start(loops, &hub, &meter);
+    let loops = Loops::start(loops, &hub, &meter, Batches::default);
     routes!(upgrade).with_state(Arc::new(Entrance { hub, loops, meter }))
 }
 
 struct Entrance {
     hub: Arc<Hub>,
-    loops: Loops,
+    loops: Loops<Client>,
     meter: Meter,
 }
 

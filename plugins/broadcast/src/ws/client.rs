@@ -1,49 +1,38 @@
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
     vec,
 };
 
 use bytes::Bytes;
+use hyper::upgrade::Upgraded;
 use ratebus_sdk::{AttemptBudget, NoSession, ProblemDocument, SessionPass};
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
-use super::ending::Ending;
 use crate::{
+    batches::Batches,
     board::Slot,
     codec::{self, Incoming, Opcode},
     cursor::{AT_ONCE, Cursor},
     door::{AUTH_TIMEOUT, Guest, View},
+    ending::Ending,
     frame,
+    hub::Hub,
     link::{Link, Lost},
-    loops::{Errand, Floor, Name},
+    loops::{self, Chair, Errand, Name},
     request::{self, Id, Op, Reply, Selection, Start, unknown_pairs},
 };
 
 /// The longest message taken from a client.
-pub(crate) const MAX_MESSAGE: usize = 4096;
+const MAX_MESSAGE: usize = 4096;
 /// How many messages a client may send per second.
 const MESSAGES_PER_SECOND: usize = 10;
 /// How often a client is asked whether it is still there; it has until the next time to show that it is.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long the closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Why a client has its turn.
-pub(crate) enum Cause {
-    /// It has just come.
-    Arrival,
-    /// Something on the board has changed.
-    News,
-    /// Its connection can go on.
-    Knock,
-    /// It is due.
-    Time,
-    /// What it waited for is there.
-    Done(Outcome),
-    /// The server stops.
-    Stop,
-}
 
 /// What a client waited for.
 pub(crate) enum Outcome {
@@ -55,8 +44,17 @@ pub(crate) enum Outcome {
     Over,
 }
 
-/// A client of `/v1/ws`. It has its turn when something happens to it, does what can be done without waiting, and keeps no
-/// more than its position on the board and what its connection could not take.
+type Floor = loops::Floor<Client>;
+type Cause = loops::Cause<Client>;
+
+/// What a client is made of.
+pub(crate) struct Newcomer {
+    pub(crate) io: Upgraded,
+    pub(crate) guest: Guest,
+    pub(crate) selection: Selection,
+}
+
+/// A client of `/v1/ws`. It keeps no more than its position on the board and what its connection could not take.
 pub(crate) struct Client {
     name: Name,
     link: Link,
@@ -93,26 +91,30 @@ struct Snapshot {
     then: Option<Bytes>,
 }
 
-impl Client {
-    /// To have its first turn at once.
-    pub(crate) fn new(name: Name, link: Link, guest: Guest, selection: Selection, now: Instant) -> Self {
+impl loops::Client for Client {
+    type Newcomer = Newcomer;
+    type Call = Infallible;
+    type Outcome = Outcome;
+    type Common = Batches;
+
+    fn new(newcomer: Newcomer, chair: Chair, floor: &Floor) -> Self {
+        let Newcomer { io, guest, selection } = newcomer;
         Self {
-            name,
-            link,
+            name: chair.name,
+            link: Link::new(io, chair.waker, MAX_MESSAGE),
             guest,
-            stage: Stage::Awaited { selection, until: now + AUTH_TIMEOUT },
+            stage: Stage::Awaited { selection, until: floor.now + AUTH_TIMEOUT },
             cursor: Cursor::none(),
             snapshot: None,
             budget: AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)),
-            ping_at: now + PING_INTERVAL,
+            ping_at: floor.now + PING_INTERVAL,
             heard: true,
             watch: None,
             renewal: None,
         }
     }
 
-    /// Does what can be done now. Returns why it is gone, once it is.
-    pub(crate) fn turn(&mut self, cause: Cause, floor: &mut Floor) -> Option<Ending> {
+    fn turn(&mut self, cause: Cause, floor: &mut Floor) -> Option<Ending> {
         if let Stage::Closing { ending, until } = self.stage {
             let is_over = floor.now >= until || self.link.drain(&mut floor.buffer).is_err();
             return is_over.then_some(ending);
@@ -123,15 +125,20 @@ impl Client {
         }
     }
 
-    /// When it is to have a turn, whatever happens.
-    pub(crate) fn due(&self, stall_timeout: Duration) -> Instant {
+    fn due(&self, floor: &Floor) -> Instant {
         let due = match self.stage {
             Stage::Awaited { until, .. } | Stage::Closing { until, .. } => until,
             Stage::Checked { .. } | Stage::Streaming => self.ping_at,
         };
-        self.link.stalls_at(stall_timeout).map_or(due, |stalls_at| due.min(stalls_at))
+        self.link.stalls_at(floor.hub.stall_timeout).map_or(due, |stalls_at| due.min(stalls_at))
     }
 
+    fn news(hub: &Hub) -> watch::Receiver<u64> {
+        hub.board.changes()
+    }
+}
+
+impl Client {
     fn step(&mut self, cause: Cause, floor: &mut Floor) -> Result<(), Ending> {
         match cause {
             Cause::News => return self.catch_up(floor),
@@ -140,6 +147,7 @@ impl Client {
             Cause::Knock => self.link.flush()?,
             Cause::Time => self.check(floor)?,
             Cause::Done(outcome) => self.take(outcome, floor)?,
+            Cause::Call(never) => match never {},
         }
         loop {
             let heard_all = self.hear(floor)?;
@@ -341,7 +349,7 @@ impl Client {
                 {
                     self.link.send(then)?;
                 }
-            } else if let Some(batch) = floor.batches.take(&mut self.cursor, &floor.hub.board) {
+            } else if let Some(batch) = floor.common.take(&mut self.cursor, &floor.hub.board) {
                 floor.since = Some(floor.since.map_or(batch.since, |since| since.min(batch.since)));
                 floor.meter.sent(batch.quotes, batch.bytes.len(), batch.conflated);
                 floor.meter.joined(batch.quotes);

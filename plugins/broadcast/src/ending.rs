@@ -58,6 +58,11 @@ impl Ending {
         }
     }
 
+    /// Whether it is a matter of who the client is: that is said to it in the words of what it speaks.
+    pub(crate) const fn is_about_sessions(self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::Unavailable | Self::SessionOver)
+    }
+
     /// The close frame, if there is still somebody to tell (RFC 6455, section 7.4).
     pub(crate) fn close_frame(self) -> Option<Bytes> {
         let (code, reason) = match self {

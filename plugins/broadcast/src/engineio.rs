@@ -1,0 +1,514 @@
+//! Sessions of Engine.IO 4, over polling and over WebSockets.
+//!
+//! A session belongs to a loop whatever it comes over: what requests bring is handed to the loop, so that nothing of a
+//! session is shared. What is said in it is the business of an [`App`].
+
+mod http;
+mod packet;
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use hyper::upgrade::Upgraded;
+use ratebus_sdk::AttemptBudget;
+use serde_json::json;
+use tokio::sync::{oneshot, watch};
+
+use self::packet::Received;
+pub(crate) use self::{http::route, packet::Packet};
+use crate::{
+    codec::{self, Incoming, Opcode},
+    door::Guest,
+    ending::Ending,
+    hub::Hub,
+    link::{Link, Lost},
+    loops::{self, Chair, Errand, Name},
+};
+
+/// How many packets a client may send per second.
+const PACKETS_PER_SECOND: usize = 10;
+/// How many answers may wait for a client that does not poll.
+const QUEUE: usize = 32;
+/// How long a WebSocket may take to take over.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a polling client has to fetch what it was told last.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the closing handshake of a WebSocket may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What both sides keep to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// How long after the start, or the last answer, a client is asked whether it is there.
+    pub(crate) ping_interval: Duration,
+    /// How long it may take to answer.
+    pub(crate) ping_timeout: Duration,
+    /// The longest message, and the longest body of a request.
+    pub(crate) max_payload: usize,
+}
+
+/// What is said in a session.
+pub(crate) trait App: Send + Sized + 'static {
+    /// What it waits for.
+    type Outcome: Send + 'static;
+    /// What all sessions share.
+    type Common: Clone + Send + Sync + 'static;
+
+    /// At the start of a session, before anything was said.
+    fn new(desk: &mut Desk<'_, Self>) -> Self;
+    /// The client has sent text.
+    fn on_text(&mut self, text: &str, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
+    /// The client has sent bytes.
+    fn on_binary(&mut self, bytes: Bytes, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
+    /// What was waited for is there.
+    fn on_outcome(&mut self, outcome: Self::Outcome, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
+    /// Something is due.
+    fn check(&mut self, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
+    /// When something is due.
+    fn due(&self) -> Option<Instant>;
+    /// The newest of what the client is to be sent without having asked. It is called when that can be sent.
+    fn next(&mut self, desk: &mut Desk<'_, Self>) -> Option<Packet>;
+    /// Changes when there may be something next.
+    fn news(hub: &Hub) -> watch::Receiver<u64>;
+}
+
+/// What an [`App`] works with.
+pub(crate) struct Desk<'a, A: App> {
+    pub(crate) sid: &'a str,
+    pub(crate) guest: &'a mut Guest,
+    pub(crate) floor: &'a mut Floor<A>,
+    name: Name,
+    queue: &'a mut VecDeque<Packet>,
+}
+
+impl<A: App> Desk<'_, A> {
+    /// Sends something, after what was sent before.
+    pub(crate) fn send(&mut self, packet: Packet) {
+        self.queue.push_back(packet);
+    }
+
+    /// Has something done that takes a while.
+    pub(crate) fn send_for(&mut self, outcome: impl Future<Output = A::Outcome> + Send + 'static) -> Errand {
+        self.floor.send_for(self.name, outcome)
+    }
+}
+
+type Floor<A> = loops::Floor<Session<A>>;
+
+/// A session to be.
+pub(crate) struct Newcomer {
+    /// So that nobody guesses the session's id.
+    secret: [u8; 16],
+    guest: Guest,
+    over: Over,
+}
+
+/// What a session begins over.
+enum Over {
+    /// The answer to the request that asked for it.
+    Polling(oneshot::Sender<Bytes>),
+    WebSocket(Upgraded),
+}
+
+/// A request for the session that it names.
+pub(crate) struct Call {
+    sid: String,
+    request: Request,
+}
+
+enum Request {
+    Poll(oneshot::Sender<Bytes>),
+    /// To be told whether it could be read.
+    Post(Bytes, oneshot::Sender<bool>),
+    /// A body that is too long.
+    TooLong,
+    Upgrade(Upgraded),
+}
+
+/// One client.
+pub(crate) struct Session<A: App> {
+    name: Name,
+    waker: Waker,
+    sid: Box<str>,
+    guest: Guest,
+    transport: Transport,
+    /// A WebSocket that is to take over.
+    probe: Option<Box<Probe>>,
+    queue: VecDeque<Packet>,
+    budget: AttemptBudget,
+    heartbeat: Heartbeat,
+    stage: Stage,
+    app: Option<A>,
+}
+
+enum Transport {
+    /// With the request that waits for something to be sent.
+    Polling(Option<oneshot::Sender<Bytes>>),
+    WebSocket(Link),
+}
+
+struct Probe {
+    link: Link,
+    until: Instant,
+    is_answered: bool,
+}
+
+/// When the client is asked whether it is there, or when it must have answered.
+struct Heartbeat {
+    at: Instant,
+    is_asked: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Open,
+    /// It has to fetch what it was told last.
+    Leaving(Ending, Instant),
+    /// It was told over its WebSocket.
+    Closing(Ending, Instant),
+}
+
+impl<A: App> loops::Client for Session<A> {
+    type Newcomer = Newcomer;
+    type Call = Call;
+    type Outcome = A::Outcome;
+    type Common = (Rules, A::Common);
+
+    fn new(newcomer: Newcomer, chair: Chair, floor: &Floor<A>) -> Self {
+        let Chair { name, waker } = chair;
+        let (rules, _) = &floor.common;
+        let sid = new_sid(name, newcomer.secret);
+        let transport = match newcomer.over {
+            Over::Polling(answer) => Transport::Polling(Some(answer)),
+            Over::WebSocket(io) => Transport::WebSocket(Link::new(io, waker.clone(), rules.max_payload)),
+        };
+        let upgrades = if let Transport::Polling(_) = transport { &["websocket"][..] } else { &[] };
+        let open = json!({
+            "sid": sid, "upgrades": upgrades, "pingInterval": millis(rules.ping_interval),
+            "pingTimeout": millis(rules.ping_timeout), "maxPayload": rules.max_payload,
+        });
+        Self {
+            name,
+            waker,
+            sid: sid.into(),
+            guest: newcomer.guest,
+            transport,
+            probe: None,
+            queue: [Packet::text(&format!("0{open}"))].into(),
+            budget: AttemptBudget::new(PACKETS_PER_SECOND, Duration::from_secs(1)),
+            heartbeat: Heartbeat { at: floor.now + rules.ping_interval, is_asked: false },
+            stage: Stage::Open,
+            app: None,
+        }
+    }
+
+    fn turn(&mut self, cause: loops::Cause<Self>, floor: &mut Floor<A>) -> Option<Ending> {
+        let ended = match self.stage {
+            Stage::Open => match self.step(cause, floor) {
+                Ok(()) => return None,
+                Err(ending) => return self.close(ending, floor),
+            },
+            Stage::Leaving(ending, until) => (self.fetched(cause) || floor.now >= until).then_some(ending),
+            Stage::Closing(ending, until) => {
+                let Transport::WebSocket(link) = &mut self.transport else { return Some(ending) };
+                (floor.now >= until || link.drain(&mut floor.buffer).is_err()).then_some(ending)
+            }
+        };
+        ended
+    }
+
+    fn due(&self, floor: &Floor<A>) -> Instant {
+        if let Stage::Leaving(_, until) | Stage::Closing(_, until) = self.stage {
+            return until;
+        }
+        let stall = match &self.transport {
+            Transport::WebSocket(link) => link.stalls_at(floor.hub.stall_timeout),
+            Transport::Polling(_) => None,
+        };
+        let upgrade = self.probe.as_ref().map(|probe| probe.until);
+        let app = self.app.as_ref().and_then(App::due);
+        [stall, upgrade, app].into_iter().flatten().fold(self.heartbeat.at, Instant::min)
+    }
+
+    fn news(hub: &Hub) -> watch::Receiver<u64> {
+        A::news(hub)
+    }
+}
+
+impl<A: App> Session<A> {
+    fn step(&mut self, cause: loops::Cause<Self>, floor: &mut Floor<A>) -> Result<(), Ending> {
+        if let loops::Cause::News = cause {
+            return self.send_news(floor);
+        }
+        self.check(floor)?;
+        match cause {
+            loops::Cause::Call(call) if *call.sid == *self.sid => self.on_request(call.request, floor)?,
+            loops::Cause::Done(outcome) => self.with_app(floor, |app, desk| app.on_outcome(outcome, desk))?,
+            loops::Cause::Stop => return Err(Ending::Stopping),
+            _ => {}
+        }
+        loop {
+            let heard_all = self.hear(floor)?;
+            self.send_news(floor)?;
+            if heard_all || !self.listens() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Has the app do something, which is there from the first turn on.
+    fn with_app<T>(&mut self, floor: &mut Floor<A>, act: impl FnOnce(&mut A, &mut Desk<'_, A>) -> T) -> T {
+        let (sid, guest, queue) = (&*self.sid, &mut self.guest, &mut self.queue);
+        let mut desk = Desk { sid, guest, floor, name: self.name, queue };
+        let app = self.app.get_or_insert_with(|| A::new(&mut desk));
+        act(app, &mut desk)
+    }
+
+    fn check(&mut self, floor: &mut Floor<A>) -> Result<(), Ending> {
+        let (rules, _) = floor.common;
+        if self.probe.as_ref().is_some_and(|probe| floor.now >= probe.until) {
+            self.probe = None;
+        }
+        let stalls_at = match &self.transport {
+            Transport::WebSocket(link) => link.stalls_at(floor.hub.stall_timeout),
+            Transport::Polling(_) => None,
+        };
+        if stalls_at.is_some_and(|stalls_at| floor.now >= stalls_at) {
+            return Err(Ending::Stalled);
+        }
+        let Heartbeat { at, is_asked } = self.heartbeat;
+        if floor.now >= at {
+            self.heartbeat = match (is_asked, stalls_at) {
+                // Who still has something to take is asked for that.
+                (_, Some(_)) => Heartbeat { at: floor.now + rules.ping_interval, is_asked: false },
+                (true, None) => return Err(Ending::Silent),
+                (false, None) => {
+                    self.queue.push_back(Packet::ping());
+                    Heartbeat { at: at + rules.ping_timeout, is_asked: true }
+                }
+            };
+            // It may be long past, if nothing was done for as long.
+            return if stalls_at.is_none() { self.check(floor) } else { Ok(()) };
+        }
+        self.with_app(floor, App::check)
+    }
+
+    /// Whether anything more is taken from the client: not while an answer could not go out.
+    fn listens(&self) -> bool {
+        match &self.transport {
+            Transport::Polling(_) => false,
+            Transport::WebSocket(link) => link.is_clear() && self.queue.is_empty(),
+        }
+    }
+
+    /// Takes what has come over WebSockets, and notices a poll that was given up. Returns whether that was all.
+    fn hear(&mut self, floor: &mut Floor<A>) -> Result<bool, Ending> {
+        if let Some(probe) = self.probe.take() {
+            self.probe = self.hear_probe(probe, floor);
+        }
+        if let Transport::Polling(poll) = &mut self.transport {
+            let mut context = Context::from_waker(&self.waker);
+            let is_given_up = poll.as_mut().is_some_and(|poll| poll.poll_closed(&mut context).is_ready());
+            return if is_given_up { Err(Ending::Lost) } else { Ok(true) };
+        }
+        while self.listens() {
+            let Transport::WebSocket(link) = &mut self.transport else { return Ok(true) };
+            match link.receive(&mut floor.buffer)? {
+                None => return Ok(true),
+                Some(Incoming::Text(text)) => self.on_packet(packet::parse(&text), floor)?,
+                Some(Incoming::Binary(bytes)) => self.on_packet(Some(Received::Binary(bytes)), floor)?,
+                Some(Incoming::Ping(payload)) => link.send(codec::encode(Opcode::Pong, &payload))?,
+                Some(Incoming::Pong) => {}
+                Some(Incoming::Close(_)) => return Err(Ending::Left),
+            }
+        }
+        Ok(false)
+    }
+
+    /// A WebSocket takes over when it was asked `2probe` and told `5`. It is given up when it says anything else.
+    fn hear_probe(&mut self, mut probe: Box<Probe>, floor: &mut Floor<A>) -> Option<Box<Probe>> {
+        probe.link.flush().ok()?;
+        loop {
+            let text = match probe.link.receive(&mut floor.buffer) {
+                Ok(None) => return Some(probe),
+                Ok(Some(Incoming::Text(text))) => text,
+                Ok(Some(_)) | Err(_) => return None,
+            };
+            match packet::parse(&text) {
+                Some(Received::Ping("probe")) if !probe.is_answered => {
+                    probe.is_answered = true;
+                    probe.link.send(Packet::probed().into_frame()).ok()?;
+                }
+                Some(Received::Upgrade) if probe.is_answered => {
+                    let before = std::mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
+                    if let Transport::Polling(Some(poll)) = before {
+                        // Who no longer waits for it has given up polling, too.
+                        let _ = poll.send(packet::payload([Packet::noop()]));
+                    }
+                    return None;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request, floor: &mut Floor<A>) -> Result<(), Ending> {
+        // Nothing that was said before over a WebSocket may be overtaken.
+        self.hear(floor)?;
+        let Transport::Polling(poll) = &mut self.transport else { return Ok(()) };
+        match request {
+            Request::Poll(answer) if poll.is_none() => *poll = Some(answer),
+            Request::Poll(_) | Request::TooLong => return Err(Ending::Malformed),
+            Request::Post(body, told) => {
+                let done = self.on_payload(&body, floor);
+                // Who no longer waits for it does not care.
+                let _ = told.send(done != Err(Ending::Malformed));
+                return done;
+            }
+            Request::Upgrade(io) if self.probe.is_none() => {
+                let link = Link::new(io, self.waker.clone(), floor.common.0.max_payload);
+                let until = floor.now + UPGRADE_TIMEOUT;
+                self.probe = Some(Box::new(Probe { link, until, is_answered: false }));
+            }
+            Request::Upgrade(_) => {}
+        }
+        Ok(())
+    }
+
+    fn on_payload(&mut self, body: &[u8], floor: &mut Floor<A>) -> Result<(), Ending> {
+        let body = str::from_utf8(body).map_err(|_| Ending::Malformed)?;
+        for received in packet::parse_payload(body) {
+            self.on_packet(received, floor)?;
+            if self.queue.len() > QUEUE {
+                return Err(Ending::Stalled);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_packet(&mut self, received: Option<Received<'_>>, floor: &mut Floor<A>) -> Result<(), Ending> {
+        if self.budget.take(floor.now).is_err() {
+            return Err(Ending::TooMany);
+        }
+        match received {
+            Some(Received::Message(text)) => self.with_app(floor, |app, desk| app.on_text(text, desk)),
+            Some(Received::Binary(bytes)) => self.with_app(floor, |app, desk| app.on_binary(bytes, desk)),
+            Some(Received::Pong) => {
+                self.heartbeat = Heartbeat { at: floor.now + floor.common.0.ping_interval, is_asked: false };
+                Ok(())
+            }
+            Some(Received::Noop) => Ok(()),
+            Some(Received::Close) => Err(Ending::Left),
+            // Clients do not ask, except on a WebSocket that is to take over.
+            Some(Received::Ping(_) | Received::Upgrade) | None => Err(Ending::Malformed),
+        }
+    }
+
+    /// Sends what is queued, and then what is new, for as long as it is taken.
+    fn send_news(&mut self, floor: &mut Floor<A>) -> Result<(), Ending> {
+        loop {
+            if !self.send_queued()? {
+                return Ok(());
+            }
+            match self.with_app(floor, App::next) {
+                Some(packet) => self.queue.push_back(packet),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends what is queued. Returns whether more would be taken.
+    fn send_queued(&mut self) -> Result<bool, Lost> {
+        match &mut self.transport {
+            Transport::WebSocket(link) => {
+                link.flush()?;
+                while link.is_clear()
+                    && let Some(packet) = self.queue.pop_front()
+                {
+                    link.send(packet.into_frame())?;
+                }
+                if self.queue.is_empty() {
+                    self.queue = VecDeque::new();
+                }
+                Ok(link.is_clear())
+            }
+            Transport::Polling(poll) => {
+                if poll.is_some() && self.queue.is_empty() && self.probe.as_ref().is_some_and(|probe| probe.is_answered)
+                {
+                    self.queue.push_back(Packet::noop());
+                }
+                if !self.queue.is_empty()
+                    && let Some(poll) = poll.take()
+                {
+                    poll.send(packet::payload(self.queue.drain(..))).map_err(|_| Lost)?;
+                }
+                Ok(poll.is_some())
+            }
+        }
+    }
+
+    /// Ends the session: at once, or when what was said last has gone out.
+    fn close(&mut self, ending: Ending, floor: &mut Floor<A>) -> Option<Ending> {
+        (self.app, self.probe) = (None, None);
+        match &mut self.transport {
+            Transport::Polling(poll) => {
+                let is_owed_a_word = ending.is_about_sessions() && !self.queue.is_empty() && poll.is_none();
+                self.queue.push_back(if ending == Ending::Left { Packet::noop() } else { Packet::close() });
+                if is_owed_a_word {
+                    self.stage = Stage::Leaving(ending, floor.now + LEAVE_TIMEOUT);
+                    return None;
+                }
+                let _ = self.send_queued();
+                Some(ending)
+            }
+            Transport::WebSocket(link) => {
+                // Who takes nothing at the moment must not have the rest later.
+                let is_cut_off = ending == Ending::SessionOver && !link.is_clear();
+                let answer = (ending == Ending::Left).then(|| codec::encode(Opcode::Close, &[]));
+                let Some(last) = answer.or_else(|| ending.close_frame()).filter(|_| !is_cut_off) else {
+                    return Some(ending);
+                };
+                let mut frames = self.queue.drain(..).map(Packet::into_frame).chain([last]);
+                let told = frames.try_for_each(|frame| link.send(frame));
+                drop(frames);
+                self.stage = Stage::Closing(ending, floor.now + CLOSE_TIMEOUT);
+                told.and_then(|()| link.drain(&mut floor.buffer)).err().map(|Lost| ending)
+            }
+        }
+    }
+
+    /// Whether a client that leaves has fetched what it was told last.
+    fn fetched(&mut self, cause: loops::Cause<Self>) -> bool {
+        if let loops::Cause::Call(Call { sid, request: Request::Poll(answer) }) = cause
+            && *sid == *self.sid
+        {
+            self.transport = Transport::Polling(Some(answer));
+            let _ = self.send_queued();
+            return true;
+        }
+        false
+    }
+}
+
+/// An id that cannot be guessed, with where the session is.
+fn new_sid(name: Name, secret: [u8; 16]) -> String {
+    let (shard, index) = (name.shard.to_be_bytes(), name.index.to_be_bytes());
+    BASE64URL_NOPAD.encode(&[&shard[6..], &index[2..], &secret[..]].concat())
+}
+
+/// Where the session of an id is, if it is one.
+fn place_of(sid: &str) -> Option<(usize, usize)> {
+    let bytes = BASE64URL_NOPAD.decode(sid.as_bytes()).ok()?;
+    let (shard, index) = bytes.first_chunk::<8>()?.split_at(2);
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
+    Some((number(shard), number(index)))
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}

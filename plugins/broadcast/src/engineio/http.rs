@@ -1,0 +1,172 @@
+//! The requests that sessions are made of.
+
+use std::sync::Arc;
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequestParts, Query, Request as HttpRequest},
+    http::{Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, any},
+};
+use bytes::Bytes;
+use ratebus_sdk::ProblemDocument;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::{App, Call, Newcomer, Over, Request, Rules, Session, place_of};
+use crate::{
+    door::{Refusal, Visitor},
+    handshake::Handshake,
+    hub::Hub,
+    loops::Loops,
+    metrics::Meter,
+};
+
+/// The version of Engine.IO that is spoken.
+const VERSION: &str = "4";
+
+/// The query of every request.
+#[derive(Deserialize)]
+struct Parameters {
+    #[serde(rename = "EIO")]
+    version: String,
+    transport: TransportName,
+    sid: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TransportName {
+    Polling,
+    Websocket,
+}
+
+struct Entrance<A: App> {
+    hub: Arc<Hub>,
+    loops: Loops<Session<A>>,
+    meter: Meter,
+    rules: Rules,
+}
+
+/// The handler of the route, and so many loops for those who come.
+pub(crate) fn route<A: App>(
+    hub: Arc<Hub>,
+    loops: usize,
+    rules: Rules,
+    meter: Meter,
+    common: &A::Common,
+) -> MethodRouter {
+    let loops = Loops::start(loops, &hub, &meter, || (rules, common.clone()));
+    let entrance = Arc::new(Entrance::<A> { hub, loops, meter, rules });
+    any(async move |request: HttpRequest| entrance.answer(request).await.unwrap_or_else(|refusal| refusal))
+}
+
+impl<A: App> Entrance<A> {
+    async fn answer(self: Arc<Self>, request: HttpRequest) -> Result<Response, Response> {
+        let (mut parts, body) = request.into_parts();
+        let parameters = Query::<Parameters>::from_request_parts(&mut parts, &()).await;
+        let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
+        if parameters.version != VERSION {
+            return Err(bad("EIO: 4 was expected"));
+        }
+        let visitor = Visitor::of(&parts.headers, &parts.extensions);
+        match (parameters.transport, parameters.sid) {
+            (TransportName::Polling, None) if parts.method == Method::GET => self.open(visitor).await,
+            (TransportName::Polling, Some(sid)) => {
+                self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
+                match parts.method {
+                    Method::GET => self.poll(sid).await,
+                    Method::POST => self.post(sid, body).await,
+                    _ => Err(bad("GET or POST was expected")),
+                }
+            }
+            (TransportName::Polling, None) => Err(bad("a session begins with GET")),
+            (TransportName::Websocket, sid) => self.websocket(visitor, sid, &mut parts).await,
+        }
+    }
+
+    /// A session that begins with polling.
+    async fn open(&self, visitor: Visitor) -> Result<Response, Response> {
+        let guest = self.hub.door.enter(visitor, &self.meter).await.map_err(Refusal::into_response)?;
+        let (answer, opened) = oneshot::channel();
+        self.loops.join(Newcomer { secret: secret()?, guest, over: Over::Polling(answer) }).await;
+        opened.await.map(text).map_err(|_| Refusal::Stopping.into_response())
+    }
+
+    async fn poll(&self, sid: String) -> Result<Response, Response> {
+        let (answer, polled) = oneshot::channel();
+        self.call(sid, Request::Poll(answer)).await;
+        polled.await.map(text).map_err(|_| unknown())
+    }
+
+    async fn post(&self, sid: String, body: axum::body::Body) -> Result<Response, Response> {
+        let Ok(body) = to_bytes(body, self.rules.max_payload).await else {
+            self.call(sid, Request::TooLong).await;
+            let detail = format!("At most {} bytes are taken at once.", self.rules.max_payload);
+            return Err(ProblemDocument::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response());
+        };
+        let (told, is_readable) = oneshot::channel();
+        self.call(sid, Request::Post(body, told)).await;
+        match is_readable.await {
+            Ok(true) => Ok(text(Bytes::from_static(b"ok"))),
+            Ok(false) => Err(bad("That is no packet.")),
+            Err(_) => Err(unknown()),
+        }
+    }
+
+    async fn websocket(
+        self: Arc<Self>,
+        visitor: Visitor,
+        sid: Option<String>,
+        parts: &mut Parts,
+    ) -> Result<Response, Response> {
+        let handshake = Handshake::from_request_parts(parts, &()).await?;
+        let newcomer = match &sid {
+            None => {
+                let guest = self.hub.door.enter(visitor, &self.meter).await.map_err(Refusal::into_response)?;
+                Some((guest, secret()?))
+            }
+            Some(_) => {
+                self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
+                None
+            }
+        };
+        let (response, on_upgrade) = handshake.accept();
+        tokio::spawn(async move {
+            match (on_upgrade.await, newcomer) {
+                (Ok(io), Some((guest, secret))) => {
+                    self.loops.join(Newcomer { secret, guest, over: Over::WebSocket(io) }).await;
+                }
+                (Ok(io), None) => self.call(sid.unwrap_or_default(), Request::Upgrade(io)).await,
+                (Err(error), _) => tracing::trace!(%error, "gone before it was upgraded"),
+            }
+        });
+        Ok(response)
+    }
+
+    async fn call(&self, sid: String, request: Request) {
+        if let Some((shard, index)) = place_of(&sid) {
+            self.loops.call(shard, index, Call { sid, request }).await;
+        }
+    }
+}
+
+fn secret() -> Result<[u8; 16], Response> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
+    Ok(secret)
+}
+
+fn text(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+fn bad(detail: impl Into<String>) -> Response {
+    ProblemDocument::new(StatusCode::BAD_REQUEST, detail).into_response()
+}
+
+/// There is no such session, or it ended instead of giving an answer.
+fn unknown() -> Response {
+    bad("There is no such session.")
+}
