@@ -37,7 +37,7 @@ const QUEUE: usize = 32;
 /// How long a WebSocket may take to take over.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a polling client has to fetch what it was told last.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the closing handshake of a WebSocket may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -457,9 +457,9 @@ impl<A: App> Session<A> {
         (self.app, self.probe) = (None, None);
         match &mut self.transport {
             Transport::Polling(poll) => {
-                let is_owed_a_word = ending.is_about_sessions() && !self.queue.is_empty() && poll.is_none();
+                let has_word = ending == Ending::Left || ending.is_about_sessions() && !self.queue.is_empty();
                 self.queue.push_back(if ending == Ending::Left { Packet::noop() } else { Packet::close() });
-                if is_owed_a_word {
+                if has_word && poll.is_none() {
                     self.stage = Stage::Leaving(ending, floor.now + LEAVE_TIMEOUT);
                     return None;
                 }

@@ -8,6 +8,8 @@ mod batches;
 mod board;
 mod codec;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod cursor;
 mod door;
 mod ending;

@@ -1,7 +1,7 @@
 //! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4), for the original project's clients: one namespace, one event
 //! to clients and one from them.
 
-mod packet;
+pub(crate) mod packet;
 
 use std::{
     collections::VecDeque,

@@ -43,6 +43,7 @@ impl Packet {
     }
 
     /// A message of bytes.
+    #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn binary(bytes: &[u8]) -> Self {
         Self::new(Opcode::Binary, bytes)
     }
