@@ -1,4 +1,4 @@
-//! Sessions of Engine.IO 4, over polling and over WebSockets.
+//! Sessions of Engine.IO 4, over polling and WebSocket.
 //!
 //! A session belongs to a loop whatever it comes over: what requests bring is handed to the loop, so that nothing of a
 //! session is shared. What is said in it is the business of an [`App`].
@@ -149,11 +149,11 @@ pub(crate) struct Session<A: App> {
 enum Transport {
     /// With the request that waits for something to be sent.
     Polling(Option<oneshot::Sender<Bytes>>),
-    WebSocket(Link),
+    WebSocket(Box<Link>),
 }
 
 struct Probe {
-    link: Link,
+    link: Box<Link>,
     until: Instant,
     is_answered: bool,
 }
@@ -185,7 +185,7 @@ impl<A: App> loops::Client for Session<A> {
         let sid = new_sid(name, newcomer.secret);
         let transport = match newcomer.over {
             Over::Polling(answer) => Transport::Polling(Some(answer)),
-            Over::WebSocket(io) => Transport::WebSocket(Link::new(io, waker.clone(), rules.max_payload)),
+            Over::WebSocket(io) => Transport::WebSocket(Box::new(Link::new(io, waker.clone(), rules.max_payload))),
         };
         let upgrades = if let Transport::Polling(_) = transport { &["websocket"][..] } else { &[] };
         let open = json!({
@@ -208,18 +208,17 @@ impl<A: App> loops::Client for Session<A> {
     }
 
     fn turn(&mut self, cause: loops::Cause<Self>, floor: &mut Floor<A>) -> Option<Ending> {
-        let ended = match self.stage {
+        match self.stage {
             Stage::Open => match self.step(cause, floor) {
-                Ok(()) => return None,
-                Err(ending) => return self.close(ending, floor),
+                Ok(()) => None,
+                Err(ending) => self.close(ending, floor),
             },
             Stage::Leaving(ending, until) => (self.fetched(cause) || floor.now >= until).then_some(ending),
             Stage::Closing(ending, until) => {
                 let Transport::WebSocket(link) = &mut self.transport else { return Some(ending) };
                 (floor.now >= until || link.drain(&mut floor.buffer).is_err()).then_some(ending)
             }
-        };
-        ended
+        }
     }
 
     fn due(&self, floor: &Floor<A>) -> Instant {
@@ -306,7 +305,7 @@ impl<A: App> Session<A> {
         }
     }
 
-    /// Takes what has come over WebSockets, and notices a poll that was given up. Returns whether that was all.
+    /// Takes what has come over a WebSocket, and notices a poll that was given up. Returns whether that was all.
     fn hear(&mut self, floor: &mut Floor<A>) -> Result<bool, Ending> {
         if let Some(probe) = self.probe.take() {
             self.probe = self.hear_probe(probe, floor);
@@ -371,7 +370,7 @@ impl<A: App> Session<A> {
                 return done;
             }
             Request::Upgrade(io) if self.probe.is_none() => {
-                let link = Link::new(io, self.waker.clone(), floor.common.0.max_payload);
+                let link = Box::new(Link::new(io, self.waker.clone(), floor.common.0.max_payload));
                 let until = floor.now + UPGRADE_TIMEOUT;
                 self.probe = Some(Box::new(Probe { link, until, is_answered: false }));
             }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{App, Call, Newcomer, Over, Request, Rules, Session, place_of};
 use crate::{
-    door::{Refusal, Visitor},
+    door::{Guest, Refusal, Visitor},
     handshake::Handshake,
     hub::Hub,
     loops::Loops,
@@ -86,11 +86,19 @@ impl<A: App> Entrance<A> {
         }
     }
 
+    /// Lets somebody in, with a secret of their own.
+    async fn enter(&self, visitor: Visitor) -> Result<([u8; 16], Guest), Response> {
+        let guest = self.hub.door.enter(visitor, &self.meter).await.map_err(Refusal::into_response)?;
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
+        Ok((secret, guest))
+    }
+
     /// A session that begins with polling.
     async fn open(&self, visitor: Visitor) -> Result<Response, Response> {
-        let guest = self.hub.door.enter(visitor, &self.meter).await.map_err(Refusal::into_response)?;
+        let (secret, guest) = self.enter(visitor).await?;
         let (answer, opened) = oneshot::channel();
-        self.loops.join(Newcomer { secret: secret()?, guest, over: Over::Polling(answer) }).await;
+        self.loops.join(Newcomer { secret, guest, over: Over::Polling(answer) }).await;
         opened.await.map(text).map_err(|_| Refusal::Stopping.into_response())
     }
 
@@ -122,23 +130,20 @@ impl<A: App> Entrance<A> {
         parts: &mut Parts,
     ) -> Result<Response, Response> {
         let handshake = Handshake::from_request_parts(parts, &()).await?;
-        let newcomer = match &sid {
-            None => {
-                let guest = self.hub.door.enter(visitor, &self.meter).await.map_err(Refusal::into_response)?;
-                Some((guest, secret()?))
-            }
-            Some(_) => {
+        let for_whom = match sid {
+            None => Ok(self.enter(visitor).await?),
+            Some(sid) => {
                 self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
-                None
+                Err(sid)
             }
         };
         let (response, on_upgrade) = handshake.accept();
         tokio::spawn(async move {
-            match (on_upgrade.await, newcomer) {
-                (Ok(io), Some((guest, secret))) => {
+            match (on_upgrade.await, for_whom) {
+                (Ok(io), Ok((secret, guest))) => {
                     self.loops.join(Newcomer { secret, guest, over: Over::WebSocket(io) }).await;
                 }
-                (Ok(io), None) => self.call(sid.unwrap_or_default(), Request::Upgrade(io)).await,
+                (Ok(io), Err(sid)) => self.call(sid, Request::Upgrade(io)).await,
                 (Err(error), _) => tracing::trace!(%error, "gone before it was upgraded"),
             }
         });
@@ -150,12 +155,6 @@ impl<A: App> Entrance<A> {
             self.loops.call(shard, index, Call { sid, request }).await;
         }
     }
-}
-
-fn secret() -> Result<[u8; 16], Response> {
-    let mut secret = [0; 16];
-    getrandom::fill(&mut secret).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
-    Ok(secret)
 }
 
 fn text(body: Bytes) -> Response {

@@ -1,8 +1,12 @@
+use std::time::Duration;
+
+use futures_util::StreamExt;
 use ratebus_sdk::testkit;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::{
-    clients::{Sio, Ws, event, http},
+    clients::{Sio, Ws, connect, event, http},
     quotes::{at_known_times, dead, quote, withheld},
     server::{DEADLINE, Server},
 };
@@ -93,6 +97,153 @@ async fn a_polling_client_can_move_to_a_websocket() {
     assert_eq!(server.metric("ratebus_clients{transport=\"socketio\"}"), 1);
     drop(client);
     server.wait_for_metric("ratebus_clients{transport=\"socketio\"}", 0).await;
+}
+
+/// Opens a session that polls, and returns the path of its requests.
+async fn open(server: &Server) -> String {
+    let open = http(server, &format!("GET {POLLING}"), "").await;
+    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
+    format!("{POLLING}&sid={}", open["sid"].as_str().unwrap())
+}
+
+fn closed(server: &Server, reason: &str) -> u64 {
+    server.metric(&format!("ratebus_clients_closed_total{{transport=\"socketio\",reason=\"{reason}\"}}"))
+}
+
+#[tokio::test]
+async fn what_is_no_request_of_engine_io_is_refused() {
+    let server = Server::start().await;
+    for query in
+        ["", "EIO=4", "transport=polling", "EIO=3&transport=polling", "EIO=4&transport=x", "EIO=x&transport=polling"]
+    {
+        assert_eq!(http(&server, &format!("GET /socket.io/?{query}"), "").await.status, 400, "{query}");
+    }
+    let session = open(&server).await;
+    let unknown = [format!("{POLLING}&sid=x"), format!("{POLLING}&sid={}", "A".repeat(32))];
+    let requests = [format!("POST {POLLING}"), format!("PUT {session}"), format!("GET {}", unknown[0])];
+    for request in requests.into_iter().chain([format!("GET {}", unknown[1]), format!("POST {}", unknown[1])]) {
+        let answer = http(&server, &request, "3").await;
+        assert_eq!(answer.status, 400, "{request}");
+        assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
+    }
+    assert_eq!(http(&server, &format!("POST {session}"), "40").await.body, "ok");
+}
+
+#[tokio::test]
+async fn two_polls_at_once_end_the_session() {
+    let server = Server::start().await;
+    let session = open(&server).await;
+    let poll = format!("GET {session}");
+    let (one, other) = tokio::join!(http(&server, &poll, ""), http(&server, &poll, ""));
+    let mut answers = [(one.status, &*one.body), (other.status, "")];
+    if one.status == 400 {
+        answers = [(other.status, &*other.body), (one.status, "")];
+    }
+    assert_eq!(answers, [(200, "1"), (400, "")]);
+    assert_eq!(http(&server, &poll, "").await.status, 400);
+    assert_eq!(closed(&server, "malformed"), 1);
+}
+
+#[tokio::test]
+async fn a_poll_that_is_given_up_ends_the_session() {
+    let server = Server::start().await;
+    let session = open(&server).await;
+    let mut poll = connect(server.address).await;
+    poll.write_all(format!("GET {session} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.unwrap();
+    drop(poll);
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"lost\"}", 1).await;
+    assert_eq!(http(&server, &format!("GET {session}"), "").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_polling_client_says_goodbye() {
+    let server = Server::start().await;
+    let session = open(&server).await;
+    assert_eq!(http(&server, &format!("POST {session}"), "1").await.body, "ok");
+    assert_eq!(http(&server, &format!("GET {session}"), "").await.body, "6");
+    assert_eq!(http(&server, &format!("GET {session}"), "").await.status, 400);
+    assert_eq!(closed(&server, "left"), 1);
+}
+
+#[tokio::test]
+async fn after_the_upgrade_requests_are_refused_and_nothing_is_lost() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let session = open(&server).await;
+    let websocket = session.replace("polling", "websocket");
+    let mut client = Sio(Ws::to(&server, &websocket).await);
+    client.0.send("2probe").await;
+    assert_eq!(client.0.text().await, "3probe");
+    // A poll that is there ends, so that the client can go on with the other transport.
+    assert_eq!(http(&server, &format!("GET {session}"), "").await.body, "6");
+    // What is asked in the meantime is answered after it.
+    assert_eq!(http(&server, &format!("POST {session}"), "40").await.body, "ok");
+    client.0.send("5").await;
+    assert!(client.packet().await.starts_with("40{"));
+    client.map().await;
+    for request in [format!("GET {session}"), format!("POST {session}")] {
+        assert_eq!(http(&server, &request, "3").await.status, 400, "{request}");
+    }
+    assert_eq!(Ws::to(&server, &websocket).await.close_code().await, 0);
+    server.publish(quote("ETH_USD", 1));
+    assert!(client.map().await["ETH_USD"].is_object());
+}
+
+#[tokio::test]
+async fn a_websocket_that_takes_over_wrongly_is_closed_and_polling_goes_on() {
+    let server = Server::start().await;
+    let session = open(&server).await;
+    for first in ["5", "40", "2", "x"] {
+        let mut client = Ws::to(&server, &session.replace("polling", "websocket")).await;
+        client.send(first).await;
+        assert_eq!(client.close_code().await, 0, "{first}");
+    }
+    assert_eq!(http(&server, &format!("POST {session}"), "40").await.body, "ok");
+    assert!(http(&server, &format!("GET {session}"), "").await.body.starts_with("40{"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_ping_comes_after_its_interval_and_wants_an_answer() {
+    let server = Server::start().await;
+    let started = tokio::time::Instant::now();
+    let mut clients = Vec::new();
+    for answers in [true, false] {
+        let mut client = Ws::to(&server, "/socket.io/?EIO=4&transport=websocket").await;
+        client.text().await;
+        client.send("40").await;
+        client.text().await;
+        client.text().await;
+        clients.push((client, answers));
+    }
+    let waits = clients.into_iter().map(|(mut client, answers)| async move {
+        let mut pings = Vec::new();
+        while let Some(Ok(message)) = client.0.next().await {
+            if message.to_text().is_ok_and(|text| text == "2") {
+                pings.push(started.elapsed().as_secs());
+                if pings.len() == 2 {
+                    break;
+                }
+                if answers {
+                    client.send("3").await;
+                }
+            }
+        }
+        pings
+    });
+    let pings = futures_util::future::join_all(waits).await;
+    assert_eq!(pings, [vec![25, 50], vec![25]]);
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"silent\"}", 1).await;
+}
+
+/// What is kept for a client that asks and does not poll is little.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_and_does_not_poll_is_let_go() {
+    let server = Server::start().await;
+    let session = open(&server).await;
+    let ask = format!("POST {session}");
+    while http(&server, &ask, &["40/x"; 9].join("\u{1e}")).await.status == 200 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(closed(&server, "stalled"), 1);
 }
 
 #[tokio::test]
