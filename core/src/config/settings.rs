@@ -71,7 +71,7 @@ fn filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, filter: "info,engineioxide=warn".to_owned() }
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
     }
 }
 
