@@ -9,6 +9,7 @@ use std::{
 
 use axum::{
     extract::{FromRequestParts, Request},
+    http::StatusCode,
     routing::any,
 };
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub fn routes(ctx: &Context) -> Routes {
     let stop = ctx.cancel_token().child_token();
     let door = Door::new(ctx.clone(), Access::Public, Places::new(CLIENTS, CLIENTS), stop.clone());
     let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::from_secs(30), stop });
+    // The suites take no other answer.
+    let bad = async || StatusCode::BAD_REQUEST;
     let engine = engineio::route::<Echo>(Arc::clone(&hub), 2, RULES, Meter::new("engineio"), &());
     let socket = engineio::route::<Namespaces>(Arc::clone(&hub), 2, RULES, Meter::new("socketio"), &());
     let meter = Meter::new("websocket");
@@ -62,7 +65,8 @@ pub fn routes(ctx: &Context) -> Routes {
         });
         Ok::<_, axum::response::Response>(response)
     });
-    Routes::new().route("/engine.io/", engine).route("/socket.io/", socket).route("/", echo)
+    let routes = Routes::new().route("/engine.io/", engine.fallback(bad)).route("/socket.io/", socket.fallback(bad));
+    routes.route("/", echo)
 }
 
 /// Sends back what it gets.

@@ -30,7 +30,7 @@ use crate::{
     loops::{self, Chair, Errand, Name},
 };
 
-/// How many packets a client may send per second.
+/// How many packets, or frames of a WebSocket, a client may send per second.
 const PACKETS_PER_SECOND: usize = 10;
 /// How many answers may wait for a client that does not poll.
 const QUEUE: usize = 32;
@@ -167,7 +167,7 @@ struct Heartbeat {
 #[derive(Clone, Copy)]
 enum Stage {
     Open,
-    /// It has to fetch what it was told last.
+    /// It polls, and has to fetch what it was told last.
     Leaving(Ending, Instant),
     /// It was told over its WebSocket.
     Closing(Ending, Instant),
@@ -213,7 +213,7 @@ impl<A: App> loops::Client for Session<A> {
                 Ok(()) => None,
                 Err(ending) => self.close(ending, floor),
             },
-            Stage::Leaving(ending, until) => (self.fetched(cause) || floor.now >= until).then_some(ending),
+            Stage::Leaving(ending, until) => (self.has_left(cause, ending) || floor.now >= until).then_some(ending),
             Stage::Closing(ending, until) => {
                 let Transport::WebSocket(link) = &mut self.transport else { return Some(ending) };
                 (floor.now >= until || link.drain(&mut floor.buffer).is_err()).then_some(ending)
@@ -317,13 +317,16 @@ impl<A: App> Session<A> {
         }
         while self.listens() {
             let Transport::WebSocket(link) = &mut self.transport else { return Ok(true) };
-            match link.receive(&mut floor.buffer)? {
-                None => return Ok(true),
-                Some(Incoming::Text(text)) => self.on_packet(packet::parse(&text), floor)?,
-                Some(Incoming::Binary(bytes)) => self.on_packet(Some(Received::Binary(bytes)), floor)?,
-                Some(Incoming::Ping(payload)) => link.send(codec::encode(Opcode::Pong, &payload))?,
-                Some(Incoming::Pong) => {}
-                Some(Incoming::Close(_)) => return Err(Ending::Left),
+            let Some(incoming) = link.receive(&mut floor.buffer)? else { return Ok(true) };
+            if self.budget.take(floor.now).is_err() {
+                return Err(Ending::TooMany);
+            }
+            match incoming {
+                Incoming::Text(text) => self.on_packet(packet::parse(&text), floor)?,
+                Incoming::Binary(bytes) => self.on_packet(Some(Received::Binary(bytes)), floor)?,
+                Incoming::Ping(payload) => link.send(codec::encode(Opcode::Pong, &payload))?,
+                Incoming::Pong => {}
+                Incoming::Close(_) => return Err(Ending::Left),
             }
         }
         Ok(false)
@@ -382,6 +385,9 @@ impl<A: App> Session<A> {
     fn on_payload(&mut self, body: &[u8], floor: &mut Floor<A>) -> Result<(), Ending> {
         let body = str::from_utf8(body).map_err(|_| Ending::Malformed)?;
         for received in packet::parse_payload(body) {
+            if self.budget.take(floor.now).is_err() {
+                return Err(Ending::TooMany);
+            }
             self.on_packet(received, floor)?;
             if self.queue.len() > QUEUE {
                 return Err(Ending::Stalled);
@@ -391,9 +397,6 @@ impl<A: App> Session<A> {
     }
 
     fn on_packet(&mut self, received: Option<Received<'_>>, floor: &mut Floor<A>) -> Result<(), Ending> {
-        if self.budget.take(floor.now).is_err() {
-            return Err(Ending::TooMany);
-        }
         match received {
             Some(Received::Message(text)) => self.with_app(floor, |app, desk| app.on_text(text, desk)),
             Some(Received::Binary(bytes)) => self.with_app(floor, |app, desk| app.on_binary(bytes, desk)),
@@ -456,12 +459,12 @@ impl<A: App> Session<A> {
         (self.app, self.probe) = (None, None);
         match &mut self.transport {
             Transport::Polling(poll) => {
-                let has_word = ending == Ending::Left || ending.is_about_sessions() && !self.queue.is_empty();
-                self.queue.push_back(if ending == Ending::Left { Packet::noop() } else { Packet::close() });
-                if has_word && poll.is_none() {
+                let has_word = ending.is_about_sessions() && !self.queue.is_empty();
+                if has_word || ending == Ending::Left && poll.is_none() {
                     self.stage = Stage::Leaving(ending, floor.now + LEAVE_TIMEOUT);
-                    return None;
+                    return self.send_queued().err().map(|Lost| ending);
                 }
+                self.queue.push_back(last_packet(ending));
                 let _ = self.send_queued();
                 Some(ending)
             }
@@ -481,17 +484,29 @@ impl<A: App> Session<A> {
         }
     }
 
-    /// Whether a client that leaves has fetched what it was told last.
-    fn fetched(&mut self, cause: loops::Cause<Self>) -> bool {
-        if let loops::Cause::Call(Call { sid, request: Request::Poll(answer) }) = cause
-            && *sid == *self.sid
-        {
-            self.transport = Transport::Polling(Some(answer));
-            let _ = self.send_queued();
-            return true;
+    /// Whether a client that leaves has done so. What it is told and the end are two answers: clients hear of the end at
+    /// once, and of what they are told a moment later.
+    fn has_left(&mut self, cause: loops::Cause<Self>, ending: Ending) -> bool {
+        let loops::Cause::Call(Call { sid, request }) = cause else { return false };
+        if *sid != *self.sid {
+            return false;
         }
-        false
+        // Who no longer waits for an answer has left.
+        match request {
+            Request::Poll(answer) if self.queue.is_empty() => {
+                let _ = answer.send(packet::payload([last_packet(ending)]));
+                true
+            }
+            Request::Poll(answer) => answer.send(packet::payload(self.queue.drain(..))).is_err(),
+            Request::Post(_, told) => told.send(true).is_err(),
+            Request::TooLong | Request::Upgrade(_) => false,
+        }
     }
+}
+
+/// What ends the polls of a client.
+fn last_packet(ending: Ending) -> Packet {
+    if ending == Ending::Left { Packet::noop() } else { Packet::close() }
 }
 
 /// An id that cannot be guessed, with where the session is.

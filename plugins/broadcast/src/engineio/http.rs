@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequestParts, Query, Request as HttpRequest},
     http::{Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, any},
+    routing::{MethodRouter, get},
 };
 use bytes::Bytes;
 use ratebus_sdk::ProblemDocument;
@@ -59,7 +59,8 @@ pub(crate) fn route<A: App>(
 ) -> MethodRouter {
     let loops = Loops::start(loops, &hub, &meter, || (rules, common.clone()));
     let entrance = Arc::new(Entrance::<A> { hub, loops, meter, rules });
-    any(async move |request: HttpRequest| entrance.answer(request).await.unwrap_or_else(|refusal| refusal))
+    let handler = async move |request: HttpRequest| entrance.answer(request).await.unwrap_or_else(|refusal| refusal);
+    get(handler.clone()).post(handler)
 }
 
 impl<A: App> Entrance<A> {

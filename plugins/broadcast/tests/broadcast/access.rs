@@ -148,6 +148,23 @@ async fn a_polling_client_shows_its_token_too() {
     assert_eq!(packets[2], "41");
 }
 
+/// Clients see the end of a session before what came in the same answer.
+#[tokio::test]
+async fn a_polling_client_is_told_why_before_the_end() {
+    let server = start().await;
+    let open = http(&server, &format!("GET {POLLING}"), "").await;
+    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
+    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+    let poll = format!("GET {session}");
+    let join = async { http(&server, &format!("POST {session}"), "40{\"token\":\"nobody\"}").await };
+    let (told, posted) = tokio::join!(http(&server, &poll, ""), join);
+    assert!(told.body.starts_with("44{") && !told.body.contains('\u{1e}'), "{told:?}");
+    assert_eq!(posted.body, "ok");
+    assert_eq!(http(&server, &poll, "").await.body, "1");
+    assert_eq!(http(&server, &poll, "").await.status, 400);
+    assert_eq!(closed(&server, "socketio", "unauthenticated"), 1);
+}
+
 #[tokio::test]
 async fn a_token_that_is_not_for_joining_lets_nobody_join() {
     let server = start().await;
