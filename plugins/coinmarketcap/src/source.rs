@@ -114,6 +114,8 @@ impl CoinMarketCap {
         let answer = feed.get("/v1/key/info").await?;
         let credits =
             read(&answer, &self.settings.key).and_then(|reply| Ok(Credits::read(&reply).map_err(Error::from)?));
+        // What was said an hour ago must not keep anybody waiting.
+        self.credits = Credits::default();
         match credits {
             Ok(credits) => {
                 credits.show(feed.context().name());

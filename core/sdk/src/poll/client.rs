@@ -2,7 +2,7 @@ use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
-    http::{HeaderMap, Request, StatusCode, header},
+    http::{HeaderMap, Request, header, response::Parts},
 };
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -75,14 +75,15 @@ impl Client {
             .await
             .map_err(|_| Error::new(ErrorKind::Stalled, format!("no complete answer within {:?}", self.timeout)))??;
         let arrival = Clock.arrival();
-        Ok(Answer { status: head.0, headers: head.1, body, arrival, took: arrival.at.saturating_duration_since(asked) })
+        let took = arrival.at.saturating_duration_since(asked);
+        Ok(Answer { status: head.status, headers: head.headers, body, arrival, took })
     }
 
-    async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<((StatusCode, HeaderMap), Bytes), Error> {
+    async fn exchange(&self, request: Request<Empty<Bytes>>) -> Result<(Parts, Bytes), Error> {
         let answer = self.http.clone().oneshot(request).await.map_err(unreachable)?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, self.largest).collect().await.map_err(|error| self.unreadable(error))?;
-        Ok(((head.status, head.headers), body.to_bytes()))
+        Ok((head, body.to_bytes()))
     }
 
     fn unreadable(&self, error: Box<dyn StdError + Send + Sync>) -> Error {
