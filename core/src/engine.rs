@@ -286,8 +286,8 @@ impl Plugin {
         let (plugin, shared) = (plugin.clone(), shared.clone());
         let env = plugin.env.clone();
         let name = env.name;
-        if let Some(sha256) = plugin.unpinned {
-            tracing::warn!(plugin = %name, %sha256, "the library of {name} may be any: its sha256 is not set");
+        if let Some(dynamic) = plugin.entry.dynamic() {
+            dynamic.tell(name);
         }
         let health = Health::new(name.as_str());
         shared.readiness.add(health.clone());

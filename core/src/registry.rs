@@ -1,5 +1,3 @@
-use std::ptr;
-
 use figment::value::Value;
 use ratebus_sdk::{ConfigError, Env, Factory, Sink, Source};
 
@@ -69,13 +67,18 @@ impl Entry {
         }
     }
 
-    /// Whether `other` is the same type, from the same library if it is of one.
+    /// Whether `other` is the same type, of the same bytes if it is from a library.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        let component = |entry: &Self| match entry.build {
+        let library = |entry: &Self| entry.dynamic().map(|dynamic| (dynamic.sha256, dynamic.pinned));
+        self.name == other.name && library(self) == library(other)
+    }
+
+    /// What it is if it is from a library.
+    pub(crate) fn dynamic(&self) -> Option<Dynamic> {
+        match self.build {
             Build::BuiltIn(_) => None,
-            Build::Library(dynamic) => Some((ptr::from_ref(dynamic.component), dynamic.pinned)),
-        };
-        self.name == other.name && component(self) == component(other)
+            Build::Library(dynamic) => Some(dynamic),
+        }
     }
 
     pub(crate) fn build(&self, config: &Value, env: &Env) -> Result<Component, BuildError> {

@@ -196,8 +196,9 @@ typedef struct ratebus_host {
 } ratebus_host;
 
 /*
- * A type of component. The calls of one instance come one after the other, from one thread. Each has five seconds: an
- * instance that takes longer is disabled and given up, together with that thread.
+ * A type of component. The calls of one instance come one after the other, from one thread; those of several instances
+ * may come at the same time. Each has five seconds: an instance that takes longer is disabled and given up, together
+ * with that thread.
  */
 typedef struct ratebus_component {
     uint32_t size; /* sizeof(ratebus_component) */

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::Plugin;
 use crate::{
-    dynamic::{Dynamic, Refusal, Sha256, load},
+    dynamic::{Dynamic, Refusal, load},
     registry::Entry,
 };
 
@@ -14,12 +14,9 @@ pub(super) enum NoLibrary {
     Refused(Refusal),
 }
 
-/// A component of a library, and the hash that the library has.
-pub(super) type Found = (Entry, Sha256);
-
 impl Plugin {
     /// The component that `use` names in the plugin's library; `None` if it is built in.
-    pub(super) fn load(&self, dir: Option<&Path>, allow_unpinned: bool) -> Result<Option<Found>, NoLibrary> {
+    pub(super) fn load(&self, dir: Option<&Path>, allow_unpinned: bool) -> Result<Option<Entry>, NoLibrary> {
         let wrong = |key, message: &str| Err(NoLibrary::Config(key, message.to_owned()));
         let Some(library) = &self.library else {
             return match (self.sha256, self.required) {
@@ -36,7 +33,7 @@ impl Plugin {
             return wrong("sha256", "missing: `ratebus plugins hash FILE` prints it; or plugins.allow_unpinned = true");
         }
         let (component, sha256) = load(dir, library, self.sha256, &self.r#use).map_err(NoLibrary::Refused)?;
-        Ok(Some((Entry::library(Dynamic { component, pinned: self.sha256.is_some() }), sha256)))
+        Ok(Some(Entry::library(Dynamic { component, sha256, pinned: self.sha256.is_some() })))
     }
 }
 
@@ -51,10 +48,12 @@ pub struct LibraryType {
 }
 
 impl LibraryType {
-    pub(super) fn new(plugin: &Plugin, library: &str, found: Result<Option<Found>, NoLibrary>) -> Self {
+    pub(super) fn new(plugin: &Plugin, library: &str, found: Result<Option<Entry>, NoLibrary>) -> Self {
         let (version, origin) = match found {
-            Ok(Some((entry, sha256))) => (entry.version, format!("{library}, sha256 {sha256}")),
-            Ok(None) => ("-", library.to_owned()),
+            Ok(entry) => {
+                let sha256 = entry.and_then(|entry| entry.dynamic()).map(|dynamic| dynamic.sha256.to_string());
+                (entry.map_or("-", |entry| entry.version), format!("{library}, sha256 {}", sha256.unwrap_or_default()))
+            }
             Err(NoLibrary::Config(key, message)) => ("-", format!("{library}: {key} {message}")),
             Err(NoLibrary::Refused(why)) => ("-", format!("{library}: refused ({}): {why}", why.as_str())),
         };

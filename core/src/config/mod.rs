@@ -27,7 +27,7 @@ pub use settings::{Listener, Log, LogFormat, Metrics, Plugin, Plugins, Role, Run
 
 pub use crate::proxies::TrustedProxies;
 use crate::{
-    dynamic::{Refusal, Sha256},
+    dynamic::Refusal,
     registry::{BuildError, Component, Entry, Registry},
 };
 use layers::Layers;
@@ -45,8 +45,6 @@ pub struct Config {
 pub struct Blueprint {
     /// Its type.
     pub entry: Entry,
-    /// The hash of its library, if that may be any.
-    pub unpinned: Option<Sha256>,
     /// Its own settings.
     pub config: Value,
     /// What it may know of the rest.
@@ -217,16 +215,16 @@ impl Config {
     fn blueprint(&self, name: SourceName, registry: &Registry, env: Env) -> Result<Blueprint, Unusable> {
         let plugin = self.settings.plugin.get(&name).ok_or(Unusable::Unknown)?;
         let wrong = |key: &str, message| Unusable::Wrong(vec![self.problem(&["plugin", name.as_str(), key], message)]);
-        let (entry, unpinned) = match self.library(plugin) {
-            Ok(Some((entry, sha256))) => (entry, plugin.sha256.is_none().then_some(sha256)),
+        let entry = match self.library(plugin) {
+            Ok(Some(entry)) => entry,
             Ok(None) => {
                 let unknown = || format!("no plugin type {:?}; there are: {}", plugin.r#use, join(registry.types()));
-                (*registry.find(&plugin.r#use).ok_or_else(|| wrong("use", unknown()))?, None)
+                *registry.find(&plugin.r#use).ok_or_else(|| wrong("use", unknown()))?
             }
             Err(NoLibrary::Config(key, message)) => return Err(wrong(key, message)),
             Err(NoLibrary::Refused(refusal)) => return Err(self.refused(name, plugin, &refusal)),
         };
-        let blueprint = Blueprint { entry, unpinned, config: plugin.config.clone(), env };
+        let blueprint = Blueprint { entry, config: plugin.config.clone(), env };
         match blueprint.build() {
             Ok(_) => Ok(blueprint),
             Err(BuildError::Refused(refusal)) => Err(self.refused(name, plugin, &refusal)),
@@ -248,7 +246,7 @@ impl Config {
         named.map(|(plugin, library)| LibraryType::new(plugin, library, self.library(plugin))).collect()
     }
 
-    fn library(&self, plugin: &Plugin) -> Result<Option<library::Found>, NoLibrary> {
+    fn library(&self, plugin: &Plugin) -> Result<Option<Entry>, NoLibrary> {
         let Plugins { dir, allow_unpinned } = &self.settings.plugins;
         plugin.load(dir.as_deref(), *allow_unpinned)
     }

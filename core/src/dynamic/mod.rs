@@ -15,6 +15,7 @@ mod run;
 mod said;
 
 use figment::value::Value;
+use ratebus_model::SourceName;
 use ratebus_sdk::{ConfigError, Env};
 
 pub use place::{Sha256, sha256_of};
@@ -32,11 +33,26 @@ const UNPINNED: &str = "its library may be any: no sha256 is set";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dynamic {
     pub(crate) component: &'static LibraryComponent,
+    /// The bytes of the library.
+    pub(crate) sha256: Sha256,
     /// Whether the config says which bytes the library has.
     pub(crate) pinned: bool,
 }
 
 impl Dynamic {
+    /// Says in the log which bytes the plugin `name` runs.
+    pub(crate) fn tell(self, name: SourceName) {
+        let Self { component, sha256, pinned } = self;
+        let (component, version) = (&component.name, &component.version);
+        tracing::info!(
+            event = "library_loaded", plugin = %name, component, version, %sha256, pinned,
+            "{name} is from a library"
+        );
+        if !pinned {
+            tracing::warn!(plugin = %name, %sha256, "the library of {name} may be any: its sha256 is not set");
+        }
+    }
+
     pub(crate) fn is_source(self) -> bool {
         self.component.sink.is_none()
     }

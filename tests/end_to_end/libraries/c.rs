@@ -11,6 +11,7 @@ async fn a_source_in_c_reaches_clients() {
     bench.library("example", "source/example-c", "libexample.so", &sha256, config);
     let ratebus = bench.launch().start().await;
     ratebus.ready("exchange-rate").await;
+    assert!(ratebus.logged("\"event\":\"library_loaded\"").await.contains(&sha256));
     serves(&ratebus, "ETH_USD").await;
     let rate = quote_over_http(&ratebus.url("exchange-rate"), "ETH_USD").await;
     let (buy, sell) = (rate["original"]["buy"].as_str().unwrap(), rate["original"]["sell"].as_str().unwrap());
