@@ -52,7 +52,7 @@ pub use ratebus_model::{self as model, Outgoing, Policy, PublishError, RequestEr
 pub use routes::Routes;
 pub use sessions::{NoSession, SessionPass, Sessions};
 
-/// Compiles the README's example of a source.
+/// Compiles the guide's example of a source.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
+#[doc = include_str!("../../../docs/plugins.md")]
+struct Guide;

@@ -1,4 +1,4 @@
-//! What `docs/operations.md` names is there.
+//! What `docs/operations.md` and `docs/plugins.md` name is there.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -6,6 +6,7 @@ use super::file;
 use crate::harness::in_project;
 
 const GUIDE: &str = "docs/operations.md";
+const AUTHORS: &str = "docs/plugins.md";
 
 /// Names of metrics: in the guide, or in the sources.
 fn metrics(text: &str) -> BTreeSet<String> {
@@ -43,8 +44,23 @@ fn every_metric_is_explained() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let guide = file(GUIDE);
-    for target in guide.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-        assert!(in_project("docs").join(target).exists(), "{target}");
+    for guide in [GUIDE, AUTHORS] {
+        let guide = file(guide);
+        let targets = guide.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for target in targets.filter(|target| !target.is_empty()) {
+            assert!(in_project("docs").join(target).exists(), "{target}");
+        }
+    }
+}
+
+#[test]
+fn what_the_authors_guide_shows_of_a_file_stands_there() {
+    let guide = file(AUTHORS);
+    let excerpts: Vec<&str> = guide.split("\nFrom [`").skip(1).collect();
+    assert!(!excerpts.is_empty());
+    for excerpt in excerpts {
+        let path = excerpt.split('`').next().unwrap();
+        let block = excerpt.split("\n```").nth(1).unwrap().split_once('\n').unwrap().1;
+        assert!(file(path).contains(block), "not in {path}:\n{block}");
     }
 }
