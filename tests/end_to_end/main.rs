@@ -35,6 +35,7 @@ mod config;
 mod contract;
 mod edge;
 mod examples;
+mod exchanges;
 mod faults;
 mod harness;
 mod instances;
