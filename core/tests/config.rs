@@ -170,6 +170,12 @@ fn what_a_pair_is_made_from_is_checked() {
 }
 
 #[test]
+fn no_plugin_is_called_what_several_are() {
+    let report = report(&format!("{GOOD}[plugin.median]\nuse = \"source/toy\""), &[], &[]);
+    assert!(report.contains("plugin.median: is what prices made of several are said to be from"), "{report}");
+}
+
+#[test]
 fn unknown_types_roles_and_plugins_are_named() {
     let unknown_type = report(&GOOD.replace("source/toy", "source/tyo"), &[], &[]);
     assert_eq!(unknown_type, "test.toml:5: plugin.toy.use: no plugin type \"source/tyo\"; there are: source/toy");

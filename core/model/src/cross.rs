@@ -11,6 +11,8 @@ use crate::{
     decimal::{self, Decimal},
 };
 
+/// What a quote made so names as its source.
+pub const NAME: &str = "cross";
 /// A derived step is at most this part of the price: a hundredth of a basis point.
 const STEPS_IN_A_PRICE: i128 = 1_000_000;
 /// The coarsest step that is derived: cents, as for every pair.

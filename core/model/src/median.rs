@@ -4,6 +4,9 @@ use ethnum::I256;
 
 use crate::{Price, Sides, decimal};
 
+/// What a quote made so names as its source.
+pub const NAME: &str = "median";
+
 /// Side by side the price in the middle; of an even number the mean of the two in the middle, with one decimal more if
 /// that takes one.
 ///

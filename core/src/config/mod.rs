@@ -14,7 +14,7 @@ use std::{
 };
 
 use figment::value::Value;
-use ratebus_model::SourceName;
+use ratebus_model::{SourceName, cross, median};
 use ratebus_sdk::{ConfigError, Env, PairSettings, PairTable, feed::DecoderEntry};
 use serde::de::DeserializeOwned;
 
@@ -118,7 +118,15 @@ impl Config {
             };
             ConfigReport { problems: problems.into_iter().map(problem).collect() }
         })?;
-        Ok(Self { settings, layers })
+        let taken = [median::NAME, cross::NAME]
+            .into_iter()
+            .filter(|&taken| settings.plugin.keys().any(|name| name.as_str() == taken));
+        let problem = |name: &str| {
+            let message = "is what prices made of several are said to be from; another name is needed".to_owned();
+            problem_at(&layers, &["plugin".to_owned(), name.to_owned()], message)
+        };
+        let problems: Vec<ConfigProblem> = taken.map(problem).collect();
+        if problems.is_empty() { Ok(Self { settings, layers }) } else { Err(ConfigReport { problems }) }
     }
 
     /// Checks one role: that its plugins exist, are of a known type and accept their settings.

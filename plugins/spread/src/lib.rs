@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use metrics::{counter, histogram};
 use ratebus_sdk::{
     Compat, ConfigError, Context, Env, Error, Factory, Inbox, Interest, PairSettings, Policy, Sink,
-    model::{Message, Pair, PairList, PairState, Pattern, Payload, Subject},
+    model::{Message, Pair, PairList, PairState, Pattern, Payload, Subject, cross},
 };
 use tokio::{select, time::sleep_until};
 
@@ -98,7 +98,7 @@ impl Sink for Spread {
 
 /// Says that these pairs are served: no source does.
 fn announce(crosses: &[Pair], ctx: &Context) {
-    let Ok(source) = market::cross::CROSS.parse() else { return };
+    let Ok(source) = cross::NAME.parse() else { return };
     let subject = Subject::pairs(source);
     // With none there may have been some, before the config changed.
     if crosses.is_empty() && ctx.last_value(&subject).is_none() {

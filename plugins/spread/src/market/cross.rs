@@ -7,9 +7,6 @@ use ratebus_sdk::model::{
 
 use super::{MarketPrice, Step};
 
-/// What the price of a cross is said to be from.
-pub(crate) const CROSS: &str = "cross";
-
 /// The price along `legs`, or why one of them or the whole has none that may be believed. `None` before all have one.
 pub(crate) fn decide(
     legs: &[Leg],
@@ -23,6 +20,6 @@ pub(crate) fn decide(
         let sides: Vec<_> = legs.iter().zip(&parts).map(|(&leg, part)| (leg, part.sides)).collect();
         step.see(cross::scale(&sides, step.finest()));
         let price = cross::price(&sides, step.size()).ok_or(Withheld::OutOfRange)?;
-        MarketPrice::made_of(&parts, price, CROSS).ok_or(Withheld::OutOfRange)
+        MarketPrice::made_of(&parts, price, cross::NAME).ok_or(Withheld::OutOfRange)
     }))
 }

@@ -7,9 +7,6 @@ use ratebus_sdk::model::{RateKind, Verdict, Withheld, median};
 use super::{Feeds, MarketPrice};
 
 impl Feeds {
-    /// What the price of several sources is said to be from.
-    const MEDIAN: &'static str = "median";
-
     pub(super) fn median(&mut self, now: Instant) -> Result<MarketPrice, Withheld> {
         let (kind, used) = self.quorum(now).ok_or(Withheld::NoQuorum)?;
         let prices: Vec<_> = used.iter().map(|&index| self.all[index].price.sides).collect();
@@ -30,7 +27,7 @@ impl Feeds {
         }
         let parts: Vec<_> = used.iter().map(|&index| &self.all[index].price).collect();
         let sides = median::of(&prices).ok_or(Withheld::OutOfRange)?;
-        MarketPrice::made_of(&parts, sides, Self::MEDIAN).ok_or(Withheld::NoQuorum)
+        MarketPrice::made_of(&parts, sides, median::NAME).ok_or(Withheld::NoQuorum)
     }
 
     /// The good sources of one kind, if they are enough: two-sided prices before references, and both before those that
