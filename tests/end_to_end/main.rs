@@ -48,5 +48,6 @@ mod redis;
 mod reload;
 mod rolling;
 mod shipping;
+mod sources;
 mod spread;
 mod trust;

@@ -203,7 +203,7 @@ impl Drop for Cluster {
 }
 
 /// Both exchanges have the same price all the time, but for its last digit.
-async fn tick(exchanges: Arc<BTreeMap<u64, Exchange>>) {
+pub(crate) async fn tick(exchanges: Arc<BTreeMap<u64, Exchange>>) {
     let mut ticks = interval(TICK);
     for tick in 0.. {
         ticks.tick().await;

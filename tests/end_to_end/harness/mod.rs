@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub(crate) use admin::{Admin, EMAIL, PASSWORD};
 pub(crate) use clients::{SocketIo, Sse, WebSocket};
-pub(crate) use cluster::{Cluster, Plan};
+pub(crate) use cluster::{Cluster, Plan, tick};
 pub(crate) use exchange::{play, recorded, silence, started};
 pub(crate) use follower::{Follower, decimal, markup};
 pub(crate) use outsider::Outsider;
