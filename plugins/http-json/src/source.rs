@@ -19,7 +19,7 @@ pub struct HttpJson {
     headers: HeaderMap,
 }
 
-/// What stays as it is in an address: all but what RFC 3986 calls unreserved is encoded.
+/// In an address a name is encoded but for what RFC 3986 calls unreserved.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[async_trait]
@@ -95,19 +95,19 @@ impl HttpJson {
     }
 
     fn tickers<'b>(&self, document: &'b RawValue) -> Result<Tickers<'b>, Error> {
-        let name = self.protocol.name.as_ref();
-        let Some(place) = &self.protocol.list else {
-            return Ok(Tickers::One(document, name.and_then(|name| name.find(document)).map(text)));
+        let list = match &self.protocol.list {
+            Some(place) => Some(place.find(document).ok_or_else(|| missing("list", &place.to_string()))?),
+            None => None,
         };
-        let list = place.find(document).ok_or_else(|| missing("list", &place.to_string()))?;
-        let Some(name) = name else { return Ok(Tickers::Named(object(list.get())?)) };
-        let rows: Vec<&RawValue> = if list.get().starts_with('[') {
-            elements(list)?
-        } else {
-            object::<HashMap<Cow<'_, str>, &RawValue>>(list.get())?.into_values().collect()
+        let rows: Vec<&RawValue> = match (list, &self.protocol.name) {
+            (None, None) => return Ok(Tickers::One(document)),
+            (Some(list), None) => return Ok(Tickers::Named(object(list.get())?)),
+            (None, Some(_)) => vec![document],
+            (Some(list), Some(_)) if list.get().starts_with('[') => elements(list)?,
+            (Some(list), Some(_)) => object::<HashMap<Cow<'_, str>, &RawValue>>(list.get())?.into_values().collect(),
         };
-        let named = rows.into_iter().filter_map(|row| Some((text(name.find(row)?), row)));
-        Ok(Tickers::Named(named.collect()))
+        let name = |row: &'b RawValue| self.protocol.name.as_ref()?.find(row);
+        Ok(Tickers::Named(rows.into_iter().filter_map(|row| Some((text(name(row)?), row))).collect()))
     }
 
     fn tell(&self, feed: &mut Feed, answer: &Answer, pair: Pair, ticker: &RawValue) {
@@ -141,15 +141,15 @@ fn missing(what: &str, place: &str) -> Error {
 
 /// The tickers of an answer.
 enum Tickers<'b> {
-    /// The answer to a request for one pair, and the name that it says it is of.
-    One(&'b RawValue, Option<Cow<'b, str>>),
+    /// The answer to a request for one pair, which does not say of which.
+    One(&'b RawValue),
     Named(HashMap<Cow<'b, str>, &'b RawValue>),
 }
 
 impl<'b> Tickers<'b> {
     fn find(&self, name: &str) -> Option<&'b RawValue> {
         match self {
-            Self::One(ticker, says) => says.as_ref().is_none_or(|says| says == name).then_some(ticker),
+            Self::One(ticker) => Some(ticker),
             Self::Named(tickers) => tickers.get(name).copied(),
         }
     }
