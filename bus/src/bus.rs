@@ -146,6 +146,11 @@ impl Bus {
         *lock(&self.hub.elsewhere) = Some(elsewhere);
     }
 
+    /// Whether a publisher of this bus that goes on has published under a subject.
+    pub fn is_published_here(&self, subject: &Subject) -> bool {
+        self.hub.subjects.is_published_here(subject)
+    }
+
     /// Ends publishing. Subscriptions end once what they hold is read.
     pub fn close(&self) {
         self.hub.close();

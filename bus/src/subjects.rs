@@ -126,6 +126,12 @@ impl Subjects {
         last.is_fresh(&self.limits).then(|| last.message.clone())
     }
 
+    pub(crate) fn is_published_here(&self, subject: &Subject) -> bool {
+        let locked = self.lock(subject);
+        let entry = locked.entries.table.find(locked.hash, |entry| entry.subject == *subject);
+        entry.is_some_and(Entry::is_published_here)
+    }
+
     /// The last values of all matching subjects that were delivered before the subscriptions' `generation`, in no order.
     pub(crate) fn last_values<C: Extend<Arc<Message>>>(&self, pattern: &Pattern, generation: u64, into: &mut C) {
         for shard in &self.shards {

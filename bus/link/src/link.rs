@@ -263,7 +263,8 @@ impl Shared {
         self.peers.sweep(now.at);
         let table = &mut self.lock().table;
         table.sweep(now.at);
-        let mut letters = table.repeat(now);
+        let mut letters = table.retire(|subject| self.bus.is_published_here(subject), now);
+        letters.extend(table.repeat(now));
         letters.extend(self.peers.announce(&self.bus, now));
         letters
     }

@@ -103,6 +103,19 @@ impl Table {
         self.lines.iter_mut().filter_map(repeat).collect()
     }
 
+    /// Ends the turns of those who say nothing any more because they are gone, as `is_published` tells: a source that a config
+    /// no longer has. Others may speak then, and are heard here.
+    pub(crate) fn retire(&mut self, is_published: impl Fn(&Subject) -> bool, now: Arrival) -> Vec<(Subject, Letter)> {
+        let retire = |(subject, line): (&Subject, &mut Line)| match line {
+            Line::State { floor, last } => {
+                last.take_if(|last| last.published_at.age_at(now.time) > SILENCE && !is_published(subject))?;
+                floor.leave(now.at).map(|word| (subject.clone(), Letter::goodbye(word, now)))
+            }
+            Line::Open { .. } => None,
+        };
+        self.lines.iter_mut().filter_map(retire).collect()
+    }
+
     /// This process says nothing any more: the ends of its turns.
     pub(crate) fn leave(&mut self, now: Arrival) -> Vec<(Subject, Letter)> {
         let leave = |(subject, line): (&Subject, &mut Line)| match line {

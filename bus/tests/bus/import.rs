@@ -101,7 +101,10 @@ async fn what_is_known_here_is_not_imported_as_long_as_its_publisher_goes_on() {
     publisher.try_publish(message("rates.a.X", 1)).unwrap();
     assert_eq!(bus.import_state(foreign("rates.a.X", 41)), Ok(0));
     assert_eq!(bus.import_state(foreign("rates.a.Y", 42)), Ok(1));
+    let is_published = || ["rates.a.X", "rates.a.Y", "rates.a.Z"].map(|name| bus.is_published_here(&subject(name)));
+    assert_eq!(is_published(), [true, false, false]);
     drop(publisher);
+    assert_eq!(is_published(), [false; 3]);
     assert_eq!(bus.import_state(foreign("rates.a.X", 43)), Ok(1));
     assert_eq!(pending(&mut reader).iter().map(|message| number(message)).collect::<Vec<_>>(), [40, 1, 42, 43]);
 }

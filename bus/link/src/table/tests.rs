@@ -94,6 +94,22 @@ fn what_the_broker_kept_holds_nobody_up() {
 }
 
 #[test]
+fn a_source_that_is_gone_leaves_its_place_to_others() {
+    let (start, subject) = (Instant::now(), "rates.kraken.X");
+    let (mut one, mut two) = (Table::default(), Table::default());
+    let (letter, now) = first_word(&mut one, subject, 1, start);
+    two.say(&message(subject, 2, 1), at(start, 100));
+    carry(subject, &letter, &mut two, now);
+    assert!(one.retire(|_| true, now).is_empty(), "it goes on");
+    let (_, goodbye) = one.retire(|_| false, now).remove(0);
+    assert!(one.retire(|_| false, now).is_empty() && one.repeat(at(start, 9000)).is_empty());
+    carry(subject, &goodbye, &mut two, now);
+    let later = at(start, 2000);
+    let (_, taken_over) = two.repeat(later).remove(0);
+    assert!(carry(subject, &taken_over, &mut one, later).message.is_some(), "and is heard here");
+}
+
+#[test]
 fn everybody_speaks_where_there_is_no_state() {
     let now = at(Instant::now(), 0);
     let (mut one, mut two, mut reader) = (Table::default(), Table::default(), Table::default());

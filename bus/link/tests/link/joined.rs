@@ -58,6 +58,24 @@ pub(crate) async fn what_is_said_just_before_the_end_goes_out(kind: BrokerKind) 
     reader.stop().await;
 }
 
+pub(crate) async fn a_publisher_that_is_gone_leaves_its_place_while_its_process_goes_on(kind: BrokerKind) {
+    let broker = start(kind);
+    let (mut one, two, reader) =
+        (Process::join(kind, &broker), Process::join(kind, &broker), Process::join(kind, &broker));
+    let mut rates = reader.subscribe("rates.>");
+    one.rate(100);
+    assert_eq!(ask(&mut rates).await, 100);
+    two.rate(200);
+    let mut here = one.subscribe("rates.>");
+    one.publisher = one.bus.publisher("another");
+    for rates in [&mut rates, &mut here] {
+        while ask(rates).await != 200 {}
+    }
+    for process in [one, two, reader] {
+        process.stop().await;
+    }
+}
+
 pub(crate) async fn after_an_outage_the_newest_value_comes(kind: BrokerKind) {
     let broker = start(kind);
     let (exchange, reader) = (Process::join(kind, &broker), Process::join(kind, &broker));

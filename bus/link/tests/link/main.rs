@@ -61,6 +61,7 @@ over_each_broker!(
     what_one_publishes_all_others_get,
     of_two_publishers_one_is_heard_until_it_stops,
     what_is_said_just_before_the_end_goes_out,
+    a_publisher_that_is_gone_leaves_its_place_while_its_process_goes_on,
     after_an_outage_the_newest_value_comes,
     what_a_process_does_not_share_stays_there,
     everything_may_be_shared,
