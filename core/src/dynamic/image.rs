@@ -1,7 +1,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
@@ -51,12 +51,14 @@ impl Image {
         }
     }
 
-    /// Where the dynamic linker finds it. Stays open for good: the linker takes two files of one name for one.
-    pub(super) fn into_path(self) -> PathBuf {
-        let file = OwnedFd::from(self.file);
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        std::mem::forget(file);
-        path.into()
+    /// Where the dynamic linker finds it.
+    pub(super) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    /// Leaves it open for good, once it is loaded: the linker takes another file of its name for the same.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
     }
 }
 
@@ -124,8 +126,7 @@ mod tests {
         overwritten.write_all_at(b"something", 0).unwrap();
         fs::write(&swapped, "another file").unwrap();
         fs::rename(swapped, &path).unwrap();
-        let sha256 = image.sha256;
-        let loaded = image.into_path();
+        let (sha256, loaded) = (image.sha256, image.path());
         assert_eq!(fs::read(&loaded).unwrap(), b"what was checked");
         assert_eq!(place::sha256_of(&loaded).unwrap(), sha256);
         let refused = fs::OpenOptions::new().write(true).open(&loaded).and_then(|file| file.write_all_at(b"x", 0));

@@ -52,13 +52,27 @@ pub(crate) fn load(
         return Err(Refusal::WrongHash { found: sha256 });
     }
     image.check()?;
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let components = loaded.entry(sha256).or_insert_with(|| components(image)).clone()?;
+    let components = once(image)?;
     let component = components.iter().find(|component| component.name == wanted).ok_or_else(|| {
         let found = components.iter().map(|component| component.name.as_str()).collect::<Vec<_>>().join(", ");
         Refusal::MissingComponent { wanted: wanted.to_owned(), found }
     })?;
     Ok((component, sha256))
+}
+
+/// The components of an image, which is loaded if it is not yet.
+fn once(image: Image) -> Components {
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = loaded.get(&image.sha256) {
+        return known.clone();
+    }
+    let sha256 = image.sha256;
+    let found = components(image);
+    // What it lacked may be there the next time.
+    if !matches!(found, Err(Refusal::NotLoaded(_))) {
+        loaded.insert(sha256, found.clone());
+    }
+    found
 }
 
 fn components(image: Image) -> Components {
@@ -83,18 +97,19 @@ fn components(image: Image) -> Components {
 
 /// The descriptor of a library that was checked, which is loaded for good.
 fn descriptor(image: Image) -> Result<abi::Plugin, Refusal> {
-    let path = image.into_path();
     // SAFETY: loading runs the library's own initialisers. It is trusted code: its hash is in the config, or the config
     // says that it need not be. It is whole, for this machine, and cannot change any more.
     #[expect(unsafe_code, reason = "loading a library")]
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+    let library = unsafe { Library::open(Some(image.path()), RTLD_NOW | RTLD_LOCAL) };
     let library = library.map_err(|error| Refusal::NotLoaded(error.to_string()))?;
     // SAFETY: a pointer to the symbol, whatever it is; it is as long as a descriptor, which `Image::check` has seen.
     #[expect(unsafe_code, reason = "a symbol of a library")]
     let plugin = unsafe { library.get::<*const abi::Plugin>(SYMBOL.as_bytes()) };
-    let plugin = plugin.map(|symbol| *symbol).map_err(|_| Refusal::MissingSymbol)?;
+    let plugin = plugin.map(|symbol| *symbol).map_err(|_| Refusal::MissingSymbol);
     // Never unloaded: threads of it may run on, and what they left in thread-locals must stay callable.
     std::mem::forget(library);
+    image.keep();
+    let plugin = plugin?;
     // SAFETY: the magic comes first in every version, then the major. Both are read before anything else is believed.
     #[expect(unsafe_code, reason = "the descriptor is the library's")]
     let (magic, major) =

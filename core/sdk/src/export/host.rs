@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use axum::body::Bytes;
 use ratebus_abi::{self as abi, Text, event, status};
 use ratebus_model::{
-    Message, Outgoing, PairList, Pattern, Payload, PublishError, Rate, RequestError, SourceName, Subject,
+    Message, Outgoing, Pair, PairList, PairState, Pattern, Payload, PublishError, Rate, RequestError, SourceName,
+    Subject,
 };
 use tokio::sync::Notify;
 
@@ -35,6 +36,8 @@ pub(super) struct LibraryHost {
 struct Waiting {
     order: VecDeque<Subject>,
     values: HashMap<Subject, Payload>,
+    /// How ratebus knows the pairs' subscriptions to stand.
+    told: HashMap<Pair, PairState>,
 }
 
 /// What became of a payload.
@@ -82,14 +85,15 @@ impl LibraryHost {
     /// Sends what waits, then `payload`, if it fits.
     fn send(&self, waiting: &mut Waiting, payload: &Payload) -> Sent {
         match self.flush(waiting) {
-            Sent::Taken => self.offer(payload),
+            Sent::Taken => self.offer(payload, &mut waiting.told),
             other => other,
         }
     }
 
     fn flush(&self, waiting: &mut Waiting) -> Sent {
         while let Some(subject) = waiting.order.front() {
-            let sent = waiting.values.get(subject).map_or(Sent::Taken, |payload| self.offer(payload));
+            let offer = |payload| self.offer(payload, &mut waiting.told);
+            let sent = waiting.values.get(subject).map_or(Sent::Taken, offer);
             if sent == Sent::Full {
                 return sent;
             }
@@ -99,40 +103,45 @@ impl LibraryHost {
         Sent::Taken
     }
 
-    fn offer(&self, payload: &Payload) -> Sent {
+    fn offer(&self, payload: &Payload, told: &mut HashMap<Pair, PairState>) -> Sent {
         match payload {
             // Of other sources nothing is ours to say.
             Payload::Rate(rate) if rate.source == self.name => self.offer_rate(rate),
-            Payload::Pairs(list) => self.offer_pairs(list),
+            Payload::Pairs(list) => self.offer_pairs(list, told),
             _ => Sent::Taken,
         }
     }
 
     fn offer_rate(&self, rate: &Rate) -> Sent {
-        with_rate(rate, Clock.now(), |rate| self.publish(&[abi::Event { rate, ..event(event::RATE) }]))
+        with_rate(rate, Clock.now(), |rate| self.publish(&[abi::Event { rate, ..event(event::RATE) }]).0)
     }
 
-    /// All of them, again if need be: they are states.
-    fn offer_pairs(&self, list: &PairList) -> Sent {
-        let texts: Vec<String> = list.pairs.iter().map(|(pair, _)| pair.to_string()).collect();
-        let events = list.pairs.iter().zip(&texts).map(|((_, pair_state), pair)| {
+    /// What is new in a list: it may be longer than there ever is room for.
+    fn offer_pairs(&self, list: &PairList, told: &mut HashMap<Pair, PairState>) -> Sent {
+        let news = list.pairs.iter().filter(|(pair, state)| told.get(pair) != Some(state));
+        let news: Vec<_> = news.map(|(pair, state)| (pair, state, pair.to_string())).collect();
+        let events = news.iter().map(|(_, pair_state, text)| {
             let (state, reason) = pair_code(pair_state);
-            abi::Event { state, pair: Text::new(pair), reason: Text::new(reason), ..event(event::PAIR) }
+            abi::Event { state, pair: Text::new(text), reason: Text::new(reason), ..event(event::PAIR) }
         });
-        self.publish(&events.collect::<Vec<_>>())
+        let (sent, accepted) = self.publish(&events.collect::<Vec<_>>());
+        told.extend(news[..accepted].iter().map(|(pair, state, _)| (**pair, (*state).clone())));
+        sent
     }
 
+    /// What became of the events, and how many were taken.
     #[expect(unsafe_code, reason = "a call of ratebus")]
-    fn publish(&self, events: &[abi::Event]) -> Sent {
+    fn publish(&self, events: &[abi::Event]) -> (Sent, usize) {
         let mut accepted = 0;
         // SAFETY: the events and what they point to live until it returns.
         let status = unsafe { (self.host.publish)(self.context, events.as_ptr(), events.len(), &raw mut accepted) };
-        match status {
+        let sent = match status {
             status::FULL => Sent::Full,
             status::CLOSED => Sent::Closed,
             // What is not understood is no better the second time.
             _ => Sent::Taken,
-        }
+        };
+        (sent, accepted.min(events.len()))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -104,15 +104,20 @@ async fn what_does_not_fit_waits_as_the_newest_of_each_subject() {
     assert_eq!(waiting.await.unwrap(), Ok(1));
     assert_eq!(heard(), [(event::RATE, 201), (event::RATE, 300)]);
 
-    // A list that is taken in part is sent again as a whole.
-    let pairs = ["BTC_USD", "ETH_USD"].map(|pair| (pair.parse().unwrap(), PairState::Subscribed));
+    // Of a list that is taken in part the rest goes on, and of the next one what is new.
     let source: SourceName = "acme".parse().unwrap();
-    let list = PairList { source, pairs: pairs.to_vec() };
+    let list = |states: [PairState; 2]| {
+        let pairs = ["BTC_USD", "ETH_USD"].into_iter().map(|pair| pair.parse().unwrap()).zip(states).collect();
+        host.try_publish(Outgoing::new(Subject::pairs(source), PairList { source, pairs })).unwrap();
+    };
     ROOM.store(1, Ordering::SeqCst);
-    host.try_publish(Outgoing::new(Subject::pairs(source), list)).unwrap();
-    ROOM.store(2, Ordering::SeqCst);
+    list([PairState::Pending, PairState::Pending]);
+    assert_eq!(heard(), [(event::PAIR, 0)]);
+    ROOM.store(5, Ordering::SeqCst);
     host.on_writable();
-    assert_eq!(heard(), [(event::PAIR, 0); 3]);
+    assert_eq!(heard(), [(event::PAIR, 0)]);
+    list([PairState::Pending, PairState::Subscribed]);
+    assert_eq!(heard(), [(event::PAIR, 0)]);
 }
 
 struct Picky;
