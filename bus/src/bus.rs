@@ -119,8 +119,9 @@ impl Bus {
         self.hub.import(Arc::new(message), |_| true).and_then(publisher::result)
     }
 
-    /// As [`Bus::import`], for what says how something is. It is left out where a publisher of this bus, which goes on, has said
-    /// so itself: readers follow the publisher that they heard last, and would take the other's word for the end of this one's.
+    /// As [`Bus::import`], for what says how something is. It is left out where a publisher of this bus, which goes on,
+    /// has said so itself: readers follow the publisher that they heard last, and would take the other's word for the end
+    /// of this one's.
     pub fn import_state(&self, message: Message) -> Result<usize, PublishError> {
         self.hub.import(Arc::new(message), |entry| !entry.is_published_here()).and_then(publisher::result)
     }

@@ -1,4 +1,5 @@
-//! Every process is replaced, one after another, while clients go on; and keys change meanwhile, as the operators' guide says.
+//! Every process is replaced, one after another, while clients go on; and keys change meanwhile, as the operators' guide
+//! says.
 
 use std::{
     collections::BTreeSet,

@@ -103,8 +103,8 @@ impl Table {
         self.lines.iter_mut().filter_map(repeat).collect()
     }
 
-    /// Ends the turns of those who say nothing any more because they are gone, as `is_published` tells: a source that a config
-    /// no longer has. Others may speak then, and are heard here.
+    /// Ends the turns of those who say nothing any more because they are gone, as `is_published` tells: a source that a
+    /// config no longer has. Others may speak then, and are heard here.
     pub(crate) fn retire(&mut self, is_published: impl Fn(&Subject) -> bool, now: Arrival) -> Vec<(Subject, Letter)> {
         let retire = |(subject, line): (&Subject, &mut Line)| match line {
             Line::State { floor, last } => {

@@ -105,13 +105,12 @@ impl Layers {
             variables.filter_map(|(name, value)| Override::from_variable(&name, value)).collect();
         overrides.sort_by(|left, right| left.path.cmp(&right.path));
         overrides.extend(sets);
+        for one in &overrides {
+            let path = existing_names(&dict, &one.path);
+            forget_in_roles(&mut dict, &path);
+        }
         for one in &mut overrides {
             one.path = existing_names(&dict, &one.path);
-        }
-        for one in overrides.iter().filter(|one| one.path.first().is_some_and(|name| OF_ROLES.contains(&&**name))) {
-            forget_in_roles(&mut dict, &one.path);
-        }
-        for one in &overrides {
             dict = overlay(dict, one);
         }
         Ok(Self { file, overrides, merged: Value::from(dict) })
@@ -178,6 +177,9 @@ fn existing_names(dict: &Dict, path: &[String]) -> Vec<String> {
 
 /// What is said from outside for all roles holds for each, whatever the file says for one.
 fn forget_in_roles(dict: &mut Dict, path: &[String]) {
+    if !path.first().is_some_and(|table| OF_ROLES.contains(&table.as_str())) {
+        return;
+    }
     let Some(Value::Dict(_, roles)) = dict.get_mut("role") else { return };
     for role in roles.values_mut() {
         if let Value::Dict(_, role) = role {
