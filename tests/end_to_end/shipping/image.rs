@@ -102,6 +102,6 @@ fn embedded(folders: &[&str]) -> BTreeSet<String> {
     let found = String::from_utf8(command.current_dir(in_project("")).output().unwrap().stdout).unwrap();
     let paths =
         found.lines().filter_map(|line| line.split('"').nth(1)).map(|path| path.trim_start_matches("../").to_owned());
-    let of_tests = ["docs/api.md", "docs/messages.md"];
+    let of_tests = ["docs/api.md", "docs/messages.md", "docs/plugins.md"];
     paths.filter(|path| fs::exists(in_project(path)).unwrap() && !of_tests.contains(&path.as_str())).collect()
 }
