@@ -1,6 +1,6 @@
 //! Each exchange that is followed over a WebSocket, through the built binary to a client.
 
-use std::fs;
+use std::{fmt::Write, fs};
 
 use ratebus_test_exchange::{Binance, Bitstamp, Coinbase, DEADLINE, Exchange, Okx, Protocol};
 use serde_json::json;
@@ -32,8 +32,9 @@ async fn a_price_of_every_exchange_reaches_the_clients_with_all_its_digits() {
     for (name, protocol, pair, symbol) in SOURCES {
         let exchange = Exchange::start_as(protocol).await;
         exchange.list(symbol, "20248.10000", "20249.00000");
-        let table = format!("\n[plugin.{name}]\nuse = \"source/{name}\"\n[plugin.{name}.config]\n");
-        config += &format!("{table}endpoint = {:?}\npairs = [{pair:?}]\n", exchange.url());
+        let url = exchange.url();
+        writeln!(config, "\n[plugin.{name}]\nuse = \"source/{name}\"\n[plugin.{name}.config]").unwrap();
+        writeln!(config, "endpoint = {url:?}\npairs = [{pair:?}]").unwrap();
         exchanges.push(exchange);
     }
     let names = SOURCES.map(|(name, ..)| format!("{name:?}")).join(",");
