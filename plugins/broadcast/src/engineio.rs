@@ -3,6 +3,7 @@
 //! A session belongs to a loop whatever it comes over: what requests bring is handed to the loop, so that nothing of a
 //! session is shared. What is said in it is the business of an [`App`].
 
+mod app;
 mod http;
 mod packet;
 
@@ -20,14 +21,18 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
 use self::packet::Received;
-pub(crate) use self::{http::route, packet::Packet};
+pub(crate) use self::{
+    app::{App, Desk, Rules},
+    http::route,
+    packet::Packet,
+};
 use crate::{
     codec::{self, Incoming, Opcode},
     door::Guest,
     ending::Ending,
     hub::Hub,
     link::{Link, Lost},
-    loops::{self, Chair, Errand, Name},
+    loops::{self, Chair, Name},
 };
 
 /// How many packets, or frames of a WebSocket, a client may send per second.
@@ -40,63 +45,6 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the closing handshake of a WebSocket may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What both sides keep to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
-    /// How long after the start, or the last answer, a client is asked whether it is there.
-    pub(crate) ping_interval: Duration,
-    /// How long it may take to answer.
-    pub(crate) ping_timeout: Duration,
-    /// The longest message, and the longest body of a request.
-    pub(crate) max_payload: usize,
-}
-
-/// What is said in a session.
-pub(crate) trait App: Send + Sized + 'static {
-    /// What it waits for.
-    type Outcome: Send + 'static;
-    /// What all sessions share.
-    type Common: Clone + Send + Sync + 'static;
-
-    /// At the start of a session, before anything was said.
-    fn new(desk: &mut Desk<'_, Self>) -> Self;
-    /// The client has sent text.
-    fn on_text(&mut self, text: &str, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
-    /// The client has sent bytes.
-    fn on_binary(&mut self, bytes: Bytes, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
-    /// What was waited for is there.
-    fn on_outcome(&mut self, outcome: Self::Outcome, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
-    /// Something is due.
-    fn check(&mut self, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
-    /// When something is due.
-    fn due(&self) -> Option<Instant>;
-    /// The newest of what the client is to be sent without having asked. It is called when that can be sent.
-    fn next(&mut self, desk: &mut Desk<'_, Self>) -> Option<Packet>;
-    /// Changes when there may be something next.
-    fn news(hub: &Hub) -> watch::Receiver<u64>;
-}
-
-/// What an [`App`] works with.
-pub(crate) struct Desk<'a, A: App> {
-    pub(crate) sid: &'a str,
-    pub(crate) guest: &'a mut Guest,
-    pub(crate) floor: &'a mut Floor<A>,
-    name: Name,
-    queue: &'a mut VecDeque<Packet>,
-}
-
-impl<A: App> Desk<'_, A> {
-    /// Sends something, after what was sent before.
-    pub(crate) fn send(&mut self, packet: Packet) {
-        self.queue.push_back(packet);
-    }
-
-    /// Has something done that takes a while.
-    pub(crate) fn send_for(&mut self, outcome: impl Future<Output = A::Outcome> + Send + 'static) -> Errand {
-        self.floor.send_for(self.name, outcome)
-    }
-}
 
 type Floor<A> = loops::Floor<Session<A>>;
 
