@@ -135,7 +135,8 @@ struct Loop<C: Client> {
 
 /// A client and what the loop knows of it.
 struct Seat<C> {
-    client: C,
+    /// Boxed, so that the table grows by little.
+    client: Box<C>,
     name: Name,
     knock: Arc<Knock>,
     /// The tick on which the client is looked at next.
@@ -234,7 +235,7 @@ impl<C: Client> Loop<C> {
         let name = Name { shard: self.shard, index: entry.key(), number: self.came };
         let knock = self.knocks.of(name.index);
         let chair = Chair { name, waker: Arc::clone(&knock).into() };
-        let client = C::new(newcomer, chair, &self.floor);
+        let client = Box::new(C::new(newcomer, chair, &self.floor));
         entry.insert(Seat { client, name, knock, tick: u64::MAX });
         self.visit(name.index, if self.stopping { Cause::Stop } else { Cause::Arrival });
     }

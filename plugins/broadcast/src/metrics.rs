@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -17,9 +17,12 @@ impl Encodes {
     }
 }
 
-/// What one transport's clients took.
+/// What one transport's clients took. Each of them has it: it is as small as can be.
 #[derive(Debug, Clone)]
-pub(crate) struct Meter {
+pub(crate) struct Meter(Arc<Instruments>);
+
+#[derive(Debug)]
+struct Instruments {
     transport: &'static str,
     clients: Gauge,
     deliveries: Counter,
@@ -31,7 +34,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(transport: &'static str) -> Self {
-        Self {
+        Self(Arc::new(Instruments {
             transport,
             clients: gauge!("ratebus_clients", "transport" => transport),
             deliveries: counter!("ratebus_deliveries_total", "transport" => transport),
@@ -39,47 +42,47 @@ impl Meter {
             joined: counter!("ratebus_joined_total", "transport" => transport),
             bytes: counter!("ratebus_sent_bytes_total", "transport" => transport),
             round: histogram!("ratebus_tick_to_socket_seconds", "transport" => transport),
-        }
+        }))
     }
 
     pub(crate) fn came(&self) {
-        self.clients.increment(1);
-        tracing::debug!(transport = self.transport, "client connected");
+        self.0.clients.increment(1);
+        tracing::debug!(transport = self.0.transport, "client connected");
     }
 
     pub(crate) fn gone(&self) {
-        self.clients.decrement(1);
+        self.0.clients.decrement(1);
     }
 
     /// A client left or was sent away.
     pub(crate) fn closed(&self, reason: &'static str) {
-        counter!("ratebus_clients_closed_total", "transport" => self.transport, "reason" => reason).increment(1);
-        tracing::debug!(transport = self.transport, reason, "client gone");
+        counter!("ratebus_clients_closed_total", "transport" => self.0.transport, "reason" => reason).increment(1);
+        tracing::debug!(transport = self.0.transport, reason, "client gone");
     }
 
     /// Somebody was not let in.
     pub(crate) fn refused(&self, reason: &'static str) {
-        counter!("ratebus_clients_refused_total", "transport" => self.transport, "reason" => reason).increment(1);
+        counter!("ratebus_clients_refused_total", "transport" => self.0.transport, "reason" => reason).increment(1);
     }
 
     /// So many quotes (or maps) went out in so many bytes; so many others gave way to newer ones before they could.
     pub(crate) fn sent(&self, deliveries: usize, bytes: usize, conflated: u64) {
-        self.deliveries.increment(deliveries as u64);
-        self.bytes.increment(bytes as u64);
+        self.0.deliveries.increment(deliveries as u64);
+        self.0.bytes.increment(bytes as u64);
         if conflated > 0 {
-            self.conflated.increment(conflated);
+            self.0.conflated.increment(conflated);
         }
     }
 
     /// So many quotes went out in one write, where they are several.
     pub(crate) fn joined(&self, quotes: usize) {
         if quotes > 1 {
-            self.joined.increment(quotes as u64);
+            self.0.joined.increment(quotes as u64);
         }
     }
 
     /// A change that was put on the board so long ago has been given to every connection that could take it.
     pub(crate) fn served(&self, after: Duration) {
-        self.round.record(after);
+        self.0.round.record(after);
     }
 }
