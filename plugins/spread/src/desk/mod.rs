@@ -15,7 +15,7 @@ use ratebus_sdk::{
 };
 
 use self::quoter::Quoter;
-use crate::market::MarketPrice;
+use crate::market::Decided;
 
 /// How many sources of a pair are remembered whose rates are not taken: a stranger on the bus may invent names.
 const MOST_REFUSED: usize = 16;
@@ -228,7 +228,7 @@ impl Desk {
         due.into_iter().filter_map(|pair| self.quote(pair, now)).collect()
     }
 
-    fn prices_of_legs(&self, quoter: &Quoter) -> Vec<Option<Result<MarketPrice, Withheld>>> {
+    fn prices_of_legs(&self, quoter: &Quoter) -> Vec<Decided> {
         let price = |leg: &Leg| self.quoters.get(&leg.pair).and_then(Quoter::market);
         quoter.legs().iter().map(price).collect()
     }

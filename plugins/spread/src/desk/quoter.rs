@@ -12,7 +12,7 @@ use ratebus_sdk::{
 };
 
 use super::{Dropped, News, Publication};
-use crate::market::{Feeds, MarketPrice, Step, cross};
+use crate::market::{Decided, Feeds, MarketPrice, Step, cross};
 
 /// Makes the quotes of one pair.
 pub(super) struct Quoter {
@@ -81,7 +81,7 @@ impl Quoter {
     }
 
     /// The market's price, or why there is none that may be believed. `None` before the first.
-    pub(super) fn market(&self) -> Option<Result<MarketPrice, Withheld>> {
+    pub(super) fn market(&self) -> Decided {
         let market = self.market.as_ref()?;
         Some(self.doubt.map_or_else(|| Ok(market.clone()), Err))
     }
@@ -90,7 +90,7 @@ impl Quoter {
     /// `legs` are the prices of [`Quoter::legs`].
     pub(super) fn quote(
         &mut self,
-        legs: &[Option<Result<MarketPrice, Withheld>>],
+        legs: &[Decided],
         effective: Result<Effective, Withheld>,
         now: Arrival,
     ) -> Option<Publication> {
@@ -140,7 +140,7 @@ impl Quoter {
     }
 
     /// Settles what the market's price is. One that nobody vouches for any more stays, and is withheld from customers.
-    fn decide(&mut self, legs: &[Option<Result<MarketPrice, Withheld>>], now: Instant) {
+    fn decide(&mut self, legs: &[Decided], now: Instant) {
         let decided = match &mut self.origin {
             Origin::Sources(feeds) => feeds.decide(now),
             Origin::Cross(of) => cross::decide(of, legs, &mut self.step),

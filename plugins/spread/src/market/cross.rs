@@ -5,14 +5,10 @@ use ratebus_sdk::model::{
     cross::{self, Leg},
 };
 
-use super::{MarketPrice, Step};
+use super::{Decided, MarketPrice, Step};
 
 /// The price along `legs`, or why one of them or the whole has none that may be believed. `None` before all have one.
-pub(crate) fn decide(
-    legs: &[Leg],
-    prices: &[Option<Result<MarketPrice, Withheld>>],
-    step: &mut Step,
-) -> Option<Result<MarketPrice, Withheld>> {
+pub(crate) fn decide(legs: &[Leg], prices: &[Decided], step: &mut Step) -> Decided {
     let known: Vec<&Result<MarketPrice, Withheld>> = prices.iter().map(Option::as_ref).collect::<Option<_>>()?;
     let believed: Result<Vec<&MarketPrice>, Withheld> =
         known.into_iter().map(|price| price.as_ref().map_err(|&doubt| doubt)).collect();

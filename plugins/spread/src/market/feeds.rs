@@ -6,10 +6,10 @@ use std::{
 
 use ratebus_sdk::{
     PairSettings, PriceMethod,
-    model::{Market, Method, Order, Rate, RateKind, SourceName, Status, Verdict, Version, Withheld, median},
+    model::{Market, Method, Order, Rate, RateKind, SourceName, Status, Verdict, Version, median},
 };
 
-use super::MarketPrice;
+use super::{Decided, MarketPrice};
 use crate::desk::Dropped;
 
 /// From how many sources on a median tells which of them is wrong.
@@ -84,7 +84,7 @@ impl Feeds {
     }
 
     /// The market's price now, or why there is none that may be believed. `None` before the first rate.
-    pub(crate) fn decide(&mut self, now: Instant) -> Option<Result<MarketPrice, Withheld>> {
+    pub(crate) fn decide(&mut self, now: Instant) -> Decided {
         self.judge(now);
         match self.rules.method {
             PriceMethod::First => self.first(now),

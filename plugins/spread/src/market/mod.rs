@@ -11,10 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratebus_sdk::model::{Limits, Market, Price, Rate, RateKind, Sides, SourceName, Status, Timestamp};
+use ratebus_sdk::model::{Limits, Market, Price, Rate, RateKind, Sides, SourceName, Status, Timestamp, Withheld};
 
 pub(crate) use feeds::Feeds;
 pub(crate) use step::Step;
+
+/// The market's price of a pair, or why there is none that may be believed; `None` before the first.
+pub(crate) type Decided = Option<Result<MarketPrice, Withheld>>;
 
 /// The market's price of a pair, from one source or from several.
 #[derive(Debug, Clone)]

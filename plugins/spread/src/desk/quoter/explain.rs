@@ -8,13 +8,13 @@ use ratebus_sdk::model::{
 };
 
 use super::{Origin, Quoter};
-use crate::market::MarketPrice;
+use crate::market::{Decided, MarketPrice};
 
 impl Quoter {
     /// How the quote published last came about. `refused` are sources whose last rate was not taken.
     pub(in crate::desk) fn explain(
         &self,
-        legs: &[Option<Result<MarketPrice, Withheld>>],
+        legs: &[Decided],
         effective: Result<Effective, Withheld>,
         refused: &BTreeMap<SourceName, Verdict>,
         now: Arrival,
@@ -82,7 +82,7 @@ impl Quoter {
     }
 
     /// From several prices to the market's, if it is made from several.
-    fn market_step(&self, legs: &[Option<Result<MarketPrice, Withheld>>]) -> Option<Step> {
+    fn market_step(&self, legs: &[Decided]) -> Option<Step> {
         let made = self.market.as_ref()?.sides;
         match &self.origin {
             Origin::Sources(feeds) => {
@@ -91,7 +91,7 @@ impl Quoter {
                 (feeds.method() == Method::Median).then(|| step(Operation::Median, &used, made))
             }
             Origin::Cross(through) => {
-                let input = |(leg, price): (&Leg, &Option<Result<MarketPrice, Withheld>>)| {
+                let input = |(leg, price): (&Leg, &Decided)| {
                     let Sides { buy, sell } = price.as_ref()?.as_ref().ok()?.sides;
                     Some(if leg.reversed { Sides { buy: sell, sell: buy } } else { Sides { buy, sell } })
                 };
@@ -134,6 +134,6 @@ fn step(operation: Operation, inputs: &[Sides<Price>], result: Sides<Price>) -> 
     }
 }
 
-fn leg_report((leg, price): (&Leg, &Option<Result<MarketPrice, Withheld>>)) -> LegReport {
+fn leg_report((leg, price): (&Leg, &Decided)) -> LegReport {
     LegReport::new(*leg, price.as_ref().map(|price| price.as_ref().map(|price| price.sides).map_err(|&doubt| doubt)))
 }

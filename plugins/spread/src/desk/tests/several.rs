@@ -107,7 +107,12 @@ impl Heard {
                     assert!(self.good(kind, settings, now).len() < settings.quorum.unwrap(), "there is a quorum");
                 }
             }
-            (_, Err(Withheld::Disagreement)) => assert!(settings.max_disagreement_bps.is_some()),
+            (PriceMethod::First, Err(Withheld::Disagreement)) => {
+                let (bps, shown) = (settings.max_disagreement_bps.unwrap(), self.rates[&quote.source].value.sides());
+                let is_near = |rate: &&Rate| !median::is_apart(rate.value.sides(), shown, bps);
+                assert!(!self.all_good(settings, now).iter().any(is_near), "one that is near could take over");
+            }
+            (PriceMethod::Median, Err(Withheld::Disagreement)) => assert!(settings.max_disagreement_bps.is_some()),
             (_, Err(other)) => panic!("{other:?}"),
         }
         assert!(quote.customer.is_ok() || quote.published_status >= Status::Stale);

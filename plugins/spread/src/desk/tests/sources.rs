@@ -214,6 +214,19 @@ fn a_source_too_far_from_the_price_shown_does_not_take_over_silently() {
 }
 
 #[test]
+fn of_two_that_could_take_over_the_one_that_is_near_does() {
+    let settings = PairSettings { max_disagreement_bps: Some(100), ..sources(&["a", "b", "c"]) };
+    let mut bench = bench(settings);
+    bench.repeat(0, &[("a", "100", "100")]);
+    bench.repeat(5_000, &[("b", "90", "90"), ("c", "100.5", "100.5")]);
+    assert_eq!(bench.last(), "a 100 100");
+    bench.now = 10_001;
+    assert_eq!(bench.last(), "c 100.5 100.5");
+    bench.say("b", "100", "100");
+    assert_eq!(bench.last(), "b 100 100", "as soon as it is near");
+}
+
+#[test]
 fn a_market_that_stands_still_does_not_contradict_for_ever() {
     let mut bench = bench(PairSettings { max_disagreement_bps: Some(100), ..sources(&["a", "b"]) });
     bench.repeat(0, &[("a", "100", "100"), ("b", "90", "90")]);
