@@ -14,6 +14,8 @@ pub(crate) enum Ending {
     Left,
     /// It broke.
     Lost,
+    /// A fault of ours.
+    Failed,
     /// The client took nothing of what was pending.
     Stalled,
     /// The client answered no ping.
@@ -44,6 +46,7 @@ impl Ending {
         match self {
             Self::Left => "left",
             Self::Lost => "lost",
+            Self::Failed => "failed",
             Self::Stalled => "stalled",
             Self::Silent => "silent",
             Self::Stopping => "stopping",
@@ -66,7 +69,7 @@ impl Ending {
     /// The close frame, if there is still somebody to tell (RFC 6455, section 7.4).
     pub(crate) fn close_frame(self) -> Option<Bytes> {
         let (code, reason) = match self {
-            Self::Left | Self::Lost | Self::Stalled | Self::Silent => return None,
+            Self::Left | Self::Lost | Self::Failed | Self::Stalled | Self::Silent => return None,
             Self::Stopping => (1012, come_again("the server is stopping")),
             Self::TooLong => (1009, "a message may have 4 KiB".to_owned()),
             Self::TooMany => (1008, "10 messages a second are allowed".to_owned()),

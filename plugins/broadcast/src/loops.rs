@@ -3,6 +3,7 @@
 //! together in the next one.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -300,7 +301,9 @@ impl<C: Client> Loop<C> {
     /// A client's turn.
     fn visit(&mut self, index: usize, cause: Cause<C>) {
         let Some(Seat { client, tick, .. }) = self.clients.get_mut(index) else { return };
-        if let Some(ending) = client.turn(cause, &mut self.floor) {
+        // A fault that shows with one client is not the end of all the others.
+        let turn = catch_unwind(AssertUnwindSafe(|| client.turn(cause, &mut self.floor)));
+        if let Some(ending) = turn.unwrap_or(Some(Ending::Failed)) {
             self.floor.meter.closed(ending.as_str());
             self.clients.remove(index);
             return;
@@ -310,5 +313,67 @@ impl<C: Client> Loop<C> {
             *tick = due;
             self.floor.wheel.insert(due, index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ratebus_sdk::testkit::RecordingHost;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        board::Board,
+        door::{Access, Door},
+        places::Places,
+    };
+
+    /// Says that it had a turn, or panics if it is told to.
+    struct Fragile(mpsc::UnboundedSender<()>);
+
+    impl Client for Fragile {
+        type Newcomer = mpsc::UnboundedSender<()>;
+        type Call = bool;
+        type Outcome = ();
+        type Common = ();
+
+        fn new(newcomer: mpsc::UnboundedSender<()>, _chair: Chair, _floor: &Floor<Self>) -> Self {
+            Self(newcomer)
+        }
+
+        fn turn(&mut self, cause: Cause<Self>, _floor: &mut Floor<Self>) -> Option<Ending> {
+            assert!(!matches!(cause, Cause::Call(true)), "as it was told");
+            self.0.send(()).unwrap();
+            matches!(cause, Cause::Stop).then_some(Ending::Stopping)
+        }
+
+        fn due(&self, floor: &Floor<Self>) -> Instant {
+            floor.now + Duration::from_hours(1)
+        }
+
+        fn news(hub: &Hub) -> watch::Receiver<u64> {
+            hub.board.changes()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_end_of_one_client() {
+        let (host, stop) = (RecordingHost::new(), CancellationToken::new());
+        let door = Door::new(host.context("broadcast"), Access::Public, Places::new(9, 9), stop.clone());
+        let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::MAX, stop: stop.clone() });
+        let loops = Loops::<Fragile>::start(1, &hub, &Meter::new("test"), || ());
+        let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
+        loops.join(first).await;
+        loops.join(second).await;
+        loops.call(0, 0, true).await;
+        loops.call(0, 1, false).await;
+        assert_eq!((of_first.recv().await, of_first.recv().await), (Some(()), None));
+        for _ in 0..2 {
+            of_second.recv().await.unwrap();
+        }
+        stop.cancel();
+        assert_eq!((of_second.recv().await, of_second.recv().await), (Some(()), None));
     }
 }

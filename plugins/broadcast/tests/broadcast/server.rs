@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::logins::Logins;
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// Small, so that a client that reads nothing is felt after a few messages.
 pub(crate) const SOCKET_BUFFER: usize = 8 * 1024;
 /// The TCP user timeout of the engine's listeners.
