@@ -7,9 +7,9 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use ratebus_bus::{Bus, BusConfig};
+use ratebus_bus::{Bus, BusConfig, Outgoing};
 use ratebus_link::Link;
-use ratebus_model::{SourceName, Subject};
+use ratebus_model::{PairList, SourceName, Subject};
 use ratebus_sdk::{Context, Env, Error, ErrorKind, Health, HealthState, Retry, Sink, Source};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -224,6 +224,9 @@ impl Engine {
                 health.set(HealthState::Finished);
             }
         }
+        for &name in &changes.removed {
+            self.take_list_along(name);
+        }
         for (plugins, order) in
             [(&mut self.sinks, plan.sinks().collect::<Vec<_>>()), (&mut self.sources, plan.sources().collect())]
         {
@@ -236,6 +239,16 @@ impl Engine {
         }
         self.plan = RolePlan { link: None, ..plan };
         Ok(changes)
+    }
+
+    /// A source that is gone lists no pairs: those that nobody else lists are forgotten when their price is dead.
+    fn take_list_along(&self, name: SourceName) {
+        let subject = Subject::pairs(name);
+        if self.shared.bus.last_value(&subject).is_some() {
+            let nothing = PairList { source: name, pairs: Vec::new() };
+            // A bus that takes nothing more is about to end.
+            let _ = self.shared.bus.publisher(name.as_str()).try_publish(Outgoing::new(subject, nothing));
+        }
     }
 
     /// Whether everything finished within the grace. A stage that hangs takes neither the time of those after it nor

@@ -134,3 +134,56 @@ async fn a_config_that_cannot_be_taken_over_changes_nothing() {
     assert_eq!(ratebus.metric("ratebus_config_reload_failed").await, 0);
     client.see("ETH_USD", |_| true).await;
 }
+
+#[tokio::test]
+async fn what_no_source_serves_any_more_is_forgotten_when_its_price_is_dead() {
+    let exchange = started().await;
+    exchange.list("BTC/USD", "100.00", "101.00");
+    exchange.list("ETH/USD", "10.00", "10.10");
+    let launch = Launch::new().exchange(&exchange.url());
+    let short = "stale_after = \"1s\"\nstall_after = \"1s\"\ndead_after = \"2s\"";
+    let [both, one] = [r#""BTC_USD", "ETH_USD""#, r#""BTC_USD""#].map(|pairs| format!("pairs = [{pairs}]\n{short}"));
+    write(&launch, &config(&[(PAIRS.0, &both)]));
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let listed = async |listener: &str, path: &str, pair: &str| {
+        let url = format!("{}/v1/{path}", ratebus.url(listener));
+        let answer = reqwest::get(url).await.unwrap().text().await.unwrap();
+        answer.contains(pair)
+    };
+    let all = [("user-api", "rates"), ("user-api", "pairs"), ("exchange-rate", "rates"), ("exchange-rate", "pairs")];
+    let forgotten = async |pair: &str| {
+        for (listener, path) in all {
+            let is_gone = || async { (!listed(listener, path, pair).await).then_some(()) };
+            eventually(&format!("{pair} to go from {path} of {listener}"), is_gone).await;
+        }
+        let one = reqwest::get(format!("{}/v1/rates/{pair}", ratebus.url("user-api"))).await.unwrap();
+        assert_eq!(one.status(), 404);
+    };
+
+    // A source that is only silent keeps its pairs, dead as they are.
+    exchange.hang();
+    exchange.refuse_handshakes(Some((503, None)));
+    let dead = || async {
+        let quote = reqwest::get(format!("{}/v1/rates/ETH_USD", ratebus.url("user-api"))).await.unwrap();
+        (quote.status() == 503).then_some(())
+    };
+    eventually("a dead price", dead).await;
+    for (listener, path) in all {
+        assert!(listed(listener, path, "ETH_USD").await, "{path} of {listener}");
+    }
+    exchange.refuse_handshakes(None);
+
+    write(&launch, &config(&[(PAIRS.0, &one)]));
+    reload(&ratebus, "taken_over").await;
+    forgotten("ETH_USD").await;
+    assert!(listed("user-api", "pairs", "BTC_USD").await);
+
+    let without = (
+        r#"plugins = ["kraken", "rates-http", "spread", "api", "broadcast"]"#,
+        r#"plugins = ["rates-http", "spread", "api", "broadcast"]"#,
+    );
+    write(&launch, &config(&[(PAIRS.0, &one), without]));
+    reload(&ratebus, "taken_over").await;
+    forgotten("BTC_USD").await;
+}

@@ -47,19 +47,42 @@ pub(crate) fn last<T>(ctx: &Context, pattern: &str, pick: impl Fn(&Payload) -> O
     ctx.last_values(&pattern).iter().filter_map(|message| pick(&message.payload)).collect()
 }
 
-/// Whether a pair is served.
-pub(crate) fn is_known(ctx: &Context, pair: Pair) -> bool {
-    let announced = || lists(ctx).iter().any(|list| list.pairs.iter().any(|(known, _)| *known == pair));
-    quotes::get(ctx, pair).is_some() || !rates::of(ctx, pair).is_empty() || announced()
+/// What the sources list.
+struct Listed {
+    pairs: BTreeSet<Pair>,
+    sources: BTreeSet<SourceName>,
 }
 
-/// Every pair that is served.
+impl Listed {
+    fn new(ctx: &Context) -> Self {
+        let lists = lists(ctx);
+        let pairs = lists.iter().flat_map(|list| list.pairs.iter().map(|(pair, _)| *pair)).collect();
+        Self { pairs, sources: lists.iter().map(|list| list.source).collect() }
+    }
+
+    /// Whether a pair with such a price is served. A dead price that nobody lists is none, if its source says what it lists:
+    /// it serves the pair no more.
+    fn serves(&self, pair: Pair, source: SourceName, status: Status) -> bool {
+        status != Status::Dead || self.pairs.contains(&pair) || !self.sources.contains(&source)
+    }
+}
+
+/// Whether a pair is [`known`].
+pub(crate) fn is_known(ctx: &Context, pair: Pair) -> bool {
+    let (listed, now) = (Listed::new(ctx), ctx.clock().now());
+    let quoted = quotes::get(ctx, pair).is_some_and(|quote| listed.serves(pair, quote.source, quote.status(now)));
+    let rated = || rates::of(ctx, pair).iter().any(|rate| listed.serves(pair, rate.source, rate.status(now)));
+    quoted || listed.pairs.contains(&pair) || rated()
+}
+
+/// Every pair that is served: those that sources list, and those that have a price.
 pub(crate) fn known(ctx: &Context) -> BTreeSet<Pair> {
-    let announced =
-        lists(ctx).into_iter().flat_map(|list| list.pairs.iter().map(|(pair, _)| *pair).collect::<Vec<_>>());
-    let quoted = quotes::all(ctx).into_iter().map(|quote| quote.pair);
-    let rated = rates::all(ctx).into_iter().map(|rate| rate.pair);
-    announced.chain(quoted).chain(rated).collect()
+    let (listed, now) = (Listed::new(ctx), ctx.clock().now());
+    let quotes = quotes::all(ctx).into_iter().map(|quote| (quote.pair, quote.source, quote.status(now)));
+    let rates = rates::all(ctx).into_iter().map(|rate| (rate.pair, rate.source, rate.status(now)));
+    let priced = quotes.chain(rates).filter(|&(pair, source, status)| listed.serves(pair, source, status));
+    let priced: Vec<Pair> = priced.map(|(pair, ..)| pair).collect();
+    listed.pairs.into_iter().chain(priced).collect()
 }
 
 /// The pair of a path, or 406 as the original answered.

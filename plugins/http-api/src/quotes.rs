@@ -93,8 +93,9 @@ fn view<'a>(app: &App, quote: &'a Quote, now: Instant) -> QuoteView<'a> {
 #[utoipa::path(get, path = "/v1/rates", operation_id = "listQuotes", tag = "rates",
     responses((status = 200, description = "The market's price, the customer's, and what lies between.", body = QuotesView)))]
 pub(crate) async fn list(State(app): State<Shared>) -> Response {
-    let (now, quotes) = (app.ctx.clock().now(), all(&app.ctx));
-    Json(QuotesView { rates: quotes.iter().map(|quote| view(&app, quote, now)).collect() }).into_response()
+    let (now, quotes, known) = (app.ctx.clock().now(), all(&app.ctx), pair::known(&app.ctx));
+    let quotes = quotes.iter().filter(|quote| known.contains(&quote.pair));
+    Json(QuotesView { rates: quotes.map(|quote| view(&app, quote, now)).collect() }).into_response()
 }
 
 /// How a pair's quote is to be shown.

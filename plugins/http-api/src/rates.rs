@@ -113,9 +113,10 @@ fn view(app: &App, rate: &Rate, now: Instant) -> RateView {
 #[utoipa::path(get, path = "/v1/rates", operation_id = "listRates", tag = "rates",
     responses((status = 200, description = "Where several sources have a rate of a pair, the freshest one's.", body = RatesView)))]
 pub(crate) async fn list(State(app): State<Shared>) -> Response {
-    let now = app.ctx.clock().now();
-    Json(RatesView { rates: best_of_each(&app, now).values().map(|rate| view(&app, rate, now)).collect() })
-        .into_response()
+    let (now, known) = (app.ctx.clock().now(), pair::known(&app.ctx));
+    let mut best = best_of_each(&app, now);
+    best.retain(|pair, _| known.contains(pair));
+    Json(RatesView { rates: best.values().map(|rate| view(&app, rate, now)).collect() }).into_response()
 }
 
 /// The market's price of a pair

@@ -42,7 +42,7 @@ async fn the_exchange_rate_role_answers_as_the_original() {
 #[tokio::test]
 async fn a_known_pair_without_a_live_rate_is_unavailable() {
     let api = Api::start(&["rates"]).await;
-    api.pairs("kraken", &[("ETH_USD", PairState::Pending)]);
+    api.pairs("kraken", &[("ETH_USD", PairState::Pending), ("BTC_USD", PairState::Subscribed)]);
     api.rate("kraken", "BTC_USD", "1", "2", Duration::from_secs(61));
     for pair in ["ETH_USD", "BTC_USD"] {
         let answer = api.get(&format!("/rates/{pair}")).await;
@@ -53,6 +53,20 @@ async fn a_known_pair_without_a_live_rate_is_unavailable() {
         assert_eq!(answer.header("retry-after"), "1");
     }
     assert_eq!(api.get("/v1/rates/LTC_USD").await.problem(404), "no source serves this pair");
+}
+
+#[tokio::test]
+async fn a_dead_rate_that_its_source_lists_no_more_is_none() {
+    let api = Api::start(&["rates"]).await;
+    for (pair, seconds) in [("BTC_USD", 61), ("ETH_USD", 0)] {
+        api.rate("kraken", pair, "1", "2", Duration::from_secs(seconds));
+    }
+    let listed = async || api.get("/v1/rates").await.json()["rates"].as_array().unwrap().len();
+    assert_eq!(listed().await, 2, "who knows what the source serves");
+    api.pairs("kraken", &[]);
+    assert_eq!(listed().await, 1);
+    api.get("/v1/rates/BTC_USD").await.problem(404);
+    assert_eq!(api.get("/v1/rates/ETH_USD").await.status, 200);
 }
 
 #[tokio::test]
