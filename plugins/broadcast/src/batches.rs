@@ -23,8 +23,8 @@ pub(crate) struct Batch {
 /// The batches for clients of every pair. All that are up to date are owed the same, and share its bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
-    /// The board's stamp that these belong to.
-    stamp: u64,
+    /// The board's edition that these belong to.
+    edition: (u64, u64),
     /// By what a client has seen: what it is owed, and where its cursor stands then.
     by_seen: HashMap<u64, (Batch, Cursor)>,
 }
@@ -33,12 +33,12 @@ impl Batches {
     /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.
     pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
         let Some(seen) = cursor.seen_of_all() else { return join(&cursor.take(board)) };
-        let stamp = board.read().stamp();
+        let edition @ (stamp, _) = board.read().edition();
         if seen == stamp {
             return None;
         }
-        if self.stamp != stamp {
-            self.stamp = stamp;
+        if self.edition != edition {
+            self.edition = edition;
             self.by_seen.clear();
         }
         if let Some((batch, after)) = self.by_seen.get(&seen) {
@@ -62,7 +62,7 @@ fn join(owed: &Owed) -> Option<Batch> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     use ratebus_sdk::Clock;
 
@@ -88,5 +88,17 @@ mod tests {
         for cursor in [&mut first, &mut second, &mut behind] {
             assert!(batches.take(cursor, &board).is_none());
         }
+    }
+
+    #[test]
+    fn who_comes_late_is_not_told_that_what_has_aged_is_fresh() {
+        let (board, mut batches) = (Board::new(), Batches::default());
+        let quote = Arc::new(quote("BTC_USD", 1));
+        let [mut prompt, mut late] = [(); 2].map(|()| Cursor::all(&board).0);
+        board.publish(&quote, Clock.now());
+        let told = |batch: Option<Batch>| String::from_utf8_lossy(&batch.unwrap().bytes).into_owned();
+        assert!(told(batches.take(&mut prompt, &board)).contains(r#""status":"fresh""#));
+        board.review(quote.confirmed_at + quote.limits.stale_after + Duration::from_secs(1));
+        assert!(told(batches.take(&mut late, &board)).contains(r#""status":"stale""#));
     }
 }

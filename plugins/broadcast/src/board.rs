@@ -30,6 +30,8 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     stamp: u64,
+    /// How often a frame was replaced without a change.
+    replaced: u64,
     by_stamp: BTreeMap<u64, Arc<Slot>>,
     by_pair: BTreeMap<Pair, Held>,
     /// Which pairs each source says it serves.
@@ -165,6 +167,11 @@ impl Table {
         self.stamp
     }
 
+    /// Differs whenever anything that clients are sent does.
+    pub(crate) fn edition(&self) -> (u64, u64) {
+        (self.stamp, self.replaced)
+    }
+
     /// What changed after `stamp`, each pair once, the latest change last.
     pub(crate) fn after(&self, stamp: u64) -> impl Iterator<Item = &Arc<Slot>> {
         self.by_stamp.range(stamp + 1..).map(|(_, slot)| slot)
@@ -227,6 +234,7 @@ impl Table {
     /// Another frame for the same change.
     fn replace(&mut self, pair: Pair, status: Status, frame: Frame) {
         let Some(held) = self.by_pair.get_mut(&pair) else { return };
+        self.replaced += 1;
         self.live_changed |= held.slot.frame.live() != frame.live();
         let Slot { stamp, count, since, .. } = *held.slot;
         held.slot = Arc::new(Slot { pair, stamp, count, frame, since, status });

@@ -50,7 +50,8 @@ impl Knocks {
 impl Knock {
     /// From now on another knock counts: to be called before looking at the connection.
     pub(crate) fn answer(&self) {
-        self.is_waiting.store(false, Ordering::Release);
+        // Not a store: whose knock did not count any more is to be seen by that look, and a store may come after it.
+        self.is_waiting.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -9,7 +9,8 @@ use std::{
 use tokio::time::sleep_until;
 
 /// How exact a deadline is: nothing is early, and nothing later than this.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 20;
 
 /// Deadlines, coarse, so that those of many connections come due together.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Wheel {
     }
 
     fn at(&self, tick: u64) -> Instant {
-        self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX)
+        self.start + Duration::from_millis(tick.saturating_mul(TICK_MILLIS))
     }
 }
 
@@ -76,5 +77,15 @@ mod tests {
             }
         }
         assert_eq!(due, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_runs_for_years_is_not_early_either() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        let after = Duration::from_hours(24 * 3650);
+        wheel.insert(wheel.tick(start + after), 0);
+        assert!(wheel.take(start + after / 2).is_none());
+        assert!(wheel.take(start + after + TICK).is_some());
     }
 }
