@@ -1,6 +1,6 @@
 //! The source against a scripted exchange, over real sockets: what every source must do, and what is Binance's own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ratebus_binance::Binance;
 use ratebus_conformance::{Running, Venue, suite};
@@ -85,7 +85,10 @@ async fn a_stream_that_was_lost_without_a_word_comes_back() {
     exchange.tick("BTCUSDT", "81414.00", "81414.10");
     source.until_ready().await;
     exchange.forget("BTCUSDT");
+    let forgotten_at = Instant::now();
     exchange.wait_subscribed(&["BTCUSDT"], DEADLINE).await;
+    let rates = source.host.rates();
+    assert!(rates.iter().all(|rate| rate.confirmed_at <= forgotten_at), "what was lost is not confirmed: {rates:?}");
     exchange.tick("BTCUSDT", "81415.00", "81415.10");
     source.until_bid("BTC_USDT", "81415.00").await;
     assert_eq!(exchange.attempts(), 1);

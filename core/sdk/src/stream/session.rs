@@ -228,12 +228,13 @@ impl<'s, E: Exchange> Session<'s, E> {
                 self.acknowledged(&pairs);
             }
             FeedEvent::Held { symbols } => {
-                self.alive(arrival);
+                // First: what was lost is not as it was, and must not be confirmed once more.
                 for pair in self.subscriptions.held(&symbols) {
                     tracing::warn!(%pair, "the exchange has lost a subscription; asking for it again");
                     self.feed.book.set_state(pair, PairState::Pending);
                     self.feed.report(self.settled);
                 }
+                self.alive(arrival);
             }
             FeedEvent::Refused { request, symbol, reason, permanent } => {
                 self.refused(request, symbol.as_deref().unwrap_or("(none)"), &reason, permanent);
