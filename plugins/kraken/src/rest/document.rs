@@ -67,15 +67,25 @@ struct AssetPair<'b> {
     wsname: Option<Text<'b>>,
 }
 
-/// The pairs of `symbols` that Kraken lists, with its keys for them. Its names are of old: `XBT/USD`, `XDG/USD`.
+/// The pairs of `symbols` that Kraken lists, with its keys for them, one for each. Its names are of old: `XBT/USD`,
+/// `XDG/USD`. A pair that the config gives another name goes by that alone: what Kraken calls like the pair is something
+/// else then.
 pub(super) fn listed(result: &RawValue, symbols: &[(Pair, String)]) -> Result<Vec<(String, Pair)>, DecodeError> {
     let listed: BTreeMap<Cow<'_, str>, &RawValue> = object(result.get())?;
-    let ours = |(key, raw): (Cow<'_, str>, &RawValue)| {
+    let named = |(key, raw): (Cow<'_, str>, &RawValue)| {
         let Text(name) = object::<AssetPair<'_>>(raw.get()).ok()?.wsname?;
-        let named = |(pair, symbol): &&(Pair, String)| name == *symbol || name.parse() == Ok(*pair);
-        Some((key.into_owned(), symbols.iter().find(named)?.0))
+        Some((key.into_owned(), name.into_owned()))
     };
-    Ok(listed.into_iter().filter_map(ours).collect())
+    let named: Vec<(String, String)> = listed.into_iter().filter_map(named).collect();
+    let key = |&(pair, ref symbol): &(Pair, String)| {
+        let exact = named.iter().find(|(_, name)| name == symbol);
+        let alike = || named.iter().find(|(_, name)| name.parse() == Ok(pair));
+        let found = exact.or_else(|| if symbol.parse() == Ok(pair) { alike() } else { None });
+        Some((found?.0.clone(), pair))
+    };
+    let mut keys: Vec<(String, Pair)> = symbols.iter().filter_map(key).collect();
+    keys.sort_unstable();
+    Ok(keys)
 }
 
 /// The raw ticker of one pair.

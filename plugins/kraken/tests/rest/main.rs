@@ -66,6 +66,19 @@ async fn prices_come_digit_for_digit_by_kraken_s_own_names() {
 }
 
 #[tokio::test]
+async fn a_pair_of_another_name_has_no_price_of_its_namesake() {
+    let exchange = HttpExchange::start(kraken(|_| Reply::Json(all()))).await;
+    let config = json!({"endpoint": exchange.url(), "pairs": ["BTC_USD", "SOL_USD"], "interval": "50ms",
+        "symbols": {"BTC_USD": "XBT/USDC"}});
+    let source = Running::with::<Poll<KrakenRest>>(config);
+    source.until_bid("SOL_USD", "111.09000").await;
+    source.until_health("BTC_USD (Kraken does not list the pair)").await;
+    assert!(source.host.rates().iter().all(|rate| rate.pair.to_string() == "SOL_USD"));
+    assert_eq!(exchange.asked()[2].target, "/0/public/Ticker?pair=SOLUSD");
+    source.stop().await;
+}
+
+#[tokio::test]
 async fn recorded_bodies_keep_their_digits() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/fixtures/kraken");
     let body = fs::read_to_string(folder.join("rest_ticker_fx_20260919.json"));
