@@ -1,4 +1,4 @@
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, slice, time::Duration};
 
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -55,8 +55,20 @@ impl Exchange for HttpJson {
         if !self.protocol.one_by_one() {
             return self.ask(feed, &symbols).await;
         }
-        for pair in symbols.chunks(1) {
-            self.ask(feed, pair).await?;
+        let (mut answered, mut useless) = (false, Vec::new());
+        for pair in &symbols {
+            match self.ask(feed, slice::from_ref(pair)).await {
+                Ok(()) => answered = true,
+                Err(error) if error.kind() == ErrorKind::Protocol => useless.push((pair.0, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if !answered && !useless.is_empty() {
+            return Err(useless.swap_remove(0).1);
+        }
+        // One pair's useless answer costs the others nothing.
+        for (pair, error) in useless {
+            feed.refuse(pair, error.to_string());
         }
         Ok(())
     }
@@ -69,7 +81,9 @@ impl HttpJson {
             symbols.iter().map(|(_, name)| utf8_percent_encode(name, ENCODED).to_string()).collect();
         let names = names.join(&self.protocol.separator);
         let answer = feed.get(&self.protocol.path.replace("{symbols}", &names).replace("{symbol}", &names)).await?;
-        if let ([(pair, _)], true, 400 | 404) = (symbols, self.protocol.one_by_one(), answer.status().as_u16()) {
+        if let ([(pair, _)], true, 400 | 404 | 410 | 422) =
+            (symbols, self.protocol.one_by_one(), answer.status().as_u16())
+        {
             feed.refuse(*pair, format!("the exchange answers with HTTP {}", answer.status()));
             return Ok(());
         }

@@ -94,6 +94,29 @@ async fn kraken_is_described_by_config_alone() {
     source.stop().await;
 }
 
+#[tokio::test]
+async fn one_pair_s_useless_answer_costs_the_others_nothing() {
+    let gone = [
+        (Reply::Json(r#"{"error":"delisted"}"#.to_owned()), "DOGE_USD (the exchange says \"delisted\")"),
+        (Reply::status(200, "<html>"), "DOGE_USD (the answer is a page"),
+        (Reply::status(422, ""), "DOGE_USD (the exchange answers with HTTP 422"),
+    ];
+    let mut protocol = bitstamp();
+    protocol["error"] = json!("/error");
+    for (gone, words) in gone {
+        let exchange = HttpExchange::start(move |asked| match asked.target.as_str() {
+            "/api/v2/ticker/dogeusd/" => gone.clone(),
+            _ => bitstamp_says("1", "2"),
+        })
+        .await;
+        let source = start(&exchange, &["DOGE_USD", "BTC_USD"], &json!({}), &protocol);
+        source.until_bid("BTC_USD", "1").await;
+        source.until_health(words).await;
+        assert!(source.ctx.health().state().is_ready());
+        source.stop().await;
+    }
+}
+
 /// A list with the names within, one price, and prices that come late.
 fn listing() -> Value {
     json!({"path": "/listings?convert=USD", "symbol": "{BASE}/", "list": "/data", "name": "/symbol",
