@@ -82,16 +82,18 @@ pub async fn run(plan: RolePlan, read: Arc<ReadPlan>, telemetry: &Telemetry) -> 
     tracing::info!(file = plan.file, folder = %folder.display(), "the config is {}", plan.file);
     open_files::raise_limit();
     let mut engine = Engine::start(plan, telemetry)?;
-    loop {
+    let signal = loop {
         tokio::select! {
-            signal = signals.received() => {
-                tracing::info!(signal, "stopping");
-                break;
-            }
-            () = reload.received() => engine.read_again(read.clone()).await,
+            signal = signals.received() => break signal,
+            () = reload.received() => tokio::select! {
+                // Reading may hang: a file on a server that is gone, a library that waits while it is loaded.
+                signal = signals.received() => break signal,
+                plan = read_plan(read.clone()) => engine.read_again(plan).await,
+            },
             () = telemetry.upkeep() => {}
         }
-    }
+    };
+    tracing::info!(signal, "stopping");
     let grace = engine.grace();
     tokio::select! {
         finished = engine.stop() => {
@@ -104,6 +106,14 @@ pub async fn run(plan: RolePlan, read: Arc<ReadPlan>, telemetry: &Telemetry) -> 
         signal = signals.received() => tracing::warn!(signal, "second signal: stopped at once"),
     }
     Ok(Stopped::CutShort)
+}
+
+/// Reads the config again. It reads files, and loads libraries.
+async fn read_plan(read: Arc<ReadPlan>) -> Result<RolePlan, Refused> {
+    match spawn_blocking(move || read()).await {
+        Ok(plan) => plan.map_err(Refused::Wrong),
+        Err(panicked) => Err(Refused::Wrong(panicked.into())),
+    }
 }
 
 struct Engine {
@@ -169,15 +179,10 @@ impl Engine {
         self.plan.runtime.shutdown_grace
     }
 
-    /// Reads the config again and takes it over, or says why not.
-    async fn read_again(&mut self, read: Arc<ReadPlan>) {
+    /// Takes over the config that was read again, or says why not.
+    async fn read_again(&mut self, plan: Result<RolePlan, Refused>) {
         let failed = |failed: bool| metrics::gauge!("ratebus_config_reload_failed").set(u32::from(failed));
         let count = |outcome| metrics::counter!("ratebus_config_reloads_total", "outcome" => outcome).increment(1);
-        // It reads files.
-        let plan = match spawn_blocking(move || read()).await {
-            Ok(plan) => plan.map_err(Refused::Wrong),
-            Err(panicked) => Err(Refused::Wrong(panicked.into())),
-        };
         match self.take_over(plan).await {
             Ok(changes) => {
                 let Changes { added, replaced, removed } = &changes;

@@ -1,8 +1,9 @@
 //! SIGHUP: the config is read again, and taken over as a whole or not at all, while clients stay.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use serde_json::{Value, json};
+use tokio::net::unix::pipe;
 
 use crate::harness::{Admin, Launch, Ratebus, WebSocket, eventually, in_project, started};
 
@@ -133,6 +134,22 @@ async fn a_config_that_cannot_be_taken_over_changes_nothing() {
     reload(&ratebus, "taken_over").await;
     assert_eq!(ratebus.metric("ratebus_config_reload_failed").await, 0);
     client.see("ETH_USD", |_| true).await;
+}
+
+#[tokio::test]
+async fn who_reads_a_config_that_never_ends_can_still_be_stopped() {
+    let exchange = started().await;
+    let launch = Launch::new().exchange(&exchange.url());
+    write(&launch, &config(&[PAIRS]));
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let file = launch.folder().join("plugins.toml");
+    fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    ratebus.signal("HUP");
+    // There is a writer only once there is a reader, who waits for as long as nothing is written.
+    let _writer = eventually("a reader", || async { pipe::OpenOptions::new().open_sender(&file).ok() }).await;
+    ratebus.stop().await;
 }
 
 #[tokio::test]
