@@ -131,7 +131,9 @@ typedef struct ratebus_rate {
     uint32_t flags;
     ratebus_text source; /* To a sink: who says so. From a source it is not read: it is the plugin's own name. */
     ratebus_text pair;   /* "BTC_USD" */
-    ratebus_decimal bid; /* Of a tick each side may be missing. */
+    /* Of a tick one side may be missing: it is as it was, or with RATEBUS_SNAPSHOT it is empty. Without both there is no
+     * price any more. */
+    ratebus_decimal bid;
     ratebus_decimal ask;
     int64_t event_micros;    /* The exchange's own time, in microseconds since 1970; 0: it gives none. */
     int64_t received_micros; /* To a sink: when it arrived. From a source it is not read. */

@@ -55,7 +55,8 @@ impl Feed {
 }
 
 impl Spoken {
-    /// As a tick, whose prices are texts.
+    /// As a tick, whose prices are texts. Without any price it is a full picture of nothing: that nothing is said must not
+    /// be taken for "as it was".
     fn with_tick(&self, use_it: impl FnOnce(&Tick<'_>)) {
         let text = |price: Option<Decimal>| price.map(|price| price.to_string());
         let (bid, ask, reference) = (text(self.bid), text(self.ask), text(self.reference));
@@ -65,7 +66,48 @@ impl Spoken {
             ask: ask.as_deref(),
             reference: reference.as_deref(),
             event_time: self.event_time,
-            snapshot: self.snapshot,
+            snapshot: self.snapshot || (bid.is_none() && ask.is_none() && reference.is_none()),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ratebus_model::Market;
+    use ratebus_sdk::{Clock, testkit::RecordingHost};
+
+    use super::*;
+
+    #[test]
+    fn a_tick_without_a_price_confirms_nothing() {
+        let mut feed = Feed::new(RecordingHost::new().context("test"));
+        let pair: Pair = "BTC_USD".parse().unwrap();
+        let says = |bid: Option<&str>, ask: Option<&str>| {
+            let price = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+            Said::Tick(Spoken {
+                pair,
+                bid: price(bid),
+                ask: price(ask),
+                reference: None,
+                event_time: None,
+                snapshot: false,
+                age: Duration::ZERO,
+                limits: Limits::STREAM,
+                market: Market::Online,
+            })
+        };
+        let mut later = Clock.arrival();
+        let mut confirmed_after = |said: Said| {
+            later.at += Duration::from_secs(1);
+            feed.apply(said, later);
+            feed.book.rate(pair).unwrap().confirmed_at == later.at
+        };
+        assert!(confirmed_after(says(Some("1"), Some("2"))));
+        assert!(confirmed_after(says(Some("1.1"), None)));
+        assert!(!confirmed_after(says(None, None)));
+        assert!(!confirmed_after(Said::Heartbeat));
+        assert!(confirmed_after(says(Some("1"), Some("2"))));
     }
 }
