@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use ratebus_sdk::testkit;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -268,9 +268,11 @@ async fn rules_that_are_broken_close_the_connection() {
     let flood = vec!["42[\"event\"]"; 11];
     for (messages, reason) in [(vec!["4x"], "malformed"), (vec!["z"], "malformed"), (flood, "too_many")] {
         let (mut client, _) = Sio::open(&server).await;
+        // In one write: within a second, whatever the machine.
         for message in messages {
-            client.0.send(message).await;
+            client.0.0.feed(message.into()).await.unwrap();
         }
+        client.0.0.flush().await.unwrap();
         client.0.close_code().await;
         let closed = format!("ratebus_clients_closed_total{{transport=\"socketio\",reason=\"{reason}\"}}");
         testkit::eventually(reason, DEADLINE, || server.metric(&closed) > 0).await;
