@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use axum::{
@@ -11,7 +12,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, SourceName, Status};
+use ratebus_model::{Pair, PairList, PairState, Pattern, Payload, Price, Quote, Rate, SourceName, Status};
 use ratebus_sdk::Context;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -60,28 +61,41 @@ impl Listed {
         Self { pairs, sources: lists.iter().map(|list| list.source).collect() }
     }
 
-    /// Whether a pair with such a price is served. A dead price that nobody lists is none, if its source says what it lists:
-    /// it serves the pair no more.
-    fn serves(&self, pair: Pair, source: SourceName, status: Status) -> bool {
-        status != Status::Dead || self.pairs.contains(&pair) || !self.sources.contains(&source)
+    /// Whether a pair with such a price is served. A dead price that nobody lists is none, if it is `told` what its sources list:
+    /// they serve the pair no more.
+    fn serves(&self, pair: Pair, status: Status, told: bool) -> bool {
+        status != Status::Dead || self.pairs.contains(&pair) || !told
+    }
+
+    fn serves_quote(&self, quote: &Quote, now: Instant) -> bool {
+        // A cross is listed as such, a median by those it is made from.
+        let all = || quote.sources.iter().all(|source| self.sources.contains(source));
+        self.serves(quote.pair, quote.status(now), self.sources.contains(&quote.source) || all())
+    }
+
+    fn serves_rate(&self, rate: &Rate, now: Instant) -> bool {
+        self.serves(rate.pair, rate.status(now), self.sources.contains(&rate.source))
     }
 }
 
 /// Whether a pair is [`known`].
 pub(crate) fn is_known(ctx: &Context, pair: Pair) -> bool {
-    let (listed, now) = (Listed::new(ctx), ctx.clock().now());
-    let quoted = quotes::get(ctx, pair).is_some_and(|quote| listed.serves(pair, quote.source, quote.status(now)));
-    let rated = || rates::of(ctx, pair).iter().any(|rate| listed.serves(pair, rate.source, rate.status(now)));
-    quoted || listed.pairs.contains(&pair) || rated()
+    let (quote, now) = (quotes::get(ctx, pair), ctx.clock().now());
+    // Nearly every request is for such a pair: the lists are long.
+    if quote.as_ref().is_some_and(|quote| quote.status(now) != Status::Dead) {
+        return true;
+    }
+    let listed = Listed::new(ctx);
+    let quoted = quote.is_some_and(|quote| listed.serves_quote(&quote, now));
+    quoted || listed.pairs.contains(&pair) || rates::of(ctx, pair).iter().any(|rate| listed.serves_rate(rate, now))
 }
 
 /// Every pair that is served: those that sources list, and those that have a price.
 pub(crate) fn known(ctx: &Context) -> BTreeSet<Pair> {
     let (listed, now) = (Listed::new(ctx), ctx.clock().now());
-    let quotes = quotes::all(ctx).into_iter().map(|quote| (quote.pair, quote.source, quote.status(now)));
-    let rates = rates::all(ctx).into_iter().map(|rate| (rate.pair, rate.source, rate.status(now)));
-    let priced = quotes.chain(rates).filter(|&(pair, source, status)| listed.serves(pair, source, status));
-    let priced: Vec<Pair> = priced.map(|(pair, ..)| pair).collect();
+    let with_quote = quotes::all(ctx).into_iter().filter(|quote| listed.serves_quote(quote, now));
+    let with_rate = rates::all(ctx).into_iter().filter(|rate| listed.serves_rate(rate, now));
+    let priced: Vec<Pair> = with_quote.map(|quote| quote.pair).chain(with_rate.map(|rate| rate.pair)).collect();
     listed.pairs.into_iter().chain(priced).collect()
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use ratebus_sdk::{
     Interest, Policy,
-    model::{Adjustment, Pattern, Payload, Rule, Sides},
+    model::{Adjustment, Pattern, Payload, Quote, Rule, Sides, Subject},
 };
 use serde_json::json;
 
@@ -60,6 +60,28 @@ async fn an_answer_that_explains_nothing_is_none() {
         explain(&api, answer);
         api.get("/v1/rates/BTC_USD?explain=true").await.problem(503);
     }
+}
+
+/// A median is nobody's: those it is made from list its pair, or do no more.
+#[tokio::test]
+async fn a_dead_median_that_its_sources_list_no_more_is_none() {
+    let api = Api::start(&["quotes"]).await;
+    let of_two = |pair: &str, age| {
+        api.quote_of_age(pair, "1", "2", None, age);
+        let subject = Subject::quote(parse(pair));
+        let last = api.ctx.last_value(&subject).unwrap();
+        let Payload::Quote(quote) = &last.payload else { panic!("{last:?}") };
+        let sources = ["acme", "kraken"].map(parse).into();
+        api.ctx.try_publish(&subject, Quote { source: parse("median"), sources, ..Quote::clone(quote) }).unwrap();
+    };
+    of_two("BTC_USD", Duration::from_secs(61));
+    of_two("ETH_USD", Duration::ZERO);
+    api.pairs("acme", &[]);
+    api.get("/v1/rates/BTC_USD").await.problem(503);
+    api.pairs("kraken", &[]);
+    api.get("/v1/rates/BTC_USD").await.problem(404);
+    assert_eq!(api.get("/v1/rates").await.json()["rates"].as_array().unwrap().len(), 1);
+    assert_eq!(api.get("/v1/rates/ETH_USD").await.status, 200);
 }
 
 fn absolute(buy: &str, sell: &str) -> Rule {
