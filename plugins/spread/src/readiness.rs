@@ -48,10 +48,11 @@ impl Readiness {
 }
 
 fn judge(desk: &Desk) -> HealthState {
-    let (fresh, others) = desk.by_freshness();
-    if fresh == 0 && others.is_empty() {
+    // A pair is there before its first quote if it is made from others, or if one source is not enough for it.
+    if desk.status_changes() == 0 {
         return HealthState::Starting;
     }
+    let (fresh, others) = desk.by_freshness();
     if fresh == 0 {
         return HealthState::NotReady("no fresh quote".to_owned());
     }

@@ -259,6 +259,7 @@ async fn a_cross_is_announced_and_quoted() {
     let announced = |message: &Message| matches!(&message.payload, Payload::Pairs(list) if list.pairs.len() == 1);
     let message = plugin.host.wait_for(announced, DEADLINE).await;
     assert_eq!(message.subject.as_str(), "pairs.cross");
+    assert_eq!(plugin.ctx.health().state(), HealthState::Starting, "there is no quote that could be fresh");
     plugin.tick("50", "100");
     let quote = plugin.quote(|quote| quote.pair != pair()).await;
     assert_eq!(shown(&quote), "0.02000000 / 0.01000000");
