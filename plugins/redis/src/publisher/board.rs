@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratebus_model::{Status, Subject, Version};
+use ratebus_model::{Limits, Status, Subject, Version};
 
 use crate::document::Value;
 
@@ -27,6 +27,7 @@ struct Sent {
     version: Version,
     status: Status,
     confirmed_at: Instant,
+    limits: Limits,
     at: Instant,
 }
 
@@ -67,7 +68,8 @@ impl Slot {
             return at_once;
         }
         let confirmed_at = self.value.confirmed_at();
-        let again = if confirmed_at <= sent.confirmed_at {
+        // The age of a price made of several is that of the oldest; the word of another may still let it count for longer.
+        let again = if confirmed_at <= sent.confirmed_at && self.value.limits() == sent.limits {
             None
         } else if self.value.status(confirmed_at) < sent.status {
             at_once
@@ -90,8 +92,8 @@ impl Slot {
 
     fn take(&mut self, now: Instant) -> Value {
         let value = self.value.clone();
-        let (version, confirmed_at) = (value.version(), value.confirmed_at());
-        self.sent = Some(Sent { version, status: value.status(now), confirmed_at, at: now });
+        let (version, confirmed_at, limits) = (value.version(), value.confirmed_at(), value.limits());
+        self.sent = Some(Sent { version, status: value.status(now), confirmed_at, limits, at: now });
         value
     }
 }
@@ -148,6 +150,17 @@ mod tests {
             out += taken(&mut board, now);
         }
         assert_eq!(out, 10);
+    }
+
+    #[test]
+    fn what_counts_for_longer_goes_out_though_it_is_no_younger() {
+        let (mut board, (mut rate, start)) = (Board::default(), rate());
+        hear(&mut board, &rate);
+        assert_eq!(taken(&mut board, start), 1);
+        rate.limits.stale_after += Duration::from_millis(500);
+        hear(&mut board, &rate);
+        assert_eq!(board.due_at(), Some(start + REPEAT));
+        assert_eq!((taken(&mut board, start + REPEAT), taken(&mut board, start + REPEAT * 2)), (1, 0));
     }
 
     #[test]
