@@ -86,6 +86,9 @@ impl<P> PollConfig<P> {
         let endpoint = self.endpoint.as_deref().or(usual);
         let endpoint = endpoint.ok_or_else(|| ConfigError::new("endpoint", "missing"))?;
         feed::check_address("endpoint", endpoint, "https", self.allow_insecure)?;
+        if endpoint.contains('?') {
+            return Err(ConfigError::new("endpoint", "must have no query: paths are put behind it"));
+        }
         Ok(endpoint.trim_end_matches('/').to_owned())
     }
 }
@@ -116,6 +119,7 @@ mod tests {
             keys(&json!({"dead_after": "30s", "endpoint": "http://exchange.example"})),
             ["stale_after", "endpoint"]
         );
+        assert_eq!(keys(&json!({"endpoint": "https://exchange.example/?key=1"})), ["endpoint"]);
         for text in [r#"{"pairs":[],"intervall":"1s"}"#, r#"{"pairs":[],"protocol":{"key":""}}"#] {
             assert!(serde_json::from_str::<PollConfig>(text).is_err(), "{text}");
         }

@@ -28,6 +28,11 @@ impl Endpoint {
     /// The largest that is known, Kraken's snapshot of all its instruments, has some 400 KB.
     const LARGEST_FRAME: usize = 4 << 20;
 
+    /// Its address for people: without the query, where a key may stand.
+    pub(crate) fn shown(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let limits = WebSocketConfig::default()
             .max_frame_size(Some(Self::LARGEST_FRAME))
@@ -112,6 +117,22 @@ impl Connection {
         match timeout(Self::SEND_WITHIN, self.socket.send(Message::text(text))).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Ending::Stalled("does not take what we send")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls;
+
+    #[test]
+    fn a_key_in_the_address_is_shown_to_nobody() {
+        let tls = tls::client_config(None).unwrap();
+        for (url, shown) in
+            [("wss://a.example/v2?key=s3cret", "wss://a.example/v2"), ("wss://a.example", "wss://a.example")]
+        {
+            assert_eq!(Endpoint { url: url.to_owned(), tls: Arc::clone(&tls) }.shown(), shown);
         }
     }
 }

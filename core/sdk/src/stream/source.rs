@@ -93,7 +93,8 @@ impl<E: Exchange> Feed<E> {
     const NAMED: usize = 5;
 
     async fn stay_connected(&mut self, endpoint: &Endpoint) {
-        tracing::info!(endpoint = endpoint.url, "connecting to {}", endpoint.url);
+        let shown = endpoint.shown();
+        tracing::info!(endpoint = shown, "connecting to {shown}");
         let clock = self.ctx.clock();
         let mut pace = Pace::new(clock.now());
         loop {
@@ -107,7 +108,7 @@ impl<E: Exchange> Feed<E> {
                     self.decoder.connected();
                     let (ending, healthy) = Session::new(self, connection).run().await;
                     self.meter.reconnect(ending.as_str());
-                    let reason = format!("the connection to {} ended: {ending}; connecting again", endpoint.url);
+                    let reason = format!("the connection to {shown} ended: {ending}; connecting again");
                     let worked = self.pairs_live() > 0;
                     self.book.disconnected();
                     let state = if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) };
@@ -115,7 +116,7 @@ impl<E: Exchange> Feed<E> {
                 }
                 Err(error) => {
                     self.meter.connect(error.kind().as_str());
-                    let reason = format!("connecting to {}: {error}; it keeps trying", endpoint.url);
+                    let reason = format!("connecting to {shown}: {error}; it keeps trying");
                     (HealthState::NotReady(reason), pace.failed(error.retry(), clock.now()))
                 }
             };
