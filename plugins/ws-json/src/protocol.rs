@@ -67,6 +67,12 @@ impl Exchange for WsJson {
         if self.subscribe.is_missing() {
             error.add("protocol", "missing: how the exchange speaks");
         }
+        if matches!(self.price.when, Filter::Text(_)) {
+            error.add(
+                "protocol.price.when",
+                "expected a table such as { \"/type\" = \"ticker\" }: a price is no whole frame",
+            );
+        }
         if self.symbols_per_message == Some(0) {
             error.add("protocol.symbols_per_message", "must be at least 1");
         }

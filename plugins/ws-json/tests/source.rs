@@ -106,6 +106,7 @@ fn what_is_wrong_is_named() {
         (json!({"keepalive": "ping"}), "protocol.keepalive"),
         (json!({"keepalive": "ping", "heartbeat": "pong", "keepalive_every": "5s"}), "protocol.keepalive_every"),
         (json!({"symbols_per_message": 0}), "protocol.symbols_per_message"),
+        (json!({"price": {"when": "x", "symbol": "/s", "bid": "/b", "ask": "/a"}}), "protocol.price.when"),
     ] {
         assert_eq!(wrong(&with(more)), [expected]);
     }
