@@ -81,13 +81,17 @@ impl Listed {
 /// Whether a pair is [`known`].
 pub(crate) fn is_known(ctx: &Context, pair: Pair) -> bool {
     let (quote, now) = (quotes::get(ctx, pair), ctx.clock().now());
-    // Nearly every request is for such a pair: the lists are long.
+    // Nearly every request is for a pair with a live price: the lists are long.
     if quote.as_ref().is_some_and(|quote| quote.status(now) != Status::Dead) {
+        return true;
+    }
+    let rates = rates::of(ctx, pair);
+    if rates.iter().any(|rate| rate.status(now) != Status::Dead) {
         return true;
     }
     let listed = Listed::new(ctx);
     let quoted = quote.is_some_and(|quote| listed.serves_quote(&quote, now));
-    quoted || listed.pairs.contains(&pair) || rates::of(ctx, pair).iter().any(|rate| listed.serves_rate(rate, now))
+    quoted || listed.pairs.contains(&pair) || rates.iter().any(|rate| listed.serves_rate(rate, now))
 }
 
 /// Every pair that is served: those that sources list, and those that have a price.
