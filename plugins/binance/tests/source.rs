@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ratebus_binance::Binance;
 use ratebus_conformance::{Running, Venue, suite};
-use ratebus_model::Pair;
+use ratebus_model::{Pair, Status};
 use ratebus_sdk::{
     feed::Decode,
     stream::{self, Rules, Stream, Symbols},
@@ -92,5 +92,24 @@ async fn a_stream_that_was_lost_without_a_word_comes_back() {
     exchange.tick("BTCUSDT", "81415.00", "81415.10");
     source.until_bid("BTC_USDT", "81415.00").await;
     assert_eq!(exchange.attempts(), 1);
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn answers_alone_do_not_keep_a_price_fresh_for_ever() {
+    let exchange = exchange().await;
+    let limits = json!({"stale_after": "1s", "stall_after": "1s", "audit_after": "1s"});
+    let source = Running::start::<Stream<Binance>>(&exchange.url(), &["BTC_USDT"], &limits);
+    exchange.wait_subscribed(&["BTCUSDT"], DEADLINE).await;
+    exchange.tick("BTCUSDT", "81414.00", "81414.10");
+    source.until_ready().await;
+    // The exchange goes on answering what it is asked, and its market data is lost.
+    source.until_status("BTC_USDT", Status::Stale).await;
+    exchange.wait_attempts(2, DEADLINE).await;
+    eventually("a price of a later connection", DEADLINE, || {
+        exchange.tick("BTCUSDT", "81415.00", "81415.10");
+        source.rate("BTC_USDT").value.bid().to_string() == "81415.00"
+    })
+    .await;
     source.stop().await;
 }

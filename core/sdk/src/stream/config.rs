@@ -35,7 +35,7 @@ pub struct StreamConfig<E> {
     /// without an acknowledgement a subscription is asked for again.
     #[serde(default = "default_stall_after", with = "duration")]
     pub stall_after: Duration,
-    /// After how long without a price a pair is asked for anew. Signs of life are of the connection, so a subscription
+    /// After how long without a price a pair is asked for anew or, where that brings none, no longer vouched for. Signs of life are of the connection, so a subscription
     /// that the exchange lost silently would pass for a quiet market for ever; this is how long at most. It cannot be
     /// shorter than `stale_after`: a rate may go unconfirmed for that long and be fresh, so asking sooner gains nothing and
     /// costs two messages for every pair that is merely quiet.

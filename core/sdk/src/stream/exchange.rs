@@ -69,7 +69,8 @@ pub struct Rules {
     pub messages_per_second: usize,
     /// How many symbols a connection may carry.
     pub most_symbols: usize,
-    /// How often silent pairs may be asked for anew; never where that brings no price.
+    /// How often silent pairs may be asked for anew. None where that brings no price: there, signs of life vouch for a
+    /// silent pair no longer than `audit_after`, and a connection on which no pair has a price for as long is made anew.
     pub audit_every: Option<Duration>,
     /// Whether the first price after a subscription is the state of now, however old its own time. For exchanges that
     /// send one and do not mark it.

@@ -105,8 +105,8 @@ impl<'s, E: Exchange> Session<'s, E> {
         if let Some(due) = self.subscriptions.due() {
             next = next.min(due);
         }
-        if let Some(due) = self.subscriptions.audit_due().filter(|_| self.audits()) {
-            next = next.min(due);
+        if self.audits() {
+            next = next.min(self.subscriptions.audit_due());
         }
         if let Some(rotate_at) = self.rotate_at {
             next = next.min(rotate_at);
@@ -144,6 +144,9 @@ impl<'s, E: Exchange> Session<'s, E> {
             return Err(Ending::Aged);
         }
         if self.audits() {
+            if self.subscriptions.is_without_prices(now) {
+                return Err(Ending::Stalled("sends signs of life and no prices"));
+            }
             self.audit(now).await?;
         }
         for request in self.subscriptions.requests(&self.feed.exchange, now) {
@@ -166,7 +169,7 @@ impl<'s, E: Exchange> Session<'s, E> {
     /// A pair asked for anew counts as subscribed until its answer is overdue; its rate ages meanwhile.
     async fn audit(&mut self, now: Instant) -> Result<(), Ending> {
         let audit = self.subscriptions.audit(&self.feed.exchange, now);
-        for &pair in &audit.asked {
+        for &pair in &audit.doubted {
             self.feed.book.doubt(pair);
         }
         for &pair in &audit.unanswered {

@@ -25,6 +25,8 @@ pub(crate) struct Subscriptions {
     pending: usize,
     acknowledged: usize,
     last_request: u64,
+    /// When any price came last; at first, the beginning.
+    heard_at: Instant,
     answer_within: Duration,
     audit_after: Duration,
     chunk: usize,
@@ -34,7 +36,7 @@ pub(crate) struct Subscriptions {
     next: usize,
     patience: Duration,
     ask_at: Instant,
-    /// None where audits are of no use.
+    /// None where asking anew brings no price.
     audit_every: Option<Duration>,
     audit_at: Instant,
 }
@@ -65,8 +67,9 @@ enum Standing {
 pub(crate) struct Audit {
     /// The messages to send now.
     pub(crate) messages: Vec<String>,
-    /// The pairs they ask for.
-    pub(crate) asked: Vec<Pair>,
+    /// The pairs whose silence is no longer believed to be a quiet market: those that the messages ask for, and where
+    /// nothing can be asked all that are silent. Only a price vouches for them.
+    pub(crate) doubted: Vec<Pair>,
     /// The pairs that did not answer an earlier audit. They are pending now.
     pub(crate) unanswered: Vec<Pair>,
 }
@@ -95,6 +98,7 @@ impl Subscriptions {
             wanted,
             acknowledged: 0,
             last_request: 0,
+            heard_at: now,
             answer_within,
             audit_after,
             chunk: rules.symbols_per_message,
@@ -146,17 +150,20 @@ impl Subscriptions {
         self.last_request
     }
 
-    /// When [`Subscriptions::audit`] is due, if ever.
-    pub(crate) fn audit_due(&self) -> Option<Instant> {
-        self.audit_every.map(|_| self.audit_at)
+    /// When [`Subscriptions::audit`] is due.
+    pub(crate) fn audit_due(&self) -> Instant {
+        self.audit_at
     }
 
     /// Asks anew for the pairs that have been silent for longest, a chunk at a time so that a thousand quiet pairs are no
-    /// burst, and gives up those that were asked in vain.
+    /// burst, and gives up those that were asked in vain. Where asking anew brings no price, silent pairs are only doubted:
+    /// an exchange can lose its market data and still answer everything else.
     pub(crate) fn audit(&mut self, exchange: &impl Exchange, now: Instant) -> Audit {
         let mut audit = Audit::default();
-        let Some(every) = self.audit_every.filter(|_| now >= self.audit_at) else { return audit };
-        self.audit_at = now + every;
+        if now < self.audit_at {
+            return audit;
+        }
+        self.audit_at = now + self.audit_every.unwrap_or(Self::SECOND);
         let mut silent = Vec::new();
         for wanted in self.wanted.iter_mut().filter(|wanted| wanted.overdue_at <= now) {
             match wanted.standing {
@@ -170,6 +177,13 @@ impl Subscriptions {
                 Standing::Pending | Standing::Refused => {}
             }
         }
+        if self.audit_every.is_none() {
+            for wanted in silent {
+                wanted.overdue_at = now + self.audit_after;
+                audit.doubted.push(wanted.pair);
+            }
+            return audit;
+        }
         silent.sort_by_key(|wanted| wanted.overdue_at);
         silent.truncate(self.chunk);
         if silent.is_empty() {
@@ -178,12 +192,17 @@ impl Subscriptions {
         for wanted in &mut silent {
             wanted.standing = Standing::Audited;
             wanted.overdue_at = now + self.answer_within;
-            audit.asked.push(wanted.pair);
+            audit.doubted.push(wanted.pair);
         }
         self.last_request += 2;
         audit.messages.extend(exchange.unsubscribe(self.last_request - 1, &symbols(&silent)));
         audit.messages.push(subscribe(exchange, &mut silent, self.last_request));
         audit
+    }
+
+    /// Whether nothing has had a price for so long that the market data may be lost, where no audit would bring it back.
+    pub(crate) fn is_without_prices(&self, now: Instant) -> bool {
+        self.audit_every.is_none() && self.acknowledged > 0 && now >= self.heard_at + self.audit_after
     }
 
     /// Whether no price of the pair came since it was last asked for.
@@ -196,6 +215,7 @@ impl Subscriptions {
     pub(crate) fn heard(&mut self, pair: Pair, snapshot: bool, now: Instant) -> bool {
         let Some(wanted) = self.by_pair.get(&pair).and_then(|&index| self.wanted.get_mut(index)) else { return false };
         wanted.heard = true;
+        self.heard_at = now;
         let audited = wanted.standing == Standing::Audited;
         if audited && !snapshot {
             return false;

@@ -109,7 +109,7 @@ fn silent(count: usize, start: Instant) -> (Subscriptions, Instant) {
     for index in 0..count {
         subscriptions.acknowledged(&format!("C{index}/USD"));
     }
-    let due = subscriptions.audit_due().unwrap();
+    let due = subscriptions.audit_due();
     assert_eq!(due, start + AUDIT);
     (subscriptions, due)
 }
@@ -126,9 +126,9 @@ fn silent_pairs_are_asked_for_anew_a_chunk_at_a_time_and_the_others_not() {
         let now = due + SECOND * second;
         let audit = subscriptions.audit(&Toy {}, now);
         assert_eq!(subscriptions.audit(&Toy {}, now), Audit::default());
-        assert_eq!(subscriptions.audit_due(), Some(now + SECOND));
-        assert_eq!((audit.asked.len(), audit.messages.len()), (count, if count > 0 { 2 } else { 0 }));
-        asked.extend(audit.asked);
+        assert_eq!(subscriptions.audit_due(), now + SECOND);
+        assert_eq!((audit.doubted.len(), audit.messages.len()), (count, if count > 0 { 2 } else { 0 }));
+        asked.extend(audit.doubted);
     }
     assert_eq!(asked, (20..250).map(pair).collect::<Vec<_>>());
     assert_eq!((subscriptions.due(), subscriptions.any_acknowledged()), (None, true));
@@ -188,7 +188,7 @@ fn a_snapshot_alone_answers_an_audit() {
     assert!(subscriptions.heard(pair(0), true, due));
     assert!(!subscriptions.heard(pair(0), true, due));
     assert_eq!(subscriptions.audit(&Toy {}, (due + AUDIT).checked_sub(SECOND).unwrap()), Audit::default());
-    assert_eq!(subscriptions.audit(&Toy {}, due + AUDIT).asked, [pair(0)]);
+    assert_eq!(subscriptions.audit(&Toy {}, due + AUDIT).doubted, [pair(0)]);
 }
 
 #[test]
@@ -215,10 +215,30 @@ fn a_pair_refused_in_an_audit_is_neither_acknowledged_nor_asked_for_again() {
 }
 
 #[test]
+fn where_asking_brings_no_price_silent_pairs_are_doubted_and_silence_of_all_is_told() {
+    let start = Instant::now();
+    let symbols = (0..2).map(|index| (pair(index), format!("C{index}/USD"))).collect();
+    let rules = Rules { audit_every: None, ..Rules::default() };
+    let mut subscriptions = Subscriptions::new(symbols, &rules, ANSWER, AUDIT, start);
+    subscriptions.requests(&Toy {}, start);
+    assert!(!subscriptions.is_without_prices(start + AUDIT), "nothing is acknowledged yet");
+    for index in 0..2 {
+        subscriptions.acknowledged(&format!("C{index}/USD"));
+    }
+    let spoke = start + AUDIT / 2;
+    subscriptions.heard(pair(1), false, spoke);
+    let doubted = |pairs: &[usize]| Audit { doubted: pairs.iter().copied().map(pair).collect(), ..Audit::default() };
+    assert_eq!(subscriptions.audit(&Toy {}, start + AUDIT), doubted(&[0]));
+    assert!(!subscriptions.is_without_prices(start + AUDIT), "one of them speaks");
+    assert_eq!(subscriptions.audit(&Toy {}, spoke + AUDIT), doubted(&[1]));
+    assert!(subscriptions.is_without_prices(spoke + AUDIT));
+}
+
+#[test]
 fn throttling_puts_audits_off() {
     let (mut subscriptions, due) = silent(1, Instant::now());
     subscriptions.throttled(due);
-    assert_eq!(subscriptions.audit_due(), Some(due + 2 * ANSWER));
+    assert_eq!(subscriptions.audit_due(), due + 2 * ANSWER);
 }
 
 #[test]
