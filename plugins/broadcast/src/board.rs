@@ -4,12 +4,13 @@ use std::{
     time::Instant,
 };
 
-use ratebus_model::{Order, Pair, PairList, PairState, Quote, SourceName, Status};
+use ratebus_model::{Epoch, Order, Pair, PairList, PairState, Quote, SourceName, Status};
 use tokio::sync::watch;
 
 use crate::{
     frame::{self, Frame},
     metrics::Encodes,
+    resume::Token,
 };
 
 /// The newest quote of each pair, encoded and ready for every client. One task writes, clients read.
@@ -18,6 +19,8 @@ use crate::{
 /// everything; what it is still owed are the slots with higher ones, and that is all there is to conflation.
 #[derive(Debug)]
 pub(crate) struct Board {
+    /// Tells this board's tokens from those of another.
+    epoch: Epoch,
     /// A std lock: held to copy references, never across an await.
     table: RwLock<Table>,
     /// The stamp up to which clients have been woken.
@@ -75,16 +78,20 @@ enum Verdict {
 impl Board {
     pub(crate) fn new() -> Self {
         let (changes, live) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { table: RwLock::default(), changes, live, encodes: Encodes::new() }
+        let epoch = Epoch::new(getrandom::u64().unwrap_or_default());
+        Self { epoch, table: RwLock::default(), changes, live, encodes: Encodes::new() }
     }
 
     /// Takes over a quote if it is newer than the one held. Clients hear of it with the next [`Board::announce`].
     pub(crate) fn publish(&self, quote: &Arc<Quote>, now: Instant) {
-        let verdict = self.read().judge(quote);
+        let (verdict, stamp) = {
+            let table = self.read();
+            (table.judge(quote), table.stamp + 1)
+        };
         match verdict {
             Verdict::New => {
                 let status = status(quote, now);
-                match Frame::encode(quote, status, &self.encodes) {
+                match Frame::encode(quote, status, self.token(stamp), &self.encodes) {
                     Ok(frame) => self.write().put(quote, status, frame, now),
                     Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
                 }
@@ -119,15 +126,27 @@ impl Board {
         let aged: Vec<_> = {
             let table = self.read();
             let aged = |held: &&Held| status(&held.quote, now) != held.slot.status;
-            table.by_pair.values().filter(aged).map(|held| Arc::clone(&held.quote)).collect()
+            let aged = table.by_pair.values().filter(aged);
+            aged.map(|held| (Arc::clone(&held.quote), held.slot.stamp)).collect()
         };
-        for quote in aged {
+        for (quote, stamp) in aged {
             let status = status(&quote, now);
-            match Frame::encode(&quote, status, &self.encodes) {
+            match Frame::encode(&quote, status, self.token(stamp), &self.encodes) {
                 Ok(frame) => self.write().replace(quote.pair, status, frame),
                 Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
             }
         }
+    }
+
+    /// What a client that has been sent everything up to `stamp` comes back with.
+    pub(crate) fn token(&self, stamp: u64) -> Token {
+        Token { board: self.epoch, stamp }
+    }
+
+    /// Up to which stamp whoever shows this token has been sent everything; `None` if it is not of this board.
+    pub(crate) fn shown(&self, token: &str) -> Option<u64> {
+        let Token { board, stamp } = token.parse().ok()?;
+        (board == self.epoch && stamp <= self.read().stamp).then_some(stamp)
     }
 
     /// Wakes whenever something changed.

@@ -52,6 +52,22 @@ impl Cursor {
         (cursor, slots)
     }
 
+    /// Goes back, or on: what changed after the stamp `seen` is owed, and nothing else.
+    pub(crate) fn rewind(&mut self, board: &Board, seen: u64) {
+        self.seen = seen;
+        if let Wanted::Only(pairs) = &mut self.wanted {
+            let table = board.read();
+            for (pair, sent) in pairs {
+                *sent = taken(&table, *pair, seen);
+            }
+        }
+    }
+
+    /// Everything up to this stamp has been taken.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// Takes what the client has not been sent yet, at most [`AT_ONCE`] quotes.
     pub(crate) fn take(&mut self, board: &Board) -> Owed {
         let mut owed = Owed { slots: Vec::new(), conflated: 0 };
@@ -104,8 +120,8 @@ impl Cursor {
     pub(crate) fn unsubscribe(&mut self, board: &Board, removed: &[Pair]) {
         if let Wanted::All = self.wanted {
             let table = board.read();
-            let taken = |pair: Pair| (pair, self.taken(&table, pair));
-            self.wanted = Wanted::Only(table.pairs().into_iter().map(taken).collect());
+            let pairs = table.pairs().into_iter().map(|pair| (pair, taken(&table, pair, self.seen)));
+            self.wanted = Wanted::Only(pairs.collect());
         }
         if let Wanted::Only(pairs) = &mut self.wanted {
             for pair in removed {
@@ -121,11 +137,12 @@ impl Cursor {
             Wanted::Only(pairs) => pairs.keys().copied().collect(),
         }
     }
+}
 
-    /// Which change of `pair` a client of every pair has taken; of several it has not, all but the last count as taken.
-    fn taken(&self, table: &Table, pair: Pair) -> u64 {
-        table.slot(pair).map_or(0, |slot| slot.count - u64::from(slot.stamp > self.seen))
-    }
+/// Which change of `pair` who has seen everything up to a stamp has taken; of several later ones, all but the last count as
+/// taken.
+fn taken(table: &Table, pair: Pair, seen: u64) -> u64 {
+    table.slot(pair).map_or(0, |slot| slot.count - u64::from(slot.stamp > seen))
 }
 
 #[cfg(test)]
@@ -144,6 +161,8 @@ mod tests {
     enum Step {
         Publish(usize),
         Take,
+        /// Connect again, with what was taken last.
+        Return,
         Subscribe(usize),
         Unsubscribe(usize),
     }
@@ -153,6 +172,7 @@ mod tests {
         prop_oneof![
             4 => pair.clone().prop_map(Step::Publish),
             2 => Just(Step::Take),
+            1 => Just(Step::Return),
             1 => pair.clone().prop_map(Step::Subscribe),
             1 => pair.prop_map(Step::Unsubscribe),
         ]
@@ -212,6 +232,15 @@ mod tests {
                     self.board.publish(&Arc::new(quote(PAIRS[index], self.sequences[index])), Clock.now());
                 }
                 Step::Take => self.take(),
+                Step::Return => {
+                    self.take();
+                    let seen = self.cursor.seen();
+                    self.cursor = match self.cursor.wanted {
+                        Wanted::All => Cursor::all(&self.board).0,
+                        Wanted::Only(_) => Cursor::only(&self.board, &self.cursor.pairs(&self.board)).0,
+                    };
+                    self.cursor.rewind(&self.board, seen);
+                }
                 Step::Subscribe(index) => {
                     let pair = pair(PAIRS[index]);
                     let added = self.cursor.subscribe(&self.board, &[pair]);

@@ -1,9 +1,10 @@
 use bytes::Bytes;
-use ratebus_model::{Quote, Status, Version, compat::live_entry};
+use ratebus_model::{Quote, Status, compat::live_entry};
 
 use crate::{
     codec::{self, Opcode},
     metrics::Encodes,
+    resume::Token,
 };
 
 /// One quote in every encoding that clients get, each made once and shared by all of them.
@@ -16,8 +17,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn encode(quote: &Quote, status: Status, encodes: &Encodes) -> serde_json::Result<Self> {
-        let Version { epoch, sequence } = quote.version;
+    /// `token` is for who has been sent this and everything before.
+    pub(crate) fn encode(quote: &Quote, status: Status, token: Token, encodes: &Encodes) -> serde_json::Result<Self> {
         encodes.quotes.increment(1);
         let json = serde_json::to_string(&quote.view(status))?;
         let live = match live_entry(quote, status) {
@@ -28,7 +29,7 @@ impl Frame {
             None => None,
         };
         Ok(Self {
-            event: format!("event: quote\nid: {epoch}-{sequence}\ndata: {json}\n\n").into(),
+            event: format!("event: quote\nid: {token}\ndata: {json}\n\n").into(),
             message: codec::encode(Opcode::Text, format!(r#"{{"type":"quote","quote":{json}}}"#).as_bytes()),
             json: json.into(),
             live,
@@ -61,8 +62,9 @@ pub(crate) fn snapshot_message<'a>(frames: impl Iterator<Item = &'a Frame>) -> B
 }
 
 /// The SSE event that starts a stream.
-pub(crate) fn snapshot_event<'a>(frames: impl Iterator<Item = &'a Frame>) -> Bytes {
-    join("event: snapshot\ndata: {\"quotes\":[", frames.map(Frame::json), "]}\n\n").into()
+pub(crate) fn snapshot_event<'a>(token: Token, frames: impl Iterator<Item = &'a Frame>) -> Bytes {
+    let head = format!("event: snapshot\nid: {token}\ndata: {{\"quotes\":[");
+    join(&head, frames.map(Frame::json), "]}\n\n").into()
 }
 
 /// The argument of `rates:live`.

@@ -27,6 +27,7 @@ mod places;
 #[allow(dead_code, reason = "the tests on a listener use all of it")]
 mod quotes;
 mod request;
+mod resume;
 mod socketio;
 mod sse;
 mod wheel;

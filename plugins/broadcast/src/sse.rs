@@ -1,15 +1,15 @@
 //! Quotes as server-sent events, `/v1/rates/stream`.
 
-use std::{collections::VecDeque, convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderName, header},
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, stream};
+use futures_util::stream;
 use ratebus_sdk::ProblemDocument;
 use tokio::{sync::watch, time::sleep};
 use utoipa_axum::{
@@ -18,7 +18,6 @@ use utoipa_axum::{
 };
 
 use crate::{
-    board::Slot,
     cursor::{AT_ONCE, Cursor, Owed},
     door::{self, Guest, Refusal, Visitor},
     frame,
@@ -27,8 +26,10 @@ use crate::{
     request::{Selection, Start, unknown_pairs},
 };
 
-/// How long nothing may be sent: proxies close connections that seem idle.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long nothing may be sent: proxies close connections that seem idle, many after 15 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(14);
+/// With what a client that comes back says what it had.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The route.
 pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
@@ -38,7 +39,9 @@ pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
 /// Quotes as Server-Sent Events
 ///
 /// A `snapshot` and then each `quote` that changed, without an end: `/asyncapi.json` has them.
-#[utoipa::path(get, path = "/v1/rates/stream", operation_id = "streamQuotes", tag = "rates", params(Selection),
+#[utoipa::path(get, path = "/v1/rates/stream", operation_id = "streamQuotes", tag = "rates", 
+    params(Selection, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was \
+        received: if the server knows it, there is no snapshot, and each `quote` that changed since.")),
     security((), ("bearer" = [])), responses(
     (status = 200, description = "Events, for as long as both sides like.", body = String,
         content_type = "text/event-stream"),
@@ -57,8 +60,10 @@ async fn stream(
     State((hub, meter)): State<(Arc<Hub>, Meter)>,
     visitor: Visitor,
     selection: Selection,
+    headers: HeaderMap,
 ) -> Result<Stream, Response> {
-    Stream::open(hub, meter, visitor, selection).await
+    let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    Stream::open(hub, meter, visitor, selection, last).await
 }
 
 /// One client's stream. It is asked for the next part only when the connection has room for it, which is what conflates
@@ -67,37 +72,44 @@ struct Stream {
     hub: Arc<Hub>,
     meter: Meter,
     cursor: Cursor,
-    /// Snapshots not sent yet.
-    first: VecDeque<Bytes>,
+    snapshot: Option<Snapshot>,
     changes: watch::Receiver<u64>,
     guest: Guest,
     ending: Option<&'static str>,
 }
 
+/// What a stream starts with: several events where there are very many quotes.
+struct Snapshot {
+    /// It is whole when everything up to this stamp has been sent.
+    until: u64,
+    has_begun: bool,
+}
+
 impl Stream {
-    async fn open(hub: Arc<Hub>, meter: Meter, visitor: Visitor, selection: Selection) -> Result<Self, Response> {
+    async fn open(
+        hub: Arc<Hub>,
+        meter: Meter,
+        visitor: Visitor,
+        selection: Selection,
+        last: Option<&str>,
+    ) -> Result<Self, Response> {
         let guest = hub.door.enter(visitor.at_once(), &meter).await.map_err(Refusal::into_response)?;
-        let changes = hub.board.changes();
-        let Start { cursor, slots, unknown } = selection.start(&hub.board);
+        let mut changes = hub.board.changes();
+        let Start { mut cursor, unknown, .. } = selection.start(&hub.board);
         if !unknown.is_empty() {
             return Err(unknown_pairs(&unknown).into_response());
         }
-        let event = |slots: &[Arc<Slot>]| frame::snapshot_event(slots.iter().map(|slot| &slot.frame));
-        let first = if slots.is_empty() { [event(&[])].into() } else { slots.chunks(AT_ONCE).map(event).collect() };
-        meter.sent(slots.len(), 0, 0);
-        Ok(Self { hub, meter, cursor, first, changes, guest, ending: None })
+        let seen = last.and_then(|last| hub.board.shown(last));
+        let snapshot = Snapshot { until: hub.board.read().stamp(), has_begun: false };
+        cursor.rewind(&hub.board, seen.unwrap_or_default());
+        changes.mark_changed();
+        Ok(Self { hub, meter, cursor, snapshot: seen.is_none().then_some(snapshot), changes, guest, ending: None })
     }
 
     /// The next bytes to send, once there are any; `None` at the end. A server that stops says first when to come again.
     async fn next(&mut self) -> Option<Bytes> {
         if self.ending.is_some() {
             return None;
-        }
-        if let Some(snapshot) = self.first.pop_front()
-            && self.guest.view.over().now_or_never().is_none()
-        {
-            self.meter.sent(0, snapshot.len(), 0);
-            return Some(snapshot);
         }
         let mut idle = pin!(sleep(KEEP_ALIVE));
         loop {
@@ -115,18 +127,40 @@ impl Stream {
                 // The sender lives in the hub.
                 _ = self.changes.changed() => {}
             }
-            let Owed { slots, conflated } = self.cursor.take(&self.hub.board);
-            if slots.len() == AT_ONCE {
-                self.changes.mark_changed();
+            if let Some(bytes) = self.take() {
+                return Some(bytes);
             }
-            let bytes = match slots.as_slice() {
-                [] => continue,
-                [slot] => slot.frame.event().clone(),
-                slots => slots.iter().map(|slot| &slot.frame.event()[..]).collect::<Vec<_>>().concat().into(),
-            };
-            self.meter.sent(slots.len(), bytes.len(), conflated);
-            return Some(bytes);
         }
+    }
+
+    /// What the client has not been sent yet, if anything, and not more than can be sent at once.
+    fn take(&mut self) -> Option<Bytes> {
+        let Owed { mut slots, conflated } = self.cursor.take(&self.hub.board);
+        let is_all = slots.len() < AT_ONCE;
+        if !is_all {
+            self.changes.mark_changed();
+        }
+        if let Some(Snapshot { until, has_begun }) = &mut self.snapshot {
+            let is_first = !std::mem::replace(has_begun, true);
+            if is_all || self.cursor.seen() >= *until {
+                self.snapshot = None;
+            }
+            if is_first || !slots.is_empty() {
+                slots.sort_unstable_by_key(|slot| slot.pair);
+                let token = self.hub.board.token(self.cursor.seen());
+                let event = frame::snapshot_event(token, slots.iter().map(|slot| &slot.frame));
+                self.meter.sent(slots.len(), event.len(), 0);
+                return Some(event);
+            }
+        }
+        let bytes = match slots.as_slice() {
+            [] => return None,
+            [slot] => slot.frame.event().clone(),
+            slots => slots.iter().map(|slot| &slot.frame.event()[..]).collect::<Vec<_>>().concat().into(),
+        };
+        self.meter.sent(slots.len(), bytes.len(), conflated);
+        self.meter.joined(slots.len());
+        Some(bytes)
     }
 }
 
