@@ -33,7 +33,8 @@ pub(crate) const COMPONENTS: Registry = Registry::new(&[
     Entry::source::<RedisFeed>(ratebus_redis::VERSION),
     Entry::source::<Replay>(ratebus_replay::VERSION),
     Entry::source::<Stream<WsJson>>(ratebus_ws_json::VERSION),
-]);
+])
+.trying_libraries_with(&["plugins", "try"]);
 
 /// The exchanges whose recorded frames `source/replay` can read.
 pub(crate) const DECODERS: &[DecoderEntry] = &[

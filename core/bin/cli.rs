@@ -92,6 +92,9 @@ pub(crate) enum PluginsCommand {
         /// The library
         file: PathBuf,
     },
+    /// Load the library on the standard input, and end: whether that works is found out before one is used
+    #[command(hide = true)]
+    Try,
     /// Write a crate with a source that compiles, passes its tests and runs, to be filled in: docs/plugins.md
     New(NewPlugin),
 }

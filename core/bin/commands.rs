@@ -14,7 +14,7 @@ use hyper::Uri;
 use ratebus_core::{
     Stopped, Telemetry,
     config::{Config, ConfigFile, ConfigReport, Override},
-    dynamic::sha256_of,
+    dynamic::{sha256_of, try_library},
 };
 use ratebus_http_api::{
     DatabaseUrl, PasswordPolicy,
@@ -41,6 +41,9 @@ pub(crate) fn execute(cli: Cli) -> Result<ExitCode> {
         Command::Plugins { command: None } => plugins(&cli.config),
         Command::Plugins { command: Some(PluginsCommand::Hash { file }) } => hash(&file),
         Command::Plugins { command: Some(PluginsCommand::New(new)) } => new_plugin(&new),
+        Command::Plugins { command: Some(PluginsCommand::Try) } => {
+            try_library().map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::Migrate { status } => migrate(&cli.config, status),
         Command::Seed => seed(&cli.config),
         Command::Admin(AdminCommand::Create { email }) => create_admin(&cli.config, &email),
@@ -146,7 +149,7 @@ fn plugins(args: &ConfigArgs) -> Result<ExitCode> {
     let entries = COMPONENTS.entries().iter().map(|entry| line(entry.name, entry.version, "built in"));
     // At once: who reads the first line only does not make the rest fail.
     say(&iter::once(line("TYPE", "VERSION", "ORIGIN")).chain(entries).collect::<String>())?;
-    let libraries = load(args)?.libraries();
+    let libraries = load(args)?.libraries(&COMPONENTS);
     let libraries = libraries.iter().map(|library| line(&library.name, &library.version, &library.origin));
     say(&libraries.collect::<String>())?;
     Ok(ExitCode::SUCCESS)

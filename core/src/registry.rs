@@ -3,7 +3,7 @@ use ratebus_sdk::{ConfigError, Env, Factory, Sink, Source};
 
 use crate::{
     config::read,
-    dynamic::{Dynamic, Refusal},
+    dynamic::{Dynamic, Refusal, Trial},
 };
 
 /// A component that was built and not yet started.
@@ -105,12 +105,20 @@ fn build<T: Factory>(config: &Value, env: &Env) -> Result<T, ConfigError> {
 /// The component types of this binary.
 pub struct Registry {
     entries: &'static [Entry],
+    trial: Option<Trial>,
 }
 
 impl Registry {
     /// A registry of `entries`, in the order in which they are listed.
     pub const fn new(entries: &'static [Entry]) -> Self {
-        Self { entries }
+        Self { entries, trial: None }
+    }
+
+    /// The same in a program that, called with these arguments, does what [`try_library`](crate::dynamic::try_library)
+    /// does: it is called so with each library before that is loaded.
+    #[must_use]
+    pub const fn trying_libraries_with(self, arguments: &'static [&'static str]) -> Self {
+        Self { trial: Some(arguments), ..self }
     }
 
     /// The type called `name`.
@@ -121,6 +129,10 @@ impl Registry {
     /// All types.
     pub fn entries(&self) -> &'static [Entry] {
         self.entries
+    }
+
+    pub(crate) fn trial(&self) -> Option<Trial> {
+        self.trial
     }
 
     pub(crate) fn types(&self) -> impl Iterator<Item = &'static str> {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::Plugin;
 use crate::{
-    dynamic::{Dynamic, Refusal, load},
+    dynamic::{Dynamic, Refusal, Trial, load},
     registry::Entry,
 };
 
@@ -16,7 +16,12 @@ pub(super) enum NoLibrary {
 
 impl Plugin {
     /// The component that `use` names in the plugin's library; `None` if it is built in.
-    pub(super) fn load(&self, dir: Option<&Path>, allow_unpinned: bool) -> Result<Option<Entry>, NoLibrary> {
+    pub(super) fn load(
+        &self,
+        dir: Option<&Path>,
+        allow_unpinned: bool,
+        trial: Option<Trial>,
+    ) -> Result<Option<Entry>, NoLibrary> {
         let wrong = |key, message: &str| Err(NoLibrary::Config(key, message.to_owned()));
         let Some(library) = &self.library else {
             return match (self.sha256, self.required) {
@@ -32,7 +37,8 @@ impl Plugin {
         if self.sha256.is_none() && !allow_unpinned {
             return wrong("sha256", "missing: `ratebus plugins hash FILE` prints it; or plugins.allow_unpinned = true");
         }
-        let (component, sha256) = load(dir, library, self.sha256, &self.r#use).map_err(NoLibrary::Refused)?;
+        let loaded = load(dir, library, self.sha256, &self.r#use, trial);
+        let (component, sha256) = loaded.map_err(NoLibrary::Refused)?;
         Ok(Some(Entry::library(Dynamic { component, sha256, pinned: self.sha256.is_some() })))
     }
 }

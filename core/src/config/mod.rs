@@ -223,7 +223,7 @@ impl Config {
     fn blueprint(&self, name: SourceName, registry: &Registry, env: Env) -> Result<Blueprint, Unusable> {
         let plugin = self.settings.plugin.get(&name).ok_or(Unusable::Unknown)?;
         let wrong = |key: &str, message| Unusable::Wrong(vec![self.problem(&["plugin", name.as_str(), key], message)]);
-        let entry = match self.library(plugin) {
+        let entry = match self.library(plugin, registry) {
             Ok(Some(entry)) => entry,
             Ok(None) => {
                 let unknown = || format!("no plugin type {:?}; there are: {}", plugin.r#use, join(registry.types()));
@@ -248,15 +248,15 @@ impl Config {
     }
 
     /// The components of libraries that any role may use.
-    pub fn libraries(&self) -> Vec<LibraryType> {
+    pub fn libraries(&self, registry: &Registry) -> Vec<LibraryType> {
         let plugins = self.settings.plugin.values();
         let named = plugins.filter_map(|plugin| Some((plugin, plugin.library.as_ref()?)));
-        named.map(|(plugin, library)| LibraryType::new(plugin, library, self.library(plugin))).collect()
+        named.map(|(plugin, library)| LibraryType::new(plugin, library, self.library(plugin, registry))).collect()
     }
 
-    fn library(&self, plugin: &Plugin) -> Result<Option<Entry>, NoLibrary> {
+    fn library(&self, plugin: &Plugin, registry: &Registry) -> Result<Option<Entry>, NoLibrary> {
         let Plugins { dir, allow_unpinned } = &self.settings.plugins;
-        plugin.load(dir.as_deref(), *allow_unpinned)
+        plugin.load(dir.as_deref(), *allow_unpinned, registry.trial())
     }
 
     /// What becomes of a plugin whose library cannot be used.

@@ -56,6 +56,11 @@ impl Image {
         format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
     }
 
+    /// Its bytes, for another process.
+    pub(super) fn descriptor(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Leaves it open for good, once it is loaded: the linker takes another file of its name for the same.
     pub(super) fn keep(self) {
         std::mem::forget(self);

@@ -67,7 +67,10 @@ impl Instance {
         match answer.recv_timeout(PATIENCE) {
             Ok(Ok(())) => Ok(Self { name, component, calls, destroyed }),
             Ok(Err(why)) => Err(why),
-            Err(RecvTimeoutError::Timeout) => Err(BuildError::Refused(Refusal::Hangs("create"))),
+            Err(RecvTimeoutError::Timeout) => {
+                count_lost(name, "create");
+                Err(BuildError::Refused(Refusal::Hangs("create")))
+            }
             // The thread is ours, and does not panic before it answers.
             Err(RecvTimeoutError::Disconnected) => {
                 Err(BuildError::Refused(Refusal::Panics("create", "the thread ended".to_owned())))
@@ -101,7 +104,10 @@ impl Instance {
             let _ = answer.send(told);
         };
         let _ = self.calls.send(Box::new(call));
-        let (status, text) = answered.recv_timeout(PATIENCE).map_err(|_| Refusal::Hangs("interests"))?;
+        let (status, text) = answered.recv_timeout(PATIENCE).map_err(|_| {
+            count_lost(self.name, "interests");
+            Refusal::Hangs("interests")
+        })?;
         let wrong = |what: String| Refusal::Malformed(format!("the interests of {:?}: {what}", self.component.name));
         if status != status::OK {
             return Err(wrong(format!("status {status}")).into());
@@ -127,9 +133,14 @@ impl Instance {
 }
 
 fn given_up(name: SourceName, component: &LibraryComponent, what: &'static str) -> Error {
-    metrics::counter!("ratebus_library_calls_lost_total", "plugin" => name.to_string(), "call" => what).increment(1);
+    count_lost(name, what);
     let message = format!("`{what}` of {} does not return within {PATIENCE:?}", component.name);
     Error::new(ErrorKind::Internal, message).with_retry(Retry::Never)
+}
+
+/// Counts a call that did not return, and with it a thread.
+fn count_lost(name: SourceName, what: &'static str) {
+    metrics::counter!("ratebus_library_calls_lost_total", "plugin" => name.to_string(), "call" => what).increment(1);
 }
 
 #[expect(unsafe_code, reason = "a call of a library")]

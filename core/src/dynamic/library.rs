@@ -8,7 +8,7 @@ use std::{
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use ratebus_abi::{self as abi, MAGIC, MAJOR, SYMBOL, Text};
 
-use super::{Refusal, Sha256, image::Image};
+use super::{Refusal, Sha256, Trial, image::Image, trial};
 
 /// A type of component of a library. It is there for good, as its library is.
 #[derive(Debug)]
@@ -39,12 +39,13 @@ type Components = Result<&'static [LibraryComponent], Refusal>;
 static LOADED: Mutex<BTreeMap<Sha256, Components>> = Mutex::new(BTreeMap::new());
 
 /// The component `wanted` of the library `file` in the folder `dir`, which has to have the hash `pinned`; and the hash it
-/// has.
+/// has. Before it is loaded here `trial` is, if there is one.
 pub(crate) fn load(
     dir: &Path,
     file: &str,
     pinned: Option<Sha256>,
     wanted: &str,
+    trial: Option<Trial>,
 ) -> Result<(&'static LibraryComponent, Sha256), Refusal> {
     let image = Image::take(dir, file)?;
     let sha256 = image.sha256;
@@ -52,7 +53,7 @@ pub(crate) fn load(
         return Err(Refusal::WrongHash { found: sha256 });
     }
     image.check()?;
-    let components = once(image)?;
+    let components = once(image, trial)?;
     let component = components.iter().find(|component| component.name == wanted).ok_or_else(|| {
         let found = components.iter().map(|component| component.name.as_str()).collect::<Vec<_>>().join(", ");
         Refusal::MissingComponent { wanted: wanted.to_owned(), found }
@@ -61,13 +62,14 @@ pub(crate) fn load(
 }
 
 /// The components of an image, which is loaded if it is not yet.
-fn once(image: Image) -> Components {
+fn once(image: Image, trial: Option<Trial>) -> Components {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = loaded.get(&image.sha256) {
         return known.clone();
     }
     let sha256 = image.sha256;
-    let found = components(image);
+    let tried = trial.map_or(Ok(()), |trial| trial::run(trial, &image));
+    let found = tried.and_then(|()| components(image));
     // What it lacked may be there the next time.
     if !matches!(found, Err(Refusal::NotLoaded(_))) {
         loaded.insert(sha256, found.clone());

@@ -13,6 +13,7 @@ mod port;
 mod refusal;
 mod run;
 mod said;
+mod trial;
 
 use figment::value::Value;
 use ratebus_model::SourceName;
@@ -20,11 +21,13 @@ use ratebus_sdk::{ConfigError, Env};
 
 pub use place::{Sha256, sha256_of};
 pub use refusal::Refusal;
+pub use trial::try_library;
 
 use crate::registry::{BuildError, Component};
 use instance::Instance;
 pub(crate) use library::{LibraryComponent, load};
 use run::Library;
+pub(crate) use trial::Trial;
 
 /// What makes a plugin less than ready whose library may be any.
 const UNPINNED: &str = "its library may be any: no sha256 is set";

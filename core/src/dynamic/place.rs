@@ -79,7 +79,9 @@ pub(super) fn open(dir: &Path, name: &str) -> Result<File, Refusal> {
     let dir = fs::canonicalize(dir).map_err(|error| Refusal::unreadable(dir, &error))?;
     for folder in dir.ancestors() {
         let metadata = fs::symlink_metadata(folder).map_err(|error| Refusal::unreadable(folder, &error))?;
-        is_ours(folder, &metadata)?;
+        // What lies in the folder itself has to be put there by us.
+        let may_be_sticky = folder != dir;
+        is_ours(folder, &metadata, may_be_sticky)?;
     }
     let path = dir.join(name);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -92,13 +94,13 @@ pub(super) fn open(dir: &Path, name: &str) -> Result<File, Refusal> {
     if !metadata.is_file() {
         return Err(Refusal::NotAFile(path));
     }
-    is_ours(&path, &metadata)?;
+    is_ours(&path, &metadata, false)?;
     Ok(file)
 }
 
 /// Whether root or we own it, and nobody else can write it. In a folder with the sticky bit, such as `/tmp`, others can
-/// add files and not replace ours.
-fn is_ours(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
+/// add files, and neither rename nor remove what is ours: that is good enough above the folder of libraries.
+fn is_ours(path: &Path, metadata: &Metadata, may_be_sticky: bool) -> Result<(), Refusal> {
     const ROOT: u32 = 0;
     const STICKY: u32 = 0o1000;
     const OTHERS_WRITE: u32 = 0o022;
@@ -106,7 +108,7 @@ fn is_ours(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
     if owner != ROOT && owner != geteuid().as_raw() {
         return Err(Refusal::ForeignOwner { path: path.into(), owner });
     }
-    let sticky = metadata.is_dir() && mode & STICKY != 0;
+    let sticky = may_be_sticky && mode & STICKY != 0;
     if mode & OTHERS_WRITE != 0 && !sticky {
         return Err(Refusal::WritableByOthers { path: path.into(), mode });
     }

@@ -61,6 +61,9 @@ pub enum Refusal {
     /// The dynamic linker cannot use it: it needs others that are not there.
     #[error("it cannot be loaded: {0}")]
     NotLoaded(String),
+    /// Loading it, or the end of a process that did, is the end of that process.
+    #[error("a process that loads it does not live: {0}")]
+    Crashes(String),
     /// Its descriptor is none.
     #[error("{SYMBOL} is not a descriptor of a plugin")]
     NotAPlugin,
@@ -102,6 +105,7 @@ impl Refusal {
             Self::Truncated(_) => "truncated",
             Self::MissingSymbol => "missing_symbol",
             Self::NotLoaded(_) => "not_loaded",
+            Self::Crashes(_) => "crashes",
             Self::NotAPlugin => "not_a_plugin",
             Self::WrongVersion(_) => "wrong_version",
             Self::Malformed(_) => "malformed",

@@ -1,6 +1,6 @@
 /*
  * Libraries that do what none should. The compiler is told what is wrong with the library (MAGIC, MAJOR, SIZE, TYPE,
- * SYMBOL, NEEDS), the config what is wrong with the instance: { misbehave = "hang_start" }.
+ * SYMBOL, NEEDS, HANG, CRASH, HANG_AT_THE_END), the config what is wrong with the instance: { misbehave = "hang_start" }.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +41,18 @@ void (*needed)(void) = function_of_another_library;
 static void hang(void) {
     for (;;) pause();
 }
+
+#ifdef HANG
+__attribute__((constructor)) static void hang_while_loaded(void) { hang(); }
+#endif
+
+#ifdef CRASH
+__attribute__((constructor)) static void crash_while_loaded(void) { abort(); }
+#endif
+
+#ifdef HANG_AT_THE_END
+__attribute__((destructor)) static void hang_at_the_end(void) { hang(); }
+#endif
 
 static ratebus_text text(const char *words) {
     return (ratebus_text){words, strlen(words)};

@@ -143,7 +143,7 @@ async fn a_folder_that_others_can_write_is_not_used() {
     let mut bench = Bench::new();
     let sha256 = bench.compile_example();
     bench.library("example", "source/example-c", "libexample.so", &sha256, ",required=true");
-    for (folder, mode) in [("libraries", 0o775), ("libraries", 0o757), ("", 0o777)] {
+    for (folder, mode) in [("libraries", 0o775), ("libraries", 0o757), ("libraries", 0o1777), ("", 0o777)] {
         let folder = bench.launch.folder().join(folder);
         let before = fs::metadata(&folder).unwrap().permissions();
         fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
@@ -151,5 +151,44 @@ async fn a_folder_that_others_can_write_is_not_used() {
         assert_eq!((code, out.contains("refused (writable_by_others)")), (Some(78), true), "{mode:o}: {out}");
         fs::set_permissions(&folder, before).unwrap();
     }
+    // Where others can add files and not touch ours, as in /tmp.
+    fs::set_permissions(bench.launch.folder(), Permissions::from_mode(0o1777)).unwrap();
     assert_eq!(output(bench.launch(), &["check", "--role", "all"]).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_library_that_hangs_or_crashes_while_it_is_loaded_never_comes_in() {
+    let mut bench = Bench::new();
+    let mut broken = Vec::new();
+    for (file, flag, reason) in [
+        ("libhangs.so", "-DHANG", "refused (hangs): `dlopen` does not return"),
+        ("libcrashes.so", "-DCRASH", "refused (crashes): a process that loads it does not live: signal: 6"),
+    ] {
+        let sha256 = bench.compile_misbehaving(file, &[flag]);
+        // The second of the same file is not waited for again.
+        for number in 1..=2 {
+            let name = format!("{}-{number}", file.trim_end_matches(".so"));
+            bench.library(&name, "source/misbehaving", file, &sha256, "");
+            broken.push((name, reason));
+        }
+    }
+    let sha256 = bench.compile_example();
+    bench.library("example", "source/example-c", "libexample.so", &sha256, "");
+    let ratebus = bench.launch().start().await;
+    serves(&ratebus, "BTC_USD").await;
+    for (name, reason) in &broken {
+        let words = in_state(&ratebus, name, "failed").await;
+        assert!(words.starts_with(reason), "{name}: {words}");
+        let label = format!("plugin=\"{name}\",");
+        assert_eq!(ratebus.metric_of("ratebus_libraries_refused_total", &label).await, 1, "{label}");
+    }
+    ratebus.signal("TERM");
+    let (status, log) = ratebus.exited().await;
+    assert_eq!(status.code(), Some(0), "{log:?}");
+
+    let mut bench = Bench::new();
+    let sha256 = bench.compile_misbehaving("liblast.so", &["-DHANG_AT_THE_END"]);
+    bench.library("last", "source/misbehaving", "liblast.so", &sha256, "");
+    let (code, out) = output(bench.launch(), &["check", "--role", "all"]).await;
+    assert_eq!((code, out.contains("plugin.last.library: refused (hangs)")), (Some(78), true), "{out}");
 }
