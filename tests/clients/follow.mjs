@@ -12,7 +12,7 @@
 import { createInterface } from 'node:readline';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 
-const UPGRADE_DEADLINE_MS = 5000;
+const UPGRADE_DEADLINE_MS = 20_000;
 const TRANSPORTS = { polling: ['polling'], websocket: ['websocket'], upgrade: ['polling', 'websocket'] };
 
 const { values: options } = parseArgs({

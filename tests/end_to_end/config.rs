@@ -2,7 +2,9 @@
 
 use std::{net::TcpListener, process::Output};
 
-use crate::harness::{Admin, Launch, in_project, started, within};
+use serde_json::Value;
+
+use crate::harness::{Admin, Launch, eventually, in_project, started, within};
 
 async fn fails(launch: &Launch) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = within("the process to end", launch.command().output()).await.unwrap();
@@ -163,10 +165,13 @@ async fn a_pair_the_exchange_does_not_have_leaves_the_others_alone() {
     let launch = Launch::new().exchange(&exchange.url()).set("plugin.kraken.config.pairs=[\"BTC_USD\", \"NOPE_USD\"]");
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
-    let pairs: serde_json::Value =
-        reqwest::get(format!("{}/v1/pairs", ratebus.url("user-api"))).await.unwrap().json().await.unwrap();
-    let nope = pairs["pairs"].as_array().unwrap().iter().find(|pair| pair["pair"] == "NOPE_USD").unwrap();
-    assert_eq!(nope["sources"][0]["state"], "refused", "{nope}");
+    let nope = eventually("the refusal", || async {
+        let pairs: Value =
+            reqwest::get(format!("{}/v1/pairs", ratebus.url("user-api"))).await.ok()?.json().await.ok()?;
+        let nope = pairs["pairs"].as_array()?.iter().find(|pair| pair["pair"] == "NOPE_USD")?;
+        (nope["sources"][0]["state"] == "refused").then(|| nope.clone())
+    })
+    .await;
     assert_eq!(nope["sources"][0]["reason"], "Currency pair not supported NOPE/USD", "{nope}");
 }
 

@@ -28,9 +28,9 @@ async fn a_silent_feed_turns_stale_then_dead_and_comes_back() {
     let launch = Launch::new()
         .exchange(&exchange.url())
         .set("plugin.kraken.config.pairs=[\"BTC_USD\"]")
-        .set("plugin.kraken.config.stall_after=300ms")
-        .set("plugin.kraken.config.stale_after=600ms")
-        .set("plugin.kraken.config.dead_after=1500ms");
+        .set("plugin.kraken.config.stall_after=500ms")
+        .set("plugin.kraken.config.stale_after=1s")
+        .set("plugin.kraken.config.dead_after=5s");
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
     let url = ratebus.url("user-api");

@@ -175,7 +175,8 @@ async fn what_is_to_come_comes_once_however_often_it_is_killed() {
     ratebus.ready("user-api").await;
     let admin = Admin::login(&ratebus).await;
     let micros = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros();
-    let first = i64::try_from(micros).unwrap() + 3_000_000;
+    // Time enough for all of them to be stored first, on a slow machine too.
+    let first = i64::try_from(micros).unwrap() + 10_000_000;
     for number in 0..CHANGES {
         let side = json!({ "value": (number + 1).to_string() });
         let from = Timestamp::from_micros(first + i64::try_from(number).unwrap() * 20_000);

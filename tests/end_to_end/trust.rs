@@ -35,8 +35,11 @@ async fn what_others_write_reaches_nobody(kind: BrokerKind) {
     }
     let captured_at = Instant::now();
 
+    // At once: soon they are late.
     for (subject, text) in &captured {
         no_news(&cluster, &outsider, (subject, text.as_bytes())).await;
+    }
+    for (subject, text) in &captured {
         for (other, reason) in forged(text) {
             refused(&cluster, &outsider, (subject, &other), reason).await;
         }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a broker may take to start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 
 /// Everybody is a user who may not publish.
 const NATS_READ_ONLY: &str = r#"

@@ -1,4 +1,5 @@
 use std::{
+    hash::{BuildHasher, RandomState},
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
@@ -19,7 +20,10 @@ pub(crate) fn program(names: &[&str], package: &str) -> String {
     found.unwrap_or_else(|| panic!("{} is missing: install {package}, as tests/run does", names[0]))
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, below those that connections get: such a one may be taken while the server is down, even
+/// by a client that looks for it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
+    let random = || 20_000 + u16::try_from(RandomState::new().hash_one(()) % 12_000).unwrap_or_default();
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(random).find(is_free).expect("a free port")
 }

@@ -18,7 +18,7 @@ const GROUPS: &[&str] = &["quotes", "accounts", "spreads"];
 const PATH: &str = "/v1/spreads/BTC_USD";
 const SCHEDULED: &str = "/v1/spreads/scheduled";
 /// So soon that a test can wait for it, and so late that it is not over before it has begun.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_hours(1);
 
 fn now() -> Timestamp {
