@@ -1,4 +1,9 @@
-use std::{borrow::Cow, collections::HashMap, slice, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    slice,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,6 +22,8 @@ pub struct HttpJson {
     protocol: Protocol,
     prices: Prices,
     headers: HeaderMap,
+    /// The pairs whose last request of their own failed, and when.
+    failed: HashMap<Pair, Instant>,
 }
 
 /// In an address a name is encoded but for what RFC 3986 calls unreserved.
@@ -33,7 +40,7 @@ impl Exchange for HttpJson {
         error.take(protocol.check());
         let (prices, headers) = (error.take(protocol.prices()), error.take(protocol.headers()));
         let (Some(prices), Some(headers)) = (prices, headers) else { return Err(error) };
-        error.or(Self { protocol, prices, headers })
+        error.or(Self { protocol, prices, headers, failed: HashMap::new() })
     }
 
     fn rules(&self) -> Rules {
@@ -52,29 +59,45 @@ impl Exchange for HttpJson {
 
     async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {
         let symbols = feed.symbols().to_vec();
-        if !self.protocol.one_by_one() {
-            return self.ask(feed, &symbols).await;
-        }
-        let (mut answered, mut useless) = (false, Vec::new());
-        for pair in &symbols {
-            match self.ask(feed, slice::from_ref(pair)).await {
-                Ok(()) => answered = true,
-                Err(error) if error.kind() == ErrorKind::Protocol => useless.push((pair.0, error)),
-                Err(error) => return Err(error),
-            }
-        }
-        if !answered && !useless.is_empty() {
-            return Err(useless.swap_remove(0).1);
-        }
-        // One pair's useless answer costs the others nothing.
-        for (pair, error) in useless {
-            feed.refuse(pair, error.to_string());
-        }
-        Ok(())
+        if self.protocol.one_by_one() { self.ask_each(feed, symbols).await } else { self.ask(feed, &symbols).await }
     }
 }
 
 impl HttpJson {
+    /// How many pairs may fail in a round before it ends, so that it does not take long, and what is down is left alone.
+    const TOLERATED: usize = 3;
+
+    /// Asks for one pair after the other. One that fails costs the others nothing: those that failed come last, the
+    /// longest untried first.
+    async fn ask_each(&mut self, feed: &mut Feed, mut symbols: Vec<(Pair, String)>) -> Result<(), Error> {
+        symbols.sort_by_key(|(pair, _)| self.failed.get(pair).copied());
+        let (mut answered, mut failures) = (false, Vec::new());
+        for symbol in &symbols {
+            match self.ask(feed, slice::from_ref(symbol)).await {
+                Ok(()) => {
+                    answered = true;
+                    self.failed.remove(&symbol.0);
+                }
+                Err(error) if error.kind() == ErrorKind::RateLimited => return Err(error),
+                Err(error) => {
+                    self.failed.insert(symbol.0, feed.context().clock().now());
+                    let has_cost_much_time = error.kind() == ErrorKind::Stalled;
+                    failures.push((symbol.0, error));
+                    if has_cost_much_time || failures.len() == Self::TOLERATED {
+                        break;
+                    }
+                }
+            }
+        }
+        if !answered && !failures.is_empty() {
+            return Err(failures.swap_remove(0).1);
+        }
+        for (pair, error) in failures {
+            feed.refuse(pair, error.to_string());
+        }
+        Ok(())
+    }
+
     /// Asks for the tickers of these pairs, and tells them.
     async fn ask(&self, feed: &mut Feed, symbols: &[(Pair, String)]) -> Result<(), Error> {
         let names: Vec<String> =

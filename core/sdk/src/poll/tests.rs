@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue};
-use ratebus_model::{FoldLimits, Limits, Market, Pair, RateKind, Status, Tick, Timestamp};
+use ratebus_model::{FoldLimits, Limits, Market, Message, Pair, RateKind, Status, Tick, Timestamp};
 use ratebus_test_exchange::{HttpExchange, Reply, TestCa};
 use serde_json::{Value, json};
 
@@ -167,13 +167,17 @@ impl Running {
     }
 
     fn of(exchange: impl Exchange) -> Self {
+        Self::asking(exchange, "https://exchange.example".to_owned(), limits())
+    }
+
+    fn asking(exchange: impl Exchange, endpoint: String, limits: ClientLimits) -> Self {
         let host = RecordingHost::new();
         let ctx = host.context("polled");
         let freshness = Limits { stale_after: 120 * SECOND, dead_after: 240 * SECOND };
         let source = Box::new(Poll {
             exchange,
-            endpoint: "https://exchange.example".to_owned(),
-            client: client_with(limits()),
+            endpoint,
+            client: client_with(limits),
             interval: 60 * SECOND,
             symbols: ["BTC_USD", "ETH_USD"].map(|text| (pair(text), text.to_owned())).to_vec(),
             limits: FoldLimits::new(freshness),
@@ -279,6 +283,36 @@ async fn failures_wait_and_show_and_pass() {
     assert_eq!(source.health(), HealthState::Ready);
     let waits = source.waits();
     assert!(waits[1] < SECOND && waits[4] >= 600 * SECOND, "{waits:?}");
+}
+
+#[tokio::test]
+async fn it_stops_while_it_waits_for_its_budget() {
+    struct Eager;
+    #[async_trait]
+    impl Exchange for Eager {
+        const TYPE: &'static str = "source/eager";
+        const ENDPOINT: Option<&'static str> = None;
+        type Protocol = NoKeys;
+
+        fn new(_: NoKeys) -> Result<Self, ConfigError> {
+            Ok(Self)
+        }
+
+        async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {
+            feed.get("/first").await?;
+            feed.refuse(pair("ETH_USD"), "the first one is answered");
+            feed.get("/second").await?;
+            Ok(())
+        }
+    }
+    let exchange = HttpExchange::start(|_| Reply::Json("{}".to_owned())).await;
+    let budget = AttemptBudget::new(1, 3600 * SECOND);
+    let source = Running::asking(Eager, exchange.url(), ClientLimits { budget, ..limits() });
+    let answered = |message: &Message| format!("{:?}", message.payload).contains("the first one is answered");
+    source.host.wait_for(answered, 20 * SECOND).await;
+    source.ctx.cancel_token().cancel();
+    tokio::time::timeout(20 * SECOND, source.task).await.unwrap().unwrap().unwrap();
+    assert_eq!(exchange.count("/second"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,11 +3,12 @@
 
 use std::{fs, path::Path};
 
+use futures_util::future::join_all;
 use ratebus_conformance::Running;
 use ratebus_http_json::HttpJson;
 use ratebus_model::{RateKind, Status};
 use ratebus_sdk::{HealthState, poll::Poll};
-use ratebus_test_exchange::{HttpExchange, Reply};
+use ratebus_test_exchange::{Asked, HttpExchange, Reply};
 use serde_json::{Value, json};
 
 fn start(exchange: &HttpExchange, pairs: &[&str], more: &Value, protocol: &Value) -> Running {
@@ -115,6 +116,41 @@ async fn one_pair_s_useless_answer_costs_the_others_nothing() {
         assert!(source.ctx.health().state().is_ready());
         source.stop().await;
     }
+}
+
+#[tokio::test]
+async fn pairs_that_never_answer_cost_the_others_nothing() {
+    let failing = [
+        (Reply::status(500, ""), "HTTP 500"),
+        (Reply::status(403, "<html>"), "HTTP 403"),
+        (Reply::BreakOff("{"), "without a fresh rate"),
+        (Reply::Hang, "no complete answer within"),
+    ];
+    let one_fails = async |(reply, words): (Reply, &str)| {
+        let answers = |reply: Reply, bid: &'static str| {
+            move |asked: &Asked| match asked.target.as_str() {
+                "/api/v2/ticker/btcusd/" => bitstamp_says(bid, "9"),
+                _ => reply.clone(),
+            }
+        };
+        let exchange = HttpExchange::start(answers(reply.clone(), "1")).await;
+        // More of them than fit into a round, and the good one the last.
+        let pairs = ["DOGE_USD", "ETH_USD", "SOL_USD", "XRP_USD", "BTC_USD"];
+        let limits = json!({"timeout": "300ms", "stale_after": "1m", "dead_after": "2m", "max_jump_percent": 0});
+        let source = start(&exchange, &pairs, &limits, &bitstamp());
+        source.until_bid("BTC_USD", "1").await;
+        exchange.script(answers(reply, "2"));
+        source.until_bid("BTC_USD", "2").await;
+        for pair in &pairs[..4] {
+            source.until_health(&format!("{pair} (")).await;
+        }
+        source.until_health(words).await;
+        assert!(source.ctx.health().state().is_ready());
+        exchange.script(|_| bitstamp_says("3", "9"));
+        source.until_ready().await;
+        source.stop().await;
+    };
+    join_all(failing.into_iter().map(one_fails)).await;
 }
 
 /// A list with the names within, one price, and prices that come late.

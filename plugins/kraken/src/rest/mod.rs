@@ -1,25 +1,37 @@
 //! Kraken's public REST API: slower than its WebSocket and independent of it, so a second opinion and a way out.
 
+mod again;
 mod document;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use ratebus_model::{Pair, Tick};
+use ratebus_model::{Market, Pair, Tick};
 use ratebus_sdk::{
-    ConfigError, Error, feed,
+    ConfigError, Error, ErrorKind, feed,
     poll::{Exchange, Feed, NoKeys},
 };
 
-use self::document::{Raw, Said, Status, listed, read, tickers};
+use self::{
+    again::Again,
+    document::{Raw, Said, Status, listed, read, tickers},
+};
 use crate::{decode::market, maintenance::Announcements};
 
 /// Kraken's REST API, `use = "source/kraken-rest"`.
 #[derive(Default)]
 pub struct KrakenRest {
-    /// The pairs that Kraken has, and the keys it answers with.
+    /// The keys that Kraken answers with, and the pairs that it has listed under them.
     names: Vec<(String, Pair)>,
-    learned_at: Option<Instant>,
+    /// When all of its pairs are looked at again, while some of ours are not among them.
+    look: Again,
+    /// The pairs that it listed and did not know when they were asked for.
+    doubted: BTreeMap<Pair, Again>,
+    /// What it said last of its market, and when.
+    market: Option<(Market, Instant)>,
     announcements: Announcements,
 }
 
@@ -34,56 +46,101 @@ impl Exchange for KrakenRest {
     }
 
     async fn round(&mut self, feed: &mut Feed) -> Result<(), Error> {
-        let (now, missing) = (feed.context().clock().now(), self.names.len() < feed.symbols().len());
-        if self.learned_at.is_none_or(|at| missing && now.saturating_duration_since(at) >= Self::LEARN_AGAIN) {
-            self.names = Self::learn(feed).await?;
-            self.learned_at = Some(now);
+        let now = feed.context().clock().now();
+        if self.names.len() < feed.symbols().len() && self.look.is_due(now) {
+            self.learn(feed).await?;
+            self.look.later(now);
         }
-        self.status(feed).await?;
-        let names = self.names.clone();
-        let mut groups: Vec<_> = names.chunks(Self::GROUP).collect();
-        while let Some(group) = groups.pop() {
-            if Self::tell(feed, group).await? {
-                continue;
-            }
-            // One pair that Kraken does not know any more fails the request for all: the halves tell which it is.
-            match group {
-                [(_, pair)] => {
-                    feed.refuse(*pair, "Kraken does not know the pair");
-                    self.names.retain(|(_, known)| known != pair);
-                }
-                _ => groups.extend(<[_; 2]>::from(group.split_at(group.len() / 2))),
-            }
-        }
-        Ok(())
+        self.ask_status(feed, now).await?;
+        self.ask_prices(feed, now).await
     }
 }
 
 impl KrakenRest {
     /// How many pairs are asked for at once: the address must not become too long.
     const GROUP: usize = 100;
-    /// How long after a look at all of Kraken's pairs the next one is, while some of ours are not among them.
-    const LEARN_AGAIN: Duration = Duration::from_hours(1);
+    /// How long its last word of its market holds while it cannot be asked for another.
+    const WORD_HOLDS: Duration = Duration::from_mins(1);
 
-    /// Kraken's keys are not made by one rule (`XXBTZUSD`, `SOLUSD`), so it is asked for them.
-    async fn learn(feed: &mut Feed) -> Result<Vec<(String, Pair)>, Error> {
-        let answer = feed.get("/0/public/AssetPairs").await?;
-        let symbols = feed.symbols().to_vec();
-        let names = listed(read(&answer)?.result()?, &symbols)?;
-        for &(pair, _) in symbols.iter().filter(|(pair, _)| !names.iter().any(|(_, known)| known == pair)) {
-            feed.refuse(pair, "Kraken does not list the pair");
+    /// Kraken's keys are not made by one rule (`XXBTZUSD`, `SOLUSD`), so it is asked for them. What it once listed is
+    /// asked for until it is not known there.
+    async fn learn(&mut self, feed: &mut Feed) -> Result<(), Error> {
+        match Self::ask_names(feed).await {
+            Ok(found) => {
+                self.names.retain(|(_, pair)| !found.iter().any(|(_, known)| known == pair));
+                self.names.extend(found);
+                self.names.sort_unstable();
+            }
+            Err(error) if self.names.is_empty() || error.kind() == ErrorKind::RateLimited => return Err(error),
+            Err(error) => feed.complain(&format!("what Kraken lists is not known: {error}")),
         }
-        Ok(names)
+        for (pair, _) in feed.symbols().to_vec() {
+            if !self.names.iter().any(|&(_, known)| known == pair) {
+                feed.refuse(pair, "Kraken does not list the pair");
+            }
+        }
+        Ok(())
     }
 
-    async fn status(&mut self, feed: &mut Feed) -> Result<(), Error> {
+    async fn ask_names(feed: &mut Feed) -> Result<Vec<(String, Pair)>, Error> {
+        let answer = feed.get("/0/public/AssetPairs").await?;
+        Ok(listed(read(&answer)?.result()?, feed.symbols())?)
+    }
+
+    /// That its status cannot be had costs nobody a price. When its last word is too old, prices are marked.
+    async fn ask_status(&mut self, feed: &mut Feed, now: Instant) -> Result<(), Error> {
+        match self.read_status(feed).await {
+            Ok(market) => self.market = Some((market, now)),
+            Err(error) if error.kind() == ErrorKind::RateLimited => return Err(error),
+            Err(error) => feed.complain(&format!("the state of Kraken's market is not known: {error}")),
+        }
+        feed.market(self.market_at(now));
+        Ok(())
+    }
+
+    async fn read_status(&mut self, feed: &mut Feed) -> Result<Market, Error> {
         let answer = feed.get("/0/public/SystemStatus").await?;
         let status: Status<'_> = feed::json::object(read(&answer)?.result()?.get())?;
         if let Some(announced) = status.upcoming_maintenance {
             self.announcements.note(announced.get());
         }
-        feed.market(market(&status.status));
+        Ok(market(&status.status))
+    }
+
+    fn market_at(&self, now: Instant) -> Market {
+        let holds = |&(_, at): &(Market, Instant)| now.saturating_duration_since(at) <= Self::WORD_HOLDS;
+        self.market.filter(holds).map_or(Market::Unknown, |(market, _)| market)
+    }
+
+    async fn ask_prices(&mut self, feed: &mut Feed, now: Instant) -> Result<(), Error> {
+        let (mut doubted, known): (Vec<_>, Vec<_>) =
+            self.names.iter().cloned().partition(|(_, pair)| self.doubted.contains_key(pair));
+        doubted.retain(|(_, pair)| self.doubted[pair].is_due(now));
+        // The last ones go first: what is known.
+        let mut groups: Vec<_> = doubted.chunks(1).chain(known.chunks(Self::GROUP)).collect();
+        while let Some(group) = groups.pop() {
+            if Self::tell(feed, group).await? {
+                self.doubted.retain(|doubted, _| !group.iter().any(|(_, pair)| pair == doubted));
+                continue;
+            }
+            // One pair that Kraken does not know fails the request for all: the halves tell which it is.
+            match group {
+                [(_, pair)] => self.doubt(feed, *pair, now),
+                _ => groups.extend(<[_; 2]>::from(group.split_at(group.len() / 2))),
+            }
+        }
         Ok(())
+    }
+
+    /// Said once of a pair that it lists, it may be a mistake.
+    fn doubt(&mut self, feed: &mut Feed, pair: Pair, now: Instant) {
+        match self.doubted.entry(pair) {
+            Entry::Vacant(first) => drop(first.insert(Again::default())),
+            Entry::Occupied(mut again) => {
+                again.get_mut().later(now);
+                feed.refuse(pair, "Kraken does not know the pair");
+            }
+        }
     }
 
     /// Asks for the pairs of `group` and tells their prices. `false`: Kraken does not know one of them.
@@ -107,5 +164,19 @@ impl KrakenRest {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_of_the_market_holds_for_a_minute() {
+        let at = Instant::now();
+        let kraken = |market| KrakenRest { market, ..KrakenRest::default() };
+        let after = |seconds| kraken(Some((Market::Online, at))).market_at(at + Duration::from_secs(seconds));
+        assert_eq!([after(0), after(60), after(61)], [Market::Online, Market::Online, Market::Unknown]);
+        assert_eq!(kraken(None).market_at(at), Market::Unknown);
     }
 }

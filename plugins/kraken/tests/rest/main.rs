@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use futures_util::future::join_all;
 use ratebus_conformance::Running;
 use ratebus_kraken::KrakenRest;
-use ratebus_model::{Market, Status};
+use ratebus_model::{Market, Message, PairState, Payload, Status};
 use ratebus_sdk::{Factory, HealthState, poll::Poll, testkit::env};
 use ratebus_test_exchange::{Asked, DEADLINE, HttpExchange, Reply};
 use serde_json::{Value, json};
@@ -136,6 +136,64 @@ async fn a_pair_that_kraken_does_not_know_any_more_costs_the_others_nothing() {
     source.stop().await;
 }
 
+/// That a pair is not known is said of it alone and again, before it is believed.
+#[tokio::test]
+async fn a_pair_that_is_unknown_once_is_asked_for_again_at_once() {
+    let unknown = r#"{"error":["EQuery:Unknown asset pair"]}"#;
+    let mut unknowns = 0;
+    let exchange = HttpExchange::start(kraken(move |asked| {
+        let first = asked.target.ends_with("XDGUSD") && unknowns < 1;
+        unknowns += u32::from(first);
+        let together = asked.target.contains(',') && unknowns < 1;
+        Reply::Json(if first || together { unknown.to_owned() } else { all() })
+    }))
+    .await;
+    let source = start(&exchange, &["BTC_USD", "DOGE_USD"]);
+    source.until_bid("DOGE_USD", "0.0700000").await;
+    source.until_ready().await;
+    exchange.wait_more("/0/public/Ticker?pair=XDGUSD,XXBTZUSD", 1).await;
+    let refused = |message: &Message| match &message.payload {
+        Payload::Pairs(list) => list.pairs.iter().any(|(_, state)| matches!(state, PairState::Refused(_))),
+        _ => false,
+    };
+    assert!(!source.host.messages().iter().any(|message| refused(message)));
+    source.stop().await;
+}
+
+/// Answers as Kraken does, but for its status.
+fn kraken_without_status(ticker: String) -> impl FnMut(&Asked) -> Reply + Send + 'static {
+    let mut kraken = kraken(move |_| Reply::Json(ticker.clone()));
+    move |asked| {
+        if asked.target.ends_with("SystemStatus") { Reply::status(503, "") } else { kraken(asked) }
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_cannot_be_had_costs_nobody_a_price() {
+    let exchange = HttpExchange::start(kraken(|_| Reply::Json(all()))).await;
+    let source = start(&exchange, &["BTC_USD"]);
+    source.until_ready().await;
+    exchange.script(kraken_without_status(ticker(&[row("XXBTZUSD", "81414.20000", "81414.30000")])));
+    source.until_bid("BTC_USD", "81414.20000").await;
+    // Its word of a moment ago holds.
+    assert_eq!((source.rate("BTC_USD").market, source.status("BTC_USD")), (Market::Online, Status::Fresh));
+    source.until_counted(&["ratebus_feed_polls_total", "unusable"], 1).await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn without_any_word_of_the_market_prices_are_marked() {
+    let exchange = HttpExchange::start(kraken_without_status(all())).await;
+    let source = start(&exchange, &["BTC_USD"]);
+    let rate = source.until_bid("BTC_USD", "81413.20000").await;
+    assert_eq!(rate.market, Market::Unknown);
+    source.until_health("BTC_USD (no longer fresh)").await;
+    exchange.script(kraken(|_| Reply::Json(all())));
+    source.until_status("BTC_USD", Status::Fresh).await;
+    source.until_ready().await;
+    source.stop().await;
+}
+
 #[tokio::test]
 async fn empty_sides_and_rows_that_cannot_be_read_are_no_prices() {
     let body =
@@ -163,7 +221,7 @@ async fn a_market_that_does_not_match_is_never_fresh() {
             if asked.target.ends_with("SystemStatus") { Reply::Json(status.clone()) } else { kraken(asked) }
         });
         source.until_health("no longer fresh").await;
-        let published = |message: &ratebus_model::Message| matches!(&message.payload, ratebus_model::Payload::Rate(rate) if rate.market == market);
+        let published = |message: &Message| matches!(&message.payload, Payload::Rate(rate) if rate.market == market);
         source.host.wait_for(published, DEADLINE).await;
         assert_ne!(source.status("BTC_USD"), Status::Fresh);
     }
