@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    board::Board,
+    board::{Board, Slot},
     cursor::{Cursor, Owed},
 };
 
@@ -20,9 +20,13 @@ pub(crate) struct Batch {
     pub(crate) since: Instant,
 }
 
+/// What a quote is in a batch, for who has seen everything up to a stamp; `None` if that is nothing.
+type Part = fn(&Slot, u64) -> Option<&Bytes>;
+
 /// The batches for clients of every pair. All that are up to date are owed the same, and share its bytes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Batches {
+    part: Part,
     /// The board's edition that these belong to.
     edition: (u64, u64),
     /// By what a client has seen: what it is owed, and where its cursor stands then.
@@ -30,9 +34,13 @@ pub(crate) struct Batches {
 }
 
 impl Batches {
+    pub(crate) fn new(part: Part) -> Self {
+        Self { part, edition: (0, 0), by_seen: HashMap::new() }
+    }
+
     /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.
     pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
-        let Some(seen) = cursor.seen_of_all() else { return join(&cursor.take(board)) };
+        let Some(seen) = cursor.seen_of_all() else { return self.join(cursor, board) };
         let edition @ (stamp, _) = board.read().edition();
         if seen == stamp {
             return None;
@@ -45,19 +53,28 @@ impl Batches {
             cursor.clone_from(after);
             return Some(batch.clone());
         }
-        let batch = join(&cursor.take(board))?;
+        let batch = self.join(cursor, board)?;
         self.by_seen.insert(seen, (batch.clone(), cursor.clone()));
         Some(batch)
     }
-}
 
-fn join(owed: &Owed) -> Option<Batch> {
-    let since = owed.slots.iter().map(|slot| slot.since).min()?;
-    let bytes = match owed.slots.as_slice() {
-        [slot] => slot.frame.message().clone(),
-        slots => slots.iter().map(|slot| &slot.frame.message()[..]).collect::<Vec<_>>().concat().into(),
-    };
-    Some(Batch { bytes, quotes: owed.slots.len(), conflated: owed.conflated, since })
+    /// What comes next that is anything to the client.
+    fn join(&self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
+        loop {
+            let seen = cursor.seen();
+            let Owed { slots, conflated } = cursor.take(board);
+            if slots.is_empty() {
+                return None;
+            }
+            let parts: Vec<_> = slots.iter().filter_map(|slot| Some((slot, (self.part)(slot, seen)?))).collect();
+            let Some(since) = parts.iter().map(|(slot, _)| slot.since).min() else { continue };
+            let bytes = match parts.as_slice() {
+                [(_, part)] => Bytes::clone(part),
+                parts => parts.iter().map(|(_, part)| &part[..]).collect::<Vec<_>>().concat().into(),
+            };
+            return Some(Batch { bytes, quotes: parts.len(), conflated, since });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +88,7 @@ mod tests {
 
     #[test]
     fn who_is_owed_the_same_shares_its_bytes() {
-        let (board, mut batches) = (Board::new(), Batches::default());
+        let (board, mut batches) = (Board::new(), Batches::new(|slot, _| Some(slot.frame.message())));
         let publish = |pair, sequence| board.publish(&Arc::new(quote(pair, sequence)), Clock.now());
         publish("BTC_USD", 1);
         let [mut first, mut second, mut behind] = [(); 3].map(|()| Cursor::all(&board).0);
@@ -92,7 +109,7 @@ mod tests {
 
     #[test]
     fn who_comes_late_is_not_told_that_what_has_aged_is_fresh() {
-        let (board, mut batches) = (Board::new(), Batches::default());
+        let (board, mut batches) = (Board::new(), Batches::new(|slot, _| Some(slot.frame.message())));
         let quote = Arc::new(quote("BTC_USD", 1));
         let [mut prompt, mut late] = [(); 2].map(|()| Cursor::all(&board).0);
         board.publish(&quote, Clock.now());

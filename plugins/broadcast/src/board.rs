@@ -57,6 +57,8 @@ struct Held {
 pub(crate) struct Slot {
     pub(crate) pair: Pair,
     pub(crate) stamp: u64,
+    /// The stamp of the last change of the pair in the map of `rates:live`, of its going included; 0 if it was never there.
+    pub(crate) live_stamp: u64,
     /// Counts this pair's changes.
     pub(crate) count: u64,
     pub(crate) frame: Frame,
@@ -164,10 +166,11 @@ impl Board {
         *self.live.borrow()
     }
 
-    /// The map of `rates:live`.
-    pub(crate) fn live_map(&self) -> String {
+    /// The map of `rates:live` with every pair, and the stamp up to which it has every change.
+    pub(crate) fn live_map(&self) -> (String, u64) {
         self.encodes.live_maps.increment(1);
-        frame::live_map(self.read().slots().map(|slot| &slot.frame))
+        let table = self.read();
+        (frame::live_map(table.slots().map(|slot| &slot.frame)), table.stamp())
     }
 
     /// The table, for as long as it takes to copy references.
@@ -236,16 +239,22 @@ impl Table {
     fn put(&mut self, quote: &Arc<Quote>, status: Status, frame: Frame, now: Instant) {
         self.stamp += 1;
         let (mut count, mut order) = (1, Order::starting_with(quote.version));
-        self.live_changed |= frame.live().is_some();
+        let (mut is_live, mut live_stamp) = (frame.live().is_some(), 0);
         if let Some(before) = self.by_pair.remove(&quote.pair) {
             self.by_stamp.remove(&before.slot.stamp);
-            self.live_changed |= before.slot.frame.live().is_some();
+            is_live |= before.slot.frame.live().is_some();
+            live_stamp = before.slot.live_stamp;
             count += before.slot.count;
             order = before.order;
             // It was judged to be newer before.
             _ = order.advance(quote.version);
         }
-        let slot = Arc::new(Slot { pair: quote.pair, stamp: self.stamp, count, frame, since: now, status });
+        if is_live {
+            self.live_changed = true;
+            live_stamp = self.stamp;
+        }
+        let slot = Slot { pair: quote.pair, stamp: self.stamp, live_stamp, count, frame, since: now, status };
+        let slot = Arc::new(slot);
         self.by_stamp.insert(slot.stamp, Arc::clone(&slot));
         self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), order, slot });
     }
@@ -255,8 +264,8 @@ impl Table {
         let Some(held) = self.by_pair.get_mut(&pair) else { return };
         self.replaced += 1;
         self.live_changed |= held.slot.frame.live() != frame.live();
-        let Slot { stamp, count, since, .. } = *held.slot;
-        held.slot = Arc::new(Slot { pair, stamp, count, frame, since, status });
+        let Slot { stamp, live_stamp, count, since, .. } = *held.slot;
+        held.slot = Arc::new(Slot { pair, stamp, live_stamp, count, frame, since, status });
         self.by_stamp.insert(held.slot.stamp, Arc::clone(&held.slot));
     }
 }

@@ -269,6 +269,21 @@ pub(crate) fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// What is in frames of [`encode`], one after the other.
+pub(crate) fn payloads(mut frames: &[u8]) -> impl Iterator<Item = (Opcode, &[u8])> {
+    std::iter::from_fn(move || {
+        let [first, second, rest @ ..] = frames else { return None };
+        let (extended, rest) = rest.split_at_checked(head_length(*second) - 6)?;
+        let length = match extended {
+            [] => usize::from(*second),
+            _ => extended.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)),
+        };
+        let (payload, rest) = rest.split_at_checked(length)?;
+        frames = rest;
+        Some((opcode(*first)?, payload))
+    })
+}
+
 /// A close frame with its code and reason, which is cut to what such a frame may carry.
 pub(crate) fn encode_close(code: u16, reason: &str) -> Bytes {
     let reason = &reason[..reason.floor_char_boundary(123)];

@@ -3,7 +3,7 @@ use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
 use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
-use crate::door::Access;
+use crate::{door::Access, socketio::Rates};
 
 /// More would share cores, on any machine there is.
 const MAX_LOOPS: usize = 1024;
@@ -32,6 +32,9 @@ pub struct Config {
     /// Whether the original project's Socket.IO clients are served.
     #[serde(default = "default_socketio")]
     pub(crate) socketio: bool,
+    /// What their `rates:live` carries unless they ask for something else.
+    #[serde(default)]
+    pub(crate) socketio_rates: Rates,
 }
 
 const fn default_stall_timeout() -> Duration {

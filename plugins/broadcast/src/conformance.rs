@@ -75,8 +75,9 @@ struct Echo;
 impl App for Echo {
     type Outcome = Infallible;
     type Common = ();
+    type Wish = ();
 
-    fn new(_desk: &mut Desk<'_, Self>) -> Self {
+    fn new((): (), _desk: &mut Desk<'_, Self>) -> Self {
         Self
     }
 
@@ -130,8 +131,9 @@ struct Partial {
 impl App for Namespaces {
     type Outcome = Infallible;
     type Common = ();
+    type Wish = ();
 
-    fn new(desk: &mut Desk<'_, Self>) -> Self {
+    fn new((): (), desk: &mut Desk<'_, Self>) -> Self {
         Self { joined: BTreeSet::new(), until: Some(desk.floor.now + CONNECT_TIMEOUT), partial: None }
     }
 

@@ -45,6 +45,11 @@ impl Cursor {
         (Self { seen: table.stamp(), wanted: Wanted::All }, table.slots().cloned().collect())
     }
 
+    /// Every pair, of which everything up to `stamp` is known.
+    pub(crate) fn all_after(stamp: u64) -> Self {
+        Self { seen: stamp, wanted: Wanted::All }
+    }
+
     /// These pairs, and the newest quotes of those that have one.
     pub(crate) fn only(board: &Board, pairs: &[Pair]) -> (Self, Vec<Arc<Slot>>) {
         let mut cursor = Self::none();
@@ -93,6 +98,23 @@ impl Cursor {
             self.seen = slot.stamp;
         }
         owed
+    }
+
+    /// Takes the newest quotes of everything that is wanted, whatever was taken before.
+    pub(crate) fn restart(&mut self, board: &Board) -> Vec<Arc<Slot>> {
+        let table = board.read();
+        self.seen = table.stamp();
+        match &mut self.wanted {
+            Wanted::All => table.slots().cloned().collect(),
+            Wanted::Only(pairs) => {
+                let newest = pairs.iter_mut().filter_map(|(&pair, sent)| {
+                    let slot = table.slot(pair)?;
+                    *sent = slot.count;
+                    Some(Arc::clone(slot))
+                });
+                newest.collect()
+            }
+        }
     }
 
     /// Up to which stamp a client of every pair has been served; what it is owed depends on nothing else.

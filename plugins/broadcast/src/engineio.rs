@@ -49,11 +49,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 type Floor<A> = loops::Floor<Session<A>>;
 
 /// A session to be.
-pub(crate) struct Newcomer {
+pub(crate) struct Newcomer<W> {
     /// So that nobody guesses the session's id.
     secret: [u8; 16],
     guest: Guest,
     over: Over,
+    wish: W,
 }
 
 /// What a session begins over.
@@ -91,6 +92,8 @@ pub(crate) struct Session<A: App> {
     budget: AttemptBudget,
     heartbeat: Heartbeat,
     stage: Stage,
+    /// What the app is made of, until the first turn.
+    wish: A::Wish,
     app: Option<A>,
 }
 
@@ -122,12 +125,12 @@ enum Stage {
 }
 
 impl<A: App> loops::Client for Session<A> {
-    type Newcomer = Newcomer;
+    type Newcomer = Newcomer<A::Wish>;
     type Call = Call;
     type Outcome = A::Outcome;
     type Common = (Rules, A::Common);
 
-    fn new(newcomer: Newcomer, chair: Chair, floor: &Floor<A>) -> Self {
+    fn new(newcomer: Newcomer<A::Wish>, chair: Chair, floor: &Floor<A>) -> Self {
         let Chair { name, waker } = chair;
         let (rules, _) = &floor.common;
         let sid = new_sid(name, newcomer.secret);
@@ -151,6 +154,7 @@ impl<A: App> loops::Client for Session<A> {
             budget: AttemptBudget::new(PACKETS_PER_SECOND, Duration::from_secs(1)),
             heartbeat: Heartbeat { at: floor.now + rules.ping_interval, is_asked: false },
             stage: Stage::Open,
+            wish: newcomer.wish,
             app: None,
         }
     }
@@ -212,7 +216,7 @@ impl<A: App> Session<A> {
     fn with_app<T>(&mut self, floor: &mut Floor<A>, act: impl FnOnce(&mut A, &mut Desk<'_, A>) -> T) -> T {
         let (sid, guest, queue) = (&*self.sid, &mut self.guest, &mut self.queue);
         let mut desk = Desk { sid, guest, floor, name: self.name, queue };
-        let app = self.app.get_or_insert_with(|| A::new(&mut desk));
+        let app = self.app.get_or_insert_with(|| A::new(std::mem::take(&mut self.wish), &mut desk));
         act(app, &mut desk)
     }
 
@@ -292,7 +296,7 @@ impl<A: App> Session<A> {
             match packet::parse(&text) {
                 Some(Received::Ping("probe")) if !probe.is_answered => {
                     probe.is_answered = true;
-                    probe.link.send(Packet::probed().into_frame()).ok()?;
+                    probe.link.send(Packet::probed().into_frames()).ok()?;
                 }
                 Some(Received::Upgrade) if probe.is_answered => {
                     let before = std::mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
@@ -380,7 +384,7 @@ impl<A: App> Session<A> {
                 while link.is_clear()
                     && let Some(packet) = self.queue.pop_front()
                 {
-                    link.send(packet.into_frame())?;
+                    link.send(packet.into_frames())?;
                 }
                 if self.queue.is_empty() {
                     self.queue = VecDeque::new();
@@ -423,7 +427,7 @@ impl<A: App> Session<A> {
                 let Some(last) = answer.or_else(|| ending.close_frame()).filter(|_| !is_cut_off) else {
                     return Some(ending);
                 };
-                let mut frames = self.queue.drain(..).map(Packet::into_frame).chain([last]);
+                let mut frames = self.queue.drain(..).map(Packet::into_frames).chain([last]);
                 let told = frames.try_for_each(|frame| link.send(frame));
                 drop(frames);
                 self.stage = Stage::Closing(ending, floor.now + CLOSE_TIMEOUT);

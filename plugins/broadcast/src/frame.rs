@@ -3,6 +3,7 @@ use ratebus_model::{Quote, Status, compat::live_entry};
 
 use crate::{
     codec::{self, Opcode},
+    engineio::Packet,
     metrics::Encodes,
     resume::Token,
 };
@@ -14,6 +15,7 @@ pub(crate) struct Frame {
     message: Bytes,
     event: Bytes,
     live: Option<Box<str>>,
+    live_event: Bytes,
 }
 
 impl Frame {
@@ -21,18 +23,16 @@ impl Frame {
     pub(crate) fn encode(quote: &Quote, status: Status, token: Token, encodes: &Encodes) -> serde_json::Result<Self> {
         encodes.quotes.increment(1);
         let json = serde_json::to_string(&quote.view(status))?;
-        let live = match live_entry(quote, status) {
-            Some(entry) => {
-                encodes.live_entries.increment(1);
-                Some(format!("\"{}\":{}", quote.pair, serde_json::to_string(&entry)?).into())
-            }
-            None => None,
-        };
+        let entry = live_entry(quote, status);
+        let live = format!("\"{}\":{}", quote.pair, serde_json::to_string(&entry)?);
+        let live_event = live_event(&format!("{{{live}}}"));
+        encodes.live_entries.increment(entry.is_some().into());
         Ok(Self {
+            live_event: live_event.into_frames(),
+            live: entry.map(|_| live.into()),
             event: format!("event: quote\nid: {token}\ndata: {json}\n\n").into(),
             message: codec::encode(Opcode::Text, format!(r#"{{"type":"quote","quote":{json}}}"#).as_bytes()),
             json: json.into(),
-            live,
         })
     }
 
@@ -51,6 +51,12 @@ impl Frame {
         self.live.as_deref()
     }
 
+    /// The event `rates:live` with this pair alone, as it goes over Socket.IO's WebSocket; the entry is `null` where there
+    /// is none.
+    pub(crate) fn live_event(&self) -> &Bytes {
+        &self.live_event
+    }
+
     fn json(&self) -> &str {
         &self.json
     }
@@ -65,6 +71,11 @@ pub(crate) fn snapshot_message<'a>(frames: impl Iterator<Item = &'a Frame>) -> B
 pub(crate) fn snapshot_event<'a>(token: Token, frames: impl Iterator<Item = &'a Frame>) -> Bytes {
     let head = format!("event: snapshot\nid: {token}\ndata: {{\"quotes\":[");
     join(&head, frames.map(Frame::json), "]}\n\n").into()
+}
+
+/// The event `rates:live`.
+pub(crate) fn live_event(map: &str) -> Packet {
+    Packet::message(&format!("2[\"rates:live\",{map}]"))
 }
 
 /// The argument of `rates:live`.

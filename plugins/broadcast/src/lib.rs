@@ -83,7 +83,7 @@ impl Sink for Broadcast {
         let stop = ctx.cancel_token().child_token();
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
-        let Config { max_clients, max_clients_per_address, access, stall_timeout, loops, .. } = self.config;
+        let Config { max_clients, max_clients_per_address, access, stall_timeout, .. } = self.config;
         let door = Door::new(ctx.clone(), access, Places::new(max_clients, max_clients_per_address), stop.clone());
         let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout, stop: stop.clone() });
         // Nobody is to be told that a pair does not exist because we have just started.
@@ -91,7 +91,7 @@ impl Sink for Broadcast {
             apply(&hub, &message, &ctx);
         }
         hub.board.announce();
-        ctx.mount(&self.config.listener, routes(&hub, loops, self.config.socketio))?;
+        ctx.mount(&self.config.listener, routes(&hub, &self.config))?;
         ctx.health().ready();
 
         publish(&hub, &mut inbox, &ctx).await;
@@ -136,11 +136,12 @@ fn apply(hub: &Hub, message: &Message, ctx: &Context) {
     }
 }
 
-fn routes(hub: &Arc<Hub>, loops: usize, socketio: bool) -> Routes {
+fn routes(hub: &Arc<Hub>, config: &Config) -> Routes {
+    let loops = config.loops;
     let routes = Routes::new().documented(sse::route(Arc::clone(hub))).documented(ws::route(Arc::clone(hub), loops));
-    if !socketio {
+    if !config.socketio {
         return routes;
     }
-    let live = socketio::route(Arc::clone(hub), loops);
+    let live = socketio::route(Arc::clone(hub), loops, config.socketio_rates);
     routes.route(socketio::PATH, live.clone()).route(&format!("{}/", socketio::PATH), live)
 }

@@ -96,7 +96,7 @@ pub(crate) fn known_pairs<S: AsRef<str>>(texts: &[S], board: &Board) -> (Vec<Pai
 }
 
 /// The query of a stream: `?pairs=BTC_USD,ETH_USD`. Absent means every pair, empty means none.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Selection {
     /// Names of pairs with commas between them: without it every pair, empty for none.
@@ -123,6 +123,11 @@ pub(crate) struct Start {
 }
 
 impl Selection {
+    /// Whether it leaves nothing out.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.pairs.is_none()
+    }
+
     /// Subscribes to what was asked for.
     pub(crate) fn start(&self, board: &Board) -> Start {
         let (cursor, slots, unknown) = match &self.pairs {

@@ -1,22 +1,28 @@
 //! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4), for the original project's clients: one namespace, one event
-//! to clients and one from them.
+//! to clients, and from them what clients of a plain WebSocket ask for.
 
+mod feed;
 pub(crate) mod packet;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::routing::MethodRouter;
 use bytes::Bytes;
 use ratebus_sdk::{NoSession, ProblemDocument, SessionPass};
-use serde_json::Value;
+use serde_json::{Value, json, value::RawValue};
 use tokio::sync::watch;
 
-use self::packet::Body;
+pub(crate) use self::feed::Rates;
+use self::{
+    feed::{Feed, Shared, Wish},
+    packet::Body,
+};
 use crate::{
+    batches::Batch,
     board::Board,
     door::{self, AUTH_TIMEOUT, View},
     ending::Ending,
@@ -24,6 +30,7 @@ use crate::{
     hub::Hub,
     loops::Errand,
     metrics::Meter,
+    request::{self, Op, known_pairs, unknown_pairs},
 };
 
 /// The path that clients use unless told otherwise.
@@ -36,43 +43,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 /// How many requests of a client wait for an answer at most: more than it may send in a second do not.
 const ASKS: usize = 10;
 
-/// The route's handler.
-pub(crate) fn route(hub: Arc<Hub>, loops: usize) -> MethodRouter {
-    engineio::route::<Live>(hub, loops, RULES, Meter::new("socketio"), &Arc::default())
-}
-
-/// The newest map as a packet, made by the first client that needs it.
-#[derive(Default)]
-pub(crate) struct Newest(Mutex<Option<Map>>);
-
-#[derive(Clone)]
-struct Map {
-    /// Which change of the map this is.
-    change: u64,
-    packet: Packet,
-    /// When that change was put on the board.
-    since: Option<Instant>,
-}
-
-impl Newest {
-    fn get(&self, change: u64, board: &Board) -> Map {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*map {
-            Some(map) if map.change >= change => map.clone(),
-            _ => {
-                let packet = Packet::message(&format!("2[\"rates:live\",{}]", board.live_map()));
-                let since = board.read().slots().map(|slot| slot.since).max();
-                map.insert(Map { change, packet, since }).clone()
-            }
-        }
-    }
+/// The route's handler. Clients that do not say what they want are sent `rates`.
+pub(crate) fn route(hub: Arc<Hub>, loops: usize, rates: Rates) -> MethodRouter {
+    engineio::route::<Live>(hub, loops, RULES, Meter::new("socketio"), &Shared::new(rates))
 }
 
 /// One client of the event.
 pub(crate) struct Live {
     stage: Stage,
-    /// Which change of the map it was sent last.
-    sent: Option<u64>,
+    wish: Wish,
     /// What it has asked for and is not answered yet: its tokens are checked one after the other.
     asks: VecDeque<Ask>,
     /// The check of a token.
@@ -85,7 +64,7 @@ enum Stage {
     /// It has to join until then.
     Outside(Instant),
     Joining,
-    Joined,
+    Joined(Feed),
 }
 
 /// To go on with a newer token, and to be told under this number.
@@ -106,13 +85,14 @@ type Desk<'a> = engineio::Desk<'a, Live>;
 
 impl App for Live {
     type Outcome = Outcome;
-    type Common = Arc<Newest>;
+    type Common = Shared;
+    type Wish = Wish;
 
-    fn new(desk: &mut Desk<'_>) -> Self {
+    fn new(wish: Wish, desk: &mut Desk<'_>) -> Self {
         let limit = if let View::Awaited = desk.guest.view { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
         let mut live = Self {
             stage: Stage::Outside(desk.floor.now + limit),
-            sent: None,
+            wish,
             asks: VecDeque::new(),
             check: None,
             watch: None,
@@ -131,14 +111,9 @@ impl App for Live {
             (Body::Connect(_), _) => {}
             (Body::Disconnect, _) if packet.namespace == "/" => return Err(Ending::Left),
             // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
-            (_, Stage::Outside(_)) => return Err(Ending::Malformed),
+            (_, Stage::Outside(_) | Stage::Joining) => return Err(Ending::Malformed),
             (Body::Event { attachments: 1.., .. }, _) => return Err(Ending::Binary),
-            (Body::Event { list, number, .. }, _) => {
-                if let Some(token) = shown(list.get()) {
-                    self.asks.push_back(Ask { token, number });
-                    self.renew(desk);
-                }
-            }
+            (Body::Event { list, number, .. }, _) => self.on_event(list, number, desk),
             // Nobody here listens to anything else.
             (Body::Disconnect | Body::Ack, _) => {}
         }
@@ -158,10 +133,11 @@ impl App for Live {
             Outcome::Joins(Err(error)) => return refuse(error, desk),
             Outcome::Renews(number, renewed) => {
                 self.check = None;
-                if let Some(number) = number {
-                    let answer = packet::acknowledge(number, renewed.as_ref().map(SessionPass::expires_at));
-                    desk.send(Packet::message(&answer));
-                }
+                let answer = match &renewed {
+                    Ok(pass) => json!({ "expiresAt": pass.expires_at() }),
+                    Err(error) => json!({ "error": error }),
+                };
+                acknowledge(number, &answer, desk);
                 if let Ok(pass) = renewed {
                     self.hold(pass, desk);
                 }
@@ -180,7 +156,7 @@ impl App for Live {
             (Stage::Outside(until), _) if desk.floor.now < *until => Ok(()),
             (Stage::Outside(_), View::Awaited) => refuse(NoSession::Refused, desk),
             (Stage::Outside(_), _) => Err(Ending::Silent),
-            (Stage::Joining | Stage::Joined, _) => Ok(()),
+            (Stage::Joining | Stage::Joined(_), _) => Ok(()),
         }
     }
 
@@ -189,16 +165,13 @@ impl App for Live {
     }
 
     fn next(&mut self, desk: &mut Desk<'_>) -> Option<Packet> {
-        let newest = desk.floor.hub.board.live_change();
-        if !matches!(self.stage, Stage::Joined) || self.sent == Some(newest) {
-            return None;
-        }
-        let map = desk.floor.common.1.get(newest, &desk.floor.hub.board);
-        let conflated = self.sent.map_or(0, |sent| map.change.saturating_sub(sent + 1));
-        self.sent = Some(map.change);
-        desk.floor.meter.sent(1, map.packet.len(), conflated);
-        desk.floor.since = desk.floor.since.into_iter().chain(map.since).min();
-        Some(map.packet)
+        let Stage::Joined(feed) = &mut self.stage else { return None };
+        let floor = &mut *desk.floor;
+        let Batch { bytes, quotes, conflated, since } = feed.next(&mut floor.common.1, &floor.hub.board, floor.now)?;
+        floor.meter.sent(quotes, bytes.len(), conflated);
+        floor.meter.joined(quotes);
+        floor.since = Some(floor.since.map_or(since, |before| before.min(since)));
+        Some(Packet::from_frames(bytes))
     }
 
     fn news(hub: &Hub) -> watch::Receiver<u64> {
@@ -218,11 +191,37 @@ impl Live {
         self.stage = Stage::Joining;
     }
 
+    /// The client has joined, unless it wants what nobody serves: then it may come again.
     fn joined(&mut self, desk: &mut Desk<'_>) {
         self.check = None;
-        self.stage = Stage::Joined;
-        desk.send(Packet::message(&packet::joined(desk.sid)));
-        self.renew(desk);
+        let (feed, unknown) = Feed::new(&self.wish, &desk.floor.common.1, &desk.floor.hub.board);
+        if unknown.is_empty() {
+            self.stage = Stage::Joined(feed);
+            desk.send(Packet::message(&packet::joined(desk.sid)));
+        } else {
+            self.stage = Stage::Outside(desk.floor.now + CONNECT_TIMEOUT);
+            desk.send(Packet::message(&packet::refused(&unknown_pairs(&unknown))));
+        }
+    }
+
+    /// An event of the client, which is acknowledged if it has a number. Those that nobody listens to are not.
+    fn on_event(&mut self, list: &RawValue, number: Option<u64>, desk: &mut Desk<'_>) {
+        let Some(op) = asked(list) else { return };
+        let answer = match (op, &mut self.stage) {
+            (Ok(Op::Auth(token)), _) => {
+                self.asks.push_back(Ask { token, number });
+                return self.renew(desk);
+            }
+            (Ok(Op::Subscribe(pairs)), Stage::Joined(feed)) => subscribe(feed, &pairs, &desk.floor.hub.board),
+            (Ok(Op::Unsubscribe(pairs)), Stage::Joined(feed)) => {
+                let pairs: Vec<_> = pairs.iter().filter_map(|pair| pair.parse().ok()).collect();
+                feed.unsubscribe(&desk.floor.hub.board, &pairs);
+                json!({ "pairs": feed.pairs(&desk.floor.hub.board) })
+            }
+            (Err(error), _) => json!({ "error": error }),
+            (Ok(_), _) => return,
+        };
+        acknowledge(number, &answer, desk);
     }
 
     /// Has the next newer token checked, if none is.
@@ -261,8 +260,31 @@ fn refuse(error: NoSession, desk: &mut Desk<'_>) -> Result<(), Ending> {
     Err(error.into())
 }
 
-/// The token of the event `["auth",{"token":"…"}]`, if it is that.
-fn shown(event: &str) -> Option<String> {
-    let (name, argument) = serde_json::from_str::<(String, Value)>(event).ok()?;
-    argument["token"].as_str().filter(|_| name == "auth").map(str::to_owned)
+/// Adds the pairs that somebody serves, and tells which they are now.
+fn subscribe(feed: &mut Feed, pairs: &[String], board: &Board) -> Value {
+    let (known, unknown) = known_pairs(pairs, board);
+    feed.subscribe(board, &known);
+    let pairs = feed.pairs(board);
+    match unknown.as_slice() {
+        [] => json!({ "pairs": pairs }),
+        unknown => json!({ "pairs": pairs, "error": unknown_pairs(unknown) }),
+    }
+}
+
+/// What an event asks for: its name is that of an operation of a plain WebSocket, its argument has what that has.
+fn asked(event: &RawValue) -> Option<Result<Op, ProblemDocument>> {
+    let mut list = serde_json::from_str::<VecDeque<Value>>(event.get()).ok()?;
+    let name = list.pop_front()?;
+    if !["auth", "subscribe", "unsubscribe"].contains(&name.as_str()?) {
+        return None;
+    }
+    let mut request = list.pop_front().filter(Value::is_object).unwrap_or_else(|| json!({}));
+    request["op"] = name;
+    Some(request::parse(&request.to_string()).1)
+}
+
+fn acknowledge(number: Option<u64>, argument: &Value, desk: &mut Desk<'_>) {
+    if let Some(number) = number {
+        desk.send(Packet::message(&packet::acknowledge(number, argument)));
+    }
 }

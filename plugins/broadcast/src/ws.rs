@@ -28,7 +28,7 @@ use crate::{
 /// The route, and so many loops for those who come.
 pub(crate) fn route(hub: Arc<Hub>, loops: usize) -> UtoipaMethodRouter {
     let meter = Meter::new("websocket");
-    let loops = Loops::start(loops, &hub, &meter, Batches::default);
+    let loops = Loops::start(loops, &hub, &meter, || Batches::new(|slot, _| Some(slot.frame.message())));
     routes!(upgrade).with_state(Arc::new(Entrance { hub, loops, meter }))
 }
 

@@ -3,6 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{extract::FromRequestParts, response::IntoResponse};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -32,8 +33,11 @@ pub(crate) trait App: Send + Sized + 'static {
     /// What all sessions share.
     type Common: Clone + Send + Sync + 'static;
 
+    /// What the query of a session's first request says of what the client wants.
+    type Wish: FromRequestParts<(), Rejection: IntoResponse> + Default + Send + 'static;
+
     /// At the start of a session, before anything was said.
-    fn new(desk: &mut Desk<'_, Self>) -> Self;
+    fn new(wish: Self::Wish, desk: &mut Desk<'_, Self>) -> Self;
     /// The client has sent text.
     fn on_text(&mut self, text: &str, desk: &mut Desk<'_, Self>) -> Result<(), Ending>;
     /// The client has sent bytes.

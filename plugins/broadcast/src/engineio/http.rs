@@ -73,7 +73,7 @@ impl<A: App> Entrance<A> {
         }
         let visitor = Visitor::of(&parts.headers, &parts.extensions);
         match (parameters.transport, parameters.sid) {
-            (TransportName::Polling, None) if parts.method == Method::GET => self.open(visitor).await,
+            (TransportName::Polling, None) if parts.method == Method::GET => self.open(visitor, &mut parts).await,
             (TransportName::Polling, Some(sid)) => {
                 self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
                 match parts.method {
@@ -96,10 +96,11 @@ impl<A: App> Entrance<A> {
     }
 
     /// A session that begins with polling.
-    async fn open(&self, visitor: Visitor) -> Result<Response, Response> {
+    async fn open(&self, visitor: Visitor, parts: &mut Parts) -> Result<Response, Response> {
+        let wish = wish::<A>(parts).await?;
         let (secret, guest) = self.enter(visitor).await?;
         let (answer, opened) = oneshot::channel();
-        self.loops.join(Newcomer { secret, guest, over: Over::Polling(answer) }).await;
+        self.loops.join(Newcomer { secret, guest, over: Over::Polling(answer), wish }).await;
         opened.await.map(text).map_err(|_| Refusal::Stopping.into_response())
     }
 
@@ -132,7 +133,10 @@ impl<A: App> Entrance<A> {
     ) -> Result<Response, Response> {
         let handshake = Handshake::from_request_parts(parts, &()).await?;
         let for_whom = match sid {
-            None => Ok(self.enter(visitor).await?),
+            None => {
+                let wish = wish::<A>(parts).await?;
+                Ok((self.enter(visitor).await?, wish))
+            }
             Some(sid) => {
                 self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
                 Err(sid)
@@ -141,8 +145,8 @@ impl<A: App> Entrance<A> {
         let (response, on_upgrade) = handshake.accept();
         tokio::spawn(async move {
             match (on_upgrade.await, for_whom) {
-                (Ok(io), Ok((secret, guest))) => {
-                    self.loops.join(Newcomer { secret, guest, over: Over::WebSocket(io) }).await;
+                (Ok(io), Ok(((secret, guest), wish))) => {
+                    self.loops.join(Newcomer { secret, guest, over: Over::WebSocket(io), wish }).await;
                 }
                 (Ok(io), Err(sid)) => self.call(sid, Request::Upgrade(io)).await,
                 (Err(error), _) => tracing::trace!(%error, "gone before it was upgraded"),
@@ -156,6 +160,10 @@ impl<A: App> Entrance<A> {
             self.loops.call(shard, index, Call { sid, request }).await;
         }
     }
+}
+
+async fn wish<A: App>(parts: &mut Parts) -> Result<A::Wish, Response> {
+    A::Wish::from_request_parts(parts, &()).await.map_err(IntoResponse::into_response)
 }
 
 fn text(body: Bytes) -> Response {

@@ -8,13 +8,10 @@ use crate::codec::{self, Opcode};
 /// What stands between packets in the body of a request or an answer.
 const SEPARATOR: char = '\u{1e}';
 
-/// A packet to a client, ready for any number of them: the frame of a WebSocket, of which polling takes what is inside.
+/// A packet to clients, or several that go together, ready for any number of them: frames of a WebSocket, of which polling
+/// takes what is inside.
 #[derive(Debug, Clone)]
-pub(crate) struct Packet {
-    frame: Bytes,
-    body: Bytes,
-    is_binary: bool,
-}
+pub(crate) struct Packet(Bytes);
 
 impl Packet {
     /// Ends the session.
@@ -45,27 +42,22 @@ impl Packet {
     /// A message of bytes.
     #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn binary(bytes: &[u8]) -> Self {
-        Self::new(Opcode::Binary, bytes)
+        Self(codec::encode(Opcode::Binary, bytes))
     }
 
     /// Any packet but a message of bytes.
     pub(crate) fn text(text: &str) -> Self {
-        Self::new(Opcode::Text, text.as_bytes())
+        Self(codec::encode(Opcode::Text, text.as_bytes()))
     }
 
-    fn new(opcode: Opcode, body: &[u8]) -> Self {
-        let frame = codec::encode(opcode, body);
-        Self { body: frame.slice(frame.len() - body.len()..), frame, is_binary: opcode == Opcode::Binary }
+    /// What [`Packet::into_frames`] gave, of one packet after the other.
+    pub(crate) fn from_frames(frames: Bytes) -> Self {
+        Self(frames)
     }
 
     /// As it goes over a WebSocket.
-    pub(crate) fn into_frame(self) -> Bytes {
-        self.frame
-    }
-
-    /// How many bytes the client gets, without what its transport adds.
-    pub(crate) fn len(&self) -> usize {
-        self.body.len()
+    pub(crate) fn into_frames(self) -> Bytes {
+        self.0
     }
 }
 
@@ -73,14 +65,16 @@ impl Packet {
 pub(crate) fn payload(packets: impl IntoIterator<Item = Packet>) -> Bytes {
     let mut body = Vec::new();
     for packet in packets {
-        if !body.is_empty() {
-            body.push(SEPARATOR as u8);
-        }
-        if packet.is_binary {
-            body.push(b'b');
-            body.extend(BASE64.encode(&packet.body).into_bytes());
-        } else {
-            body.extend_from_slice(&packet.body);
+        for (opcode, packet) in codec::payloads(&packet.0) {
+            if !body.is_empty() {
+                body.push(SEPARATOR as u8);
+            }
+            if opcode == Opcode::Binary {
+                body.push(b'b');
+                body.extend(BASE64.encode(packet).into_bytes());
+            } else {
+                body.extend_from_slice(packet);
+            }
         }
     }
     body.into()
@@ -146,11 +140,14 @@ mod tests {
 
     #[test]
     fn what_is_polled_has_separators_and_base64() {
-        let packets = [Packet::message("hello"), Packet::binary(&[1, 2, 3, 4]), Packet::ping()];
-        assert_eq!(payload(packets), "4hello\u{1e}bAQIDBA==\u{1e}2");
+        let packets = || [Packet::message("hello"), Packet::binary(&[1, 2, 3, 4]), Packet::ping()];
+        let together = packets().map(Packet::into_frames).concat();
+        for packets in [&packets()[..], &[Packet::from_frames(together.into())]] {
+            assert_eq!(payload(packets.iter().cloned()), "4hello\u{1e}bAQIDBA==\u{1e}2");
+        }
         let received: Vec<_> = parse_payload("4hello\u{1e}bAQIDBA==\u{1e}b?\u{1e}").collect();
         let bytes = Bytes::from_static(&[1, 2, 3, 4]);
         assert_eq!(received, [Some(Received::Message("hello")), Some(Received::Binary(bytes)), None, None]);
-        assert_eq!(&Packet::message("x").into_frame()[..], b"\x81\x024x");
+        assert_eq!(&Packet::message("x").into_frames()[..], b"\x81\x024x");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 
-use ratebus_model::Timestamp;
 use ratebus_sdk::ProblemDocument;
 use serde_json::{Value, json, value::RawValue};
 
@@ -82,12 +81,8 @@ pub(crate) fn invalid_namespace(namespace: &str) -> String {
     format!("4{namespace},{{\"message\":\"Invalid namespace\"}}")
 }
 
-/// The answer to an `auth` event.
-pub(crate) fn acknowledge(number: u64, renewed: Result<Timestamp, &ProblemDocument>) -> String {
-    let argument = match renewed {
-        Ok(expires_at) => json!({ "expiresAt": expires_at }),
-        Err(error) => json!({ "error": error }),
-    };
+/// The answer to an event that has this number.
+pub(crate) fn acknowledge(number: u64, argument: &Value) -> String {
     format!("3{number}[{argument}]")
 }
 

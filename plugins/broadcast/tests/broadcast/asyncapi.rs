@@ -90,6 +90,13 @@ async fn what_is_sent_and_taken_is_in_the_document() {
     socketio.0.send(r#"422["auth",{"token":"another"}]"#).await;
     contract.got("renewed", &acknowledged(&socketio.packet().await));
 
+    for (name, message) in [("unsubscribe", "removal"), ("subscribe", "choice")] {
+        contract.got("chosen", &socketio.emit(&json!([name, contract.example(message)])).await);
+        contract.got("liveRates", &socketio.map().await);
+    }
+    contract.got("chosen", &socketio.emit(&json!(["subscribe", { "pairs": ["LTC_USD"] }])).await);
+    contract.got("chosen", &socketio.emit(&json!(["subscribe"])).await);
+
     for changed in [quote("BTC_USD", 2), dead("BTC_USD", 3)] {
         server.publish(changed);
         contract.got("quote", &websocket.next().await);
@@ -103,7 +110,7 @@ async fn what_is_sent_and_taken_is_in_the_document() {
 }
 
 /// What clients send.
-const FROM_US: [&str; 5] = ["auth", "ping", "renewal", "subscribe", "unsubscribe"];
+const FROM_US: [&str; 7] = ["auth", "choice", "ping", "removal", "renewal", "subscribe", "unsubscribe"];
 
 /// The argument of an acknowledgement: `431[…]`.
 fn acknowledged(packet: &str) -> Value {

@@ -123,14 +123,32 @@ pub(crate) struct Sio(pub(crate) Ws);
 impl Sio {
     /// Connects and takes the first map.
     pub(crate) async fn open(server: &Server) -> (Self, Value) {
-        let mut client = Self(Ws::to(server, "/socket.io/?EIO=4&transport=websocket").await);
-        let open = client.0.text().await;
-        assert!(open.starts_with("0{"), "{open}");
+        Self::open_with(server, "").await
+    }
+
+    /// With more in the query: `&pairs=…`.
+    pub(crate) async fn open_with(server: &Server, query: &str) -> (Self, Value) {
+        let mut client = Self::to(server, query).await;
         client.0.send("40").await;
         let joined = client.packet().await;
         assert!(joined.starts_with("40{\"sid\":"), "{joined}");
         let map = client.map().await;
         (client, map)
+    }
+
+    /// Connects, and has not joined.
+    pub(crate) async fn to(server: &Server, query: &str) -> Self {
+        let mut client = Self(Ws::to(server, &format!("/socket.io/?EIO=4&transport=websocket{query}")).await);
+        let open = client.0.text().await;
+        assert!(open.starts_with("0{"), "{open}");
+        client
+    }
+
+    /// Emits an event, and takes its acknowledgement, which comes before anything else that it brings.
+    pub(crate) async fn emit(&mut self, event: &Value) -> Value {
+        self.0.send(format!("427{event}")).await;
+        let answer = self.packet().await;
+        serde_json::from_str::<Value>(answer.strip_prefix("437").expect("an acknowledgement")).unwrap()[0].take()
     }
 
     /// The next packet that is no ping.

@@ -4,6 +4,7 @@
 mod access;
 mod asyncapi;
 mod caps;
+mod chosen;
 mod clients;
 mod fanout;
 mod limits;

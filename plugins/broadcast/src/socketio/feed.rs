@@ -1,0 +1,189 @@
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use bytes::Bytes;
+use ratebus_model::Pair;
+use ratebus_sdk::ProblemDocument;
+use serde::Deserialize;
+
+use crate::{
+    batches::{Batch, Batches},
+    board::Board,
+    cursor::Cursor,
+    frame,
+    request::{Selection, Start},
+};
+
+/// What `rates:live` carries after the first time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Rates {
+    /// The map of everything that the client wants.
+    #[default]
+    Map,
+    /// Pair by pair, what has changed.
+    Changes,
+}
+
+/// What a client asks for with its handshake: `?rates=changes&pairs=BTC_USD,ETH_USD`.
+#[derive(Default)]
+pub(crate) struct Wish {
+    rates: Option<Rates>,
+    selection: Selection,
+}
+
+#[derive(Deserialize)]
+struct RatesQuery {
+    rates: Option<Rates>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wish {
+    type Rejection = ProblemDocument;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemDocument> {
+        let query = Query::<RatesQuery>::from_request_parts(parts, state).await;
+        let Query(RatesQuery { rates }) =
+            query.map_err(|error| ProblemDocument::new(error.status(), error.body_text()))?;
+        Ok(Self { rates, selection: Selection::from_request_parts(parts, state).await? })
+    }
+}
+
+/// What clients share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    default: Rates,
+    newest: Arc<Newest>,
+    changes: Batches,
+}
+
+impl Shared {
+    /// For clients that do not say otherwise.
+    pub(crate) fn new(default: Rates) -> Self {
+        let changes = Batches::new(|slot, seen| (slot.live_stamp > seen).then(|| slot.frame.live_event()));
+        Self { default, newest: Arc::default(), changes }
+    }
+}
+
+/// The newest map of every pair, made by the first client that needs it.
+#[derive(Default)]
+struct Newest(Mutex<Option<Map>>);
+
+#[derive(Clone)]
+struct Map {
+    /// Which change of the map this is.
+    change: u64,
+    /// Up to which stamp of the board it has everything.
+    stamp: u64,
+    event: Bytes,
+    /// When that change was put on the board.
+    since: Option<Instant>,
+}
+
+impl Newest {
+    /// This change, or a later one.
+    fn get(&self, change: u64, board: &Board) -> Map {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*map {
+            Some(map) if map.change >= change => map.clone(),
+            _ => {
+                let (text, stamp) = board.live_map();
+                let event = frame::live_event(&text).into_frames();
+                let since = board.read().slots().map(|slot| slot.since).max();
+                map.insert(Map { change, stamp, event, since }).clone()
+            }
+        }
+    }
+}
+
+/// What a client wants, and how far it has been served.
+pub(crate) enum Feed {
+    /// The map of every pair, which is the same for all, and which change of it was sent last.
+    Whole(Option<u64>),
+    /// Anything else. Where it `begins`, a map of what is wanted comes first.
+    Own { rates: Rates, cursor: Cursor, begins: bool },
+}
+
+impl Feed {
+    /// As the client wishes, with what it asked for and nobody serves.
+    pub(crate) fn new(wish: &Wish, shared: &Shared, board: &Board) -> (Self, Vec<String>) {
+        let rates = wish.rates.unwrap_or(shared.default);
+        if wish.selection.is_everything() {
+            let own = || Self::Own { rates, cursor: Cursor::all_after(0), begins: true };
+            return (if rates == Rates::Map { Self::Whole(None) } else { own() }, Vec::new());
+        }
+        let Start { cursor, unknown, .. } = wish.selection.start(board);
+        (Self::Own { rates, cursor, begins: true }, unknown)
+    }
+
+    /// Adds pairs; a map with them comes next.
+    pub(crate) fn subscribe(&mut self, board: &Board, added: &[Pair]) {
+        if let Self::Own { cursor, begins, .. } = self {
+            *begins |= cursor.subscribe(board, added).is_some();
+        }
+    }
+
+    /// Removes pairs.
+    pub(crate) fn unsubscribe(&mut self, board: &Board, removed: &[Pair]) {
+        if let Self::Whole(_) = self {
+            *self = Self::Own { rates: Rates::Map, cursor: Cursor::all_after(0), begins: true };
+        }
+        if let Self::Own { cursor, .. } = self {
+            cursor.unsubscribe(board, removed);
+        }
+    }
+
+    /// The pairs that are wanted, in order.
+    pub(crate) fn pairs(&self, board: &Board) -> Vec<Pair> {
+        match self {
+            Self::Whole(_) => board.read().pairs().into_iter().collect(),
+            Self::Own { cursor, .. } => cursor.pairs(board),
+        }
+    }
+
+    /// What the client has not been sent yet, as one write.
+    pub(crate) fn next(&mut self, shared: &mut Shared, board: &Board, now: Instant) -> Option<Batch> {
+        match self {
+            Self::Whole(sent) => {
+                let newest = board.live_change();
+                if *sent == Some(newest) {
+                    return None;
+                }
+                let map = shared.newest.get(newest, board);
+                let conflated = sent.map_or(0, |sent| map.change.saturating_sub(sent + 1));
+                *sent = Some(map.change);
+                Some(Batch { bytes: map.event, quotes: 1, conflated, since: map.since.unwrap_or(now) })
+            }
+            Self::Own { cursor, begins, .. } if *begins => {
+                *begins = false;
+                let bytes = if cursor.seen_of_all().is_some() {
+                    let map = shared.newest.get(board.live_change(), board);
+                    *cursor = Cursor::all_after(map.stamp);
+                    map.event
+                } else {
+                    own_map(cursor, board)
+                };
+                Some(Batch { bytes, quotes: 1, conflated: 0, since: now })
+            }
+            Self::Own { rates: Rates::Changes, cursor, .. } => shared.changes.take(cursor, board),
+            Self::Own { rates: Rates::Map, cursor, .. } => {
+                let mut batch = shared.changes.take(cursor, board)?;
+                while let Some(Batch { conflated, .. }) = shared.changes.take(cursor, board) {
+                    batch.conflated += conflated;
+                }
+                Some(Batch { bytes: own_map(cursor, board), quotes: 1, ..batch })
+            }
+        }
+    }
+}
+
+/// The event with everything that the cursor is for, which is taken with it.
+fn own_map(cursor: &mut Cursor, board: &Board) -> Bytes {
+    let slots = cursor.restart(board);
+    frame::live_event(&frame::live_map(slots.iter().map(|slot| &slot.frame))).into_frames()
+}
