@@ -71,6 +71,12 @@ async fn the_page_shows_every_operation_and_asks_nobody_else() {
 }
 
 #[tokio::test]
+async fn the_event_stream_goes_on_where_it_was_left() {
+    let ratebus = demo().await;
+    node("events.mjs", &["--url".as_ref(), ratebus.url("user-api").as_ref()]).await;
+}
+
+#[tokio::test]
 async fn the_postman_collection_is_the_documents_and_works() {
     let ratebus = demo().await;
     let url = ratebus.url("user-api");
