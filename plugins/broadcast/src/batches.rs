@@ -6,8 +6,13 @@ use bytes::Bytes;
 
 use crate::{
     board::{Board, Slot},
-    cursor::{Cursor, Owed},
+    cursor::{Cursor, Kind, Owed, Position},
+    frame,
 };
+
+/// How many batches are kept at once. Where clients want more than that many different things, the others are put
+/// together for each client by itself.
+const SHARED: usize = 256;
 
 /// Quotes as one write.
 #[derive(Debug, Clone)]
@@ -16,53 +21,61 @@ pub(crate) struct Batch {
     pub(crate) quotes: usize,
     /// How many changes those made superfluous.
     pub(crate) conflated: u64,
-    /// When the oldest of them was put on the board.
-    pub(crate) since: Instant,
+    pub(crate) kind: Kind,
+    /// When the oldest change in it was put on the board; nothing of a snapshot is late.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What a quote is in a batch, for who has seen everything up to a stamp; `None` if that is nothing.
 type Part = fn(&Slot, u64) -> Option<&Bytes>;
 
-/// The batches for clients of every pair. All that are up to date are owed the same, and share its bytes.
+/// The batches for clients of one loop. All that want the same and are equally far are owed the same, and share its
+/// bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
     part: Part,
     /// The board's edition that these belong to.
     edition: (u64, u64),
-    /// By what a client has seen: what it is owed, and where its cursor stands then.
-    by_seen: HashMap<u64, (Batch, Cursor)>,
+    /// By where a client is: what it is owed, and where it is then.
+    shared: HashMap<Position, (Option<Batch>, Cursor)>,
 }
 
 impl Batches {
     pub(crate) fn new(part: Part) -> Self {
-        Self { part, edition: (0, 0), by_seen: HashMap::new() }
+        Self { part, edition: (0, 0), shared: HashMap::new() }
     }
 
     /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.
     pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
-        let Some(seen) = cursor.seen_of_all() else { return self.join(cursor, board) };
         let edition @ (stamp, _) = board.read().edition();
-        if seen == stamp {
+        if cursor.is_at(stamp) {
             return None;
         }
         if self.edition != edition {
             self.edition = edition;
-            self.by_seen.clear();
+            self.shared.clear();
         }
-        if let Some((batch, after)) = self.by_seen.get(&seen) {
-            cursor.clone_from(after);
-            return Some(batch.clone());
+        let position = cursor.position();
+        if let Some((batch, after)) = self.shared.get(&position) {
+            cursor.follow(after);
+            return batch.clone();
         }
-        let batch = self.join(cursor, board)?;
-        self.by_seen.insert(seen, (batch.clone(), cursor.clone()));
-        Some(batch)
+        let batch = self.join(cursor, board);
+        if self.shared.len() < SHARED {
+            self.shared.insert(position, (batch.clone(), cursor.clone()));
+        }
+        batch
     }
 
     /// What comes next that is anything to the client.
     fn join(&self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
         loop {
-            let seen = cursor.seen();
-            let Owed { slots, conflated } = cursor.take(board);
+            let seen = cursor.seen().unwrap_or_default();
+            let Owed { slots, conflated, kind } = cursor.take(board);
+            if let Kind::Snapshot { .. } = kind {
+                let bytes = frame::snapshot_message(slots.iter().map(|slot| &slot.frame));
+                return Some(Batch { bytes, quotes: slots.len(), conflated, kind, since: None });
+            }
             if slots.is_empty() {
                 return None;
             }
@@ -72,7 +85,7 @@ impl Batches {
                 [(_, part)] => Bytes::clone(part),
                 parts => parts.iter().map(|(_, part)| &part[..]).collect::<Vec<_>>().concat().into(),
             };
-            return Some(Batch { bytes, quotes: parts.len(), conflated, since });
+            return Some(Batch { bytes, quotes: parts.len(), conflated, kind, since: Some(since) });
         }
     }
 }
@@ -81,41 +94,134 @@ impl Batches {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
+    use proptest::prelude::*;
     use ratebus_sdk::Clock;
 
     use super::*;
-    use crate::quotes::quote;
+    use crate::{quotes::quote, wanted::PairPattern};
+
+    fn cursor(board: &Board, texts: &[&str]) -> Cursor {
+        let patterns: Vec<PairPattern> = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        assert_eq!(patterns.len(), texts.len());
+        let mut cursor = Cursor::of(board, &patterns);
+        while cursor.is_adding() {
+            let _ = cursor.take(board);
+        }
+        cursor
+    }
+
+    fn batches() -> Batches {
+        Batches::new(|slot, _| Some(slot.frame.message()))
+    }
+
+    fn publish(board: &Board, pair: &str, sequence: u64) {
+        board.publish(&Arc::new(quote(pair, sequence)), Clock.now());
+    }
 
     #[test]
     fn who_is_owed_the_same_shares_its_bytes() {
-        let (board, mut batches) = (Board::new(), Batches::new(|slot, _| Some(slot.frame.message())));
-        let publish = |pair, sequence| board.publish(&Arc::new(quote(pair, sequence)), Clock.now());
-        publish("BTC_USD", 1);
-        let [mut first, mut second, mut behind] = [(); 3].map(|()| Cursor::all(&board).0);
-        assert!(batches.take(&mut first, &board).is_none());
-        publish("BTC_USD", 2);
-        let _ = (batches.take(&mut first, &board), batches.take(&mut second, &board));
-        publish("BTC_USD", 3);
-        publish("ETH_USD", 1);
-        let [one, other] = [&mut first, &mut second].map(|cursor| batches.take(cursor, &board).unwrap());
-        assert_eq!((one.quotes, one.conflated), (2, 0));
-        assert_eq!(one.bytes.as_ptr(), other.bytes.as_ptr());
-        let late = batches.take(&mut behind, &board).unwrap();
-        assert_eq!((late.quotes, late.conflated, &late.bytes), (2, 1, &one.bytes));
-        for cursor in [&mut first, &mut second, &mut behind] {
-            assert!(batches.take(cursor, &board).is_none());
+        for wanted in [&[">"][..], &["BTC_*", "ETH_USD"], &["BTC_USD", "ETH_USD"]] {
+            let (board, mut batches) = (Board::new(), batches());
+            publish(&board, "BTC_USD", 1);
+            let [mut first, mut second, mut behind] = [(); 3].map(|()| cursor(&board, wanted));
+            assert!(batches.take(&mut first, &board).is_none());
+            publish(&board, "BTC_USD", 2);
+            let _ = (batches.take(&mut first, &board), batches.take(&mut second, &board));
+            publish(&board, "BTC_USD", 3);
+            publish(&board, "ETH_USD", 1);
+            let [one, other] = [&mut first, &mut second].map(|cursor| batches.take(cursor, &board).unwrap());
+            assert_eq!((one.quotes, one.conflated), (2, 0));
+            assert_eq!(one.bytes.as_ptr(), other.bytes.as_ptr());
+            let late = batches.take(&mut behind, &board).unwrap();
+            assert_eq!((late.quotes, late.conflated, &late.bytes), (2, 1, &one.bytes));
+            for cursor in [&mut first, &mut second, &mut behind] {
+                assert!(batches.take(cursor, &board).is_none());
+            }
         }
     }
 
     #[test]
+    fn newcomers_share_their_snapshot() {
+        let (board, mut batches) = (Board::new(), batches());
+        publish(&board, "BTC_USD", 1);
+        let [one, other] = [(); 2].map(|()| {
+            let mut newcomer = Cursor::of(&board, &[PairPattern::ALL]);
+            batches.take(&mut newcomer, &board).unwrap()
+        });
+        assert_eq!((one.kind, one.bytes.as_ptr()), (Kind::Snapshot { is_last: true }, other.bytes.as_ptr()));
+    }
+
+    #[test]
     fn who_comes_late_is_not_told_that_what_has_aged_is_fresh() {
-        let (board, mut batches) = (Board::new(), Batches::new(|slot, _| Some(slot.frame.message())));
+        let (board, mut batches) = (Board::new(), batches());
         let quote = Arc::new(quote("BTC_USD", 1));
-        let [mut prompt, mut late] = [(); 2].map(|()| Cursor::all(&board).0);
+        let [mut prompt, mut late] = [(); 2].map(|()| cursor(&board, &[">"]));
         board.publish(&quote, Clock.now());
         let told = |batch: Option<Batch>| String::from_utf8_lossy(&batch.unwrap().bytes).into_owned();
         assert!(told(batches.take(&mut prompt, &board)).contains(r#""status":"fresh""#));
         board.review(quote.confirmed_at + quote.limits.stale_after + Duration::from_secs(1));
         assert!(told(batches.take(&mut late, &board)).contains(r#""status":"stale""#));
+    }
+
+    /// What a client of the property does.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Publish(&'static str),
+        Take(usize),
+        Subscribe(usize, &'static str),
+        Unsubscribe(usize, &'static str),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let pair = prop::sample::select(vec!["BTC_USD", "ETH_USD", "BTC_EUR"]);
+        let pattern = prop::sample::select(vec!["BTC_USD", "BTC_*", "*_USD", ">"]);
+        prop_oneof![
+            3 => pair.prop_map(Step::Publish),
+            4 => (0..4_usize).prop_map(Step::Take),
+            2 => (0..4_usize, pattern.clone()).prop_map(|(client, pattern)| Step::Subscribe(client, pattern)),
+            1 => (0..4_usize, pattern).prop_map(|(client, pattern)| Step::Unsubscribe(client, pattern)),
+        ]
+    }
+
+    proptest! {
+        /// Shared or not, a client is sent what it would be sent if it were alone.
+        #[test]
+        fn sharing_changes_nothing(steps in prop::collection::vec(step(), 0..60)) {
+            let (board, mut shared) = (Board::new(), batches());
+            let mut sequence = 0;
+            let mut clients: [(Cursor, Cursor); 4] = std::array::from_fn(|_| {
+                let cursor = Cursor::of(&board, &[]);
+                (cursor.clone(), cursor)
+            });
+            for step in steps {
+                match step {
+                    Step::Publish(pair) => {
+                        sequence += 1;
+                        publish(&board, pair, sequence);
+                    }
+                    Step::Take(index) => {
+                        let (client, alone) = &mut clients[index];
+                        let batch = shared.take(client, &board);
+                        let expected = batches().take(alone, &board);
+                        prop_assert_eq!(batch.map(|batch| (batch.bytes, batch.conflated, batch.kind)),
+                            expected.map(|batch| (batch.bytes, batch.conflated, batch.kind)));
+                        prop_assert_eq!(client.position(), alone.position());
+                    }
+                    Step::Subscribe(index, _) | Step::Unsubscribe(index, _) if clients[index].0.is_adding() => {}
+                    Step::Subscribe(index, text) => {
+                        let pattern: PairPattern = text.parse().unwrap_or(PairPattern::ALL);
+                        for cursor in [&mut clients[index].0, &mut clients[index].1] {
+                            assert!(cursor.subscribe(&board, &[pattern]).is_ok());
+                        }
+                    }
+                    Step::Unsubscribe(index, text) => {
+                        let pattern: PairPattern = text.parse().unwrap_or(PairPattern::ALL);
+                        for cursor in [&mut clients[index].0, &mut clients[index].1] {
+                            cursor.unsubscribe(&board, &[pattern]);
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound::{Excluded, Included},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Instant,
 };
@@ -11,7 +12,11 @@ use crate::{
     frame::{self, Frame},
     metrics::Encodes,
     resume::Token,
+    wanted::{Sets, Wanted},
 };
+
+/// Of how many changes it is remembered which pairs they were of: who is further behind counts as having missed less.
+const HISTORY: usize = 4096;
 
 /// The newest quote of each pair, encoded and ready for every client. One task writes, clients read.
 ///
@@ -28,6 +33,7 @@ pub(crate) struct Board {
     /// How often the map of `rates:live` has changed.
     live: watch::Sender<u64>,
     encodes: Encodes,
+    sets: Sets,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +42,8 @@ pub(crate) struct Table {
     /// How often a frame was replaced without a change.
     replaced: u64,
     by_stamp: BTreeMap<u64, Arc<Slot>>,
+    /// The pairs of the last changes, up to the one with the number `stamp`.
+    history: VecDeque<Pair>,
     by_pair: BTreeMap<Pair, Held>,
     /// Which pairs each source says it serves.
     sources: BTreeMap<SourceName, BTreeSet<Pair>>,
@@ -81,7 +89,12 @@ impl Board {
     pub(crate) fn new() -> Self {
         let (changes, live) = (watch::Sender::new(0), watch::Sender::new(0));
         let epoch = Epoch::new(getrandom::u64().unwrap_or_default());
-        Self { epoch, table: RwLock::default(), changes, live, encodes: Encodes::new() }
+        Self { epoch, table: RwLock::default(), changes, live, encodes: Encodes::new(), sets: Sets::default() }
+    }
+
+    /// What clients want.
+    pub(crate) fn sets(&self) -> &Sets {
+        &self.sets
     }
 
     /// Takes over a quote if it is newer than the one held. Clients hear of it with the next [`Board::announce`].
@@ -194,19 +207,25 @@ impl Table {
         (self.stamp, self.replaced)
     }
 
-    /// What changed after `stamp`, each pair once, the latest change last.
-    pub(crate) fn after(&self, stamp: u64) -> impl Iterator<Item = &Arc<Slot>> {
-        self.by_stamp.range(stamp + 1..).map(|(_, slot)| slot)
+    /// What changed last after the stamp `from` and not after `until`, the latest change last.
+    pub(crate) fn between(&self, from: u64, until: u64) -> impl Iterator<Item = &Arc<Slot>> {
+        self.by_stamp.range((Excluded(from), Included(until.max(from)))).map(|(_, slot)| slot)
+    }
+
+    /// How many changes of these pairs there were between the two stamps.
+    pub(crate) fn changes(&self, from: u64, until: u64, wanted: &Wanted) -> u64 {
+        if wanted.is_all() {
+            return until - from;
+        }
+        let before = self.stamp - self.history.len() as u64;
+        let [from, until] =
+            [from, until].map(|stamp| usize::try_from(stamp.saturating_sub(before)).unwrap_or(usize::MAX));
+        self.history.range(from..until).filter(|&&pair| wanted.contains(pair)).count() as u64
     }
 
     /// Every slot, by pair.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
         self.by_pair.values().map(|held| &held.slot)
-    }
-
-    /// The slot of a pair that has had a quote.
-    pub(crate) fn slot(&self, pair: Pair) -> Option<&Arc<Slot>> {
-        self.by_pair.get(&pair).map(|held| &held.slot)
     }
 
     /// Whether anybody serves the pair.
@@ -238,6 +257,10 @@ impl Table {
 
     fn put(&mut self, quote: &Arc<Quote>, status: Status, frame: Frame, now: Instant) {
         self.stamp += 1;
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(quote.pair);
         let (mut count, mut order) = (1, Order::starting_with(quote.version));
         let (mut is_live, mut live_stamp) = (frame.live().is_some(), 0);
         if let Some(before) = self.by_pair.remove(&quote.pair) {

@@ -1,28 +1,52 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use ratebus_model::Pair;
 
-use crate::board::{Board, Slot, Table};
+use crate::{
+    board::{Board, Slot, Table},
+    wanted::{PairPattern, Wanted},
+};
 
 /// How many quotes are taken off the board at once. It bounds what is buffered for a client, and how much a slow one
 /// has to take before that counts as progress.
 pub(crate) const AT_ONCE: usize = 64;
 
-/// What one client wants and how far it has been served.
+/// How many patterns of many pairs a client may have, which need not match anything. Pairs are no more than are served.
+pub(crate) const MAX_PATTERNS: usize = 64;
+
+/// What one client wants and how far it has been served. Clients that want the same and are equally far are owed the
+/// same.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
-    /// Everything up to this stamp has been taken.
+    wanted: Arc<Wanted>,
+    /// Everything that is wanted has been taken up to this stamp.
     seen: u64,
-    wanted: Wanted,
+    addition: Option<Box<Addition>>,
 }
 
+/// What is to be wanted from now on. First comes what the client has missed of the rest, up to the same stamp: so one
+/// stamp says how far it has been served with everything.
 #[derive(Debug, Clone)]
-enum Wanted {
-    /// Every pair, those to come included.
-    All,
-    /// These, and which change of each was taken last.
-    Only(BTreeMap<Pair, u64>),
+struct Addition {
+    /// Everything wanted then.
+    wanted: Arc<Wanted>,
+    /// What is new has been taken up to this stamp,
+    at: u64,
+    /// and is a snapshot up to this one: what changes meanwhile comes as a change.
+    until: u64,
 }
+
+/// Tells cursors apart that are owed different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Position {
+    wanted: u64,
+    seen: u64,
+    addition: Option<(u64, u64, u64)>,
+}
+
+/// A client would have more than [`MAX_PATTERNS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyPatterns;
 
 /// What a client is owed.
 #[derive(Debug)]
@@ -31,145 +55,167 @@ pub(crate) struct Owed {
     pub(crate) slots: Vec<Arc<Slot>>,
     /// How many changes those made superfluous.
     pub(crate) conflated: u64,
+    pub(crate) kind: Kind,
+}
+
+/// How quotes are to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As what changed.
+    Changes,
+    /// As a snapshot, or a part of one, which may be empty.
+    Snapshot { is_last: bool },
 }
 
 impl Cursor {
     /// No pairs.
-    pub(crate) fn none() -> Self {
-        Self { seen: 0, wanted: Wanted::Only(BTreeMap::new()) }
+    pub(crate) fn none(board: &Board) -> Self {
+        Self { wanted: board.sets().of(Vec::new()), seen: board.read().stamp(), addition: None }
     }
 
-    /// Every pair, and the newest quotes of all of them. What is taken later has changed since.
-    pub(crate) fn all(board: &Board) -> (Self, Vec<Arc<Slot>>) {
-        let table = board.read();
-        (Self { seen: table.stamp(), wanted: Wanted::All }, table.slots().cloned().collect())
+    /// These pairs, a snapshot first.
+    pub(crate) fn of(board: &Board, patterns: &[PairPattern]) -> Self {
+        let mut cursor = Self::none(board);
+        cursor.begin(board, cursor.wanted.with(patterns).unwrap_or_default());
+        cursor
     }
 
-    /// Every pair, of which everything up to `stamp` is known.
-    pub(crate) fn all_after(stamp: u64) -> Self {
-        Self { seen: stamp, wanted: Wanted::All }
-    }
-
-    /// These pairs, and the newest quotes of those that have one.
-    pub(crate) fn only(board: &Board, pairs: &[Pair]) -> (Self, Vec<Arc<Slot>>) {
-        let mut cursor = Self::none();
-        let slots = cursor.subscribe(board, pairs).unwrap_or_default();
-        (cursor, slots)
-    }
-
-    /// Goes back, or on: what changed after the stamp `seen` is owed, and nothing else.
-    pub(crate) fn rewind(&mut self, board: &Board, seen: u64) {
-        self.seen = seen;
-        if let Wanted::Only(pairs) = &mut self.wanted {
-            let table = board.read();
-            for (pair, sent) in pairs {
-                *sent = taken(&table, *pair, seen);
-            }
-        }
-    }
-
-    /// Everything up to this stamp has been taken.
-    pub(crate) fn seen(&self) -> u64 {
-        self.seen
+    /// These pairs, of which everything up to the stamp `seen` is known.
+    pub(crate) fn after(board: &Board, patterns: &[PairPattern], seen: u64) -> Self {
+        let mut cursor = Self::of(board, patterns);
+        cursor.skip_snapshot();
+        Self { seen, ..cursor }
     }
 
     /// Takes what the client has not been sent yet, at most [`AT_ONCE`] quotes.
     pub(crate) fn take(&mut self, board: &Board) -> Owed {
-        let mut owed = Owed { slots: Vec::new(), conflated: 0 };
         let table = board.read();
-        for slot in table.after(self.seen) {
-            if owed.slots.len() == AT_ONCE {
-                break;
-            }
-            match &mut self.wanted {
-                Wanted::All => {
-                    // The stamps between belonged to changes that newer ones have replaced since.
-                    owed.conflated += slot.stamp - self.seen - 1;
-                    owed.slots.push(Arc::clone(slot));
-                }
-                Wanted::Only(pairs) => {
-                    if let Some(sent) = pairs.get_mut(&slot.pair).filter(|sent| **sent < slot.count) {
-                        owed.conflated += slot.count - *sent - 1;
-                        *sent = slot.count;
-                        owed.slots.push(Arc::clone(slot));
-                    }
-                }
-            }
-            self.seen = slot.stamp;
+        let until = self.addition.as_ref().map_or(table.stamp(), |addition| addition.until);
+        let changes = self.take_changes(&table, until);
+        if !changes.slots.is_empty() {
+            return changes;
         }
-        owed
+        self.take_snapshot(&table).unwrap_or(changes)
+    }
+
+    fn take_changes(&mut self, table: &Table, until: u64) -> Owed {
+        let before = self.seen;
+        let slots;
+        (slots, self.seen) = collect(table, before, until, |pair| self.wanted.contains(pair));
+        let changes = table.changes(before, self.seen, &self.wanted);
+        Owed { conflated: changes.saturating_sub(slots.len() as u64), slots, kind: Kind::Changes }
+    }
+
+    fn take_snapshot(&mut self, table: &Table) -> Option<Owed> {
+        let Addition { wanted, at, until } = self.addition.as_deref_mut()?;
+        let is_new = |pair| wanted.contains(pair) && !self.wanted.contains(pair);
+        let mut slots;
+        (slots, *at) = collect(table, *at, *until, is_new);
+        slots.sort_unstable_by_key(|slot| slot.pair);
+        let is_last = at == until;
+        if is_last {
+            self.skip_snapshot();
+        }
+        Some(Owed { slots, conflated: 0, kind: Kind::Snapshot { is_last } })
     }
 
     /// Takes the newest quotes of everything that is wanted, whatever was taken before.
     pub(crate) fn restart(&mut self, board: &Board) -> Vec<Arc<Slot>> {
+        self.skip_snapshot();
         let table = board.read();
         self.seen = table.stamp();
-        match &mut self.wanted {
-            Wanted::All => table.slots().cloned().collect(),
-            Wanted::Only(pairs) => {
-                let newest = pairs.iter_mut().filter_map(|(&pair, sent)| {
-                    let slot = table.slot(pair)?;
-                    *sent = slot.count;
-                    Some(Arc::clone(slot))
-                });
-                newest.collect()
-            }
+        table.slots().filter(|slot| self.wanted.contains(slot.pair)).cloned().collect()
+    }
+
+    fn skip_snapshot(&mut self) {
+        if let Some(addition) = self.addition.take() {
+            self.wanted = addition.wanted;
         }
     }
 
-    /// Up to which stamp a client of every pair has been served; what it is owed depends on nothing else.
-    pub(crate) fn seen_of_all(&self) -> Option<u64> {
-        matches!(self.wanted, Wanted::All).then_some(self.seen)
-    }
-
-    /// Adds pairs. Returns the newest quotes of those that are new here, or `None` if none is.
-    pub(crate) fn subscribe(&mut self, board: &Board, added: &[Pair]) -> Option<Vec<Arc<Slot>>> {
-        let Wanted::Only(pairs) = &mut self.wanted else { return None };
-        let table = board.read();
-        let mut slots = Vec::new();
-        let before = pairs.len();
-        for &pair in added {
-            pairs.entry(pair).or_insert_with(|| {
-                let slot = table.slot(pair);
-                slots.extend(slot.cloned());
-                slot.map_or(0, |slot| slot.count)
-            });
-        }
-        (pairs.len() > before).then_some(slots)
-    }
-
-    /// Removes pairs. Who had every pair has the remaining ones from now on, without those to come.
-    pub(crate) fn unsubscribe(&mut self, board: &Board, removed: &[Pair]) {
-        if let Wanted::All = self.wanted {
-            let table = board.read();
-            let pairs = table.pairs().into_iter().map(|pair| (pair, taken(&table, pair, self.seen)));
-            self.wanted = Wanted::Only(pairs.collect());
-        }
-        if let Wanted::Only(pairs) = &mut self.wanted {
-            for pair in removed {
-                pairs.remove(pair);
-            }
+    /// Up to which stamp everything has been taken; `None` while that is another for what has been added.
+    pub(crate) fn seen(&self) -> Option<u64> {
+        match &self.addition {
+            None => Some(self.seen),
+            Some(addition) => self.wanted.is_empty().then_some(addition.at),
         }
     }
 
-    /// The pairs subscribed, in order.
-    pub(crate) fn pairs(&self, board: &Board) -> Vec<Pair> {
-        match &self.wanted {
-            Wanted::All => board.read().pairs().into_iter().collect(),
-            Wanted::Only(pairs) => pairs.keys().copied().collect(),
+    /// Whether a snapshot is due.
+    pub(crate) fn is_adding(&self) -> bool {
+        self.addition.is_some()
+    }
+
+    /// Whether there is nothing for it where the board has this stamp.
+    pub(crate) fn is_at(&self, stamp: u64) -> bool {
+        self.seen == stamp && self.addition.is_none()
+    }
+
+    /// Where it stands: at the same moment, others there are owed the same.
+    pub(crate) fn position(&self) -> Position {
+        let addition = self.addition.as_ref().map(|addition| (addition.wanted.id(), addition.at, addition.until));
+        Position { wanted: self.wanted.id(), seen: self.seen, addition }
+    }
+
+    /// Goes where another has gone from the same position.
+    pub(crate) fn follow(&mut self, other: &Self) {
+        if self.addition.is_some() {
+            self.clone_from(other);
         }
+        // All that want the same count references to it in one place: it is left alone where it can be.
+        self.seen = other.seen;
+    }
+
+    /// Adds pairs, with a snapshot of those that are new here. Returns whether any is. Not while a part of another has
+    /// been taken.
+    pub(crate) fn subscribe(&mut self, board: &Board, added: &[PairPattern]) -> Result<bool, TooManyPatterns> {
+        let Some(patterns) = self.wanted().with(added) else { return Ok(false) };
+        if patterns.iter().filter(|pattern| pattern.is_many()).count() > MAX_PATTERNS {
+            return Err(TooManyPatterns);
+        }
+        self.begin(board, patterns);
+        Ok(true)
+    }
+
+    /// Removes pairs. Of a pattern that is removed in part those stay that somebody serves now, without those to come.
+    pub(crate) fn unsubscribe(&mut self, board: &Board, removed: &[PairPattern]) {
+        let known = board.read().pairs();
+        let without = |wanted: &Wanted| board.sets().of(wanted.without(removed, known.iter().copied()));
+        self.wanted = without(&self.wanted);
+        if let Some(addition) = &mut self.addition {
+            addition.wanted = without(&addition.wanted);
+        }
+    }
+
+    /// What is subscribed, once the snapshot that is due has been taken.
+    pub(crate) fn wanted(&self) -> &Wanted {
+        self.addition.as_ref().map_or(&self.wanted, |addition| &addition.wanted)
+    }
+
+    fn begin(&mut self, board: &Board, patterns: Vec<PairPattern>) {
+        let wanted = board.sets().of(patterns);
+        let until = board.read().stamp();
+        self.addition = Some(Box::new(Addition { wanted, at: 0, until }));
     }
 }
 
-/// Which change of `pair` who has seen everything up to a stamp has taken; of several later ones, all but the last count as
-/// taken.
-fn taken(table: &Table, pair: Pair, seen: u64) -> u64 {
-    table.slot(pair).map_or(0, |slot| slot.count - u64::from(slot.stamp > seen))
+/// The slots with a stamp above `from` and up to `until` whose pair is wanted, at most [`AT_ONCE`]; and up to which stamp
+/// these are all.
+fn collect(table: &Table, from: u64, until: u64, is_wanted: impl Fn(Pair) -> bool) -> (Vec<Arc<Slot>>, u64) {
+    let (mut slots, mut last) = (Vec::new(), from);
+    for slot in table.between(from, until).filter(|slot| is_wanted(slot.pair)) {
+        if slots.len() == AT_ONCE {
+            return (slots, last);
+        }
+        slots.push(Arc::clone(slot));
+        last = slot.stamp;
+    }
+    (slots, until)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
     use ratebus_sdk::Clock;
@@ -177,74 +223,93 @@ mod tests {
     use super::*;
     use crate::quotes::{pair, quote};
 
-    const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "SOL_USD"];
+    const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "BTC_EUR"];
+    const PATTERNS: [&str; 6] = ["BTC_USD", "ETH_USD", "BTC_EUR", "BTC_*", "*_USD", ">"];
 
     #[derive(Debug, Clone)]
     enum Step {
         Publish(usize),
         Take,
-        /// Connect again, with what was taken last.
+        /// Connect again, with how far it has been served.
         Return,
         Subscribe(usize),
         Unsubscribe(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let pair = 0..PAIRS.len();
         prop_oneof![
-            4 => pair.clone().prop_map(Step::Publish),
+            4 => (0..PAIRS.len()).prop_map(Step::Publish),
             2 => Just(Step::Take),
             1 => Just(Step::Return),
-            1 => pair.clone().prop_map(Step::Subscribe),
-            1 => pair.prop_map(Step::Unsubscribe),
+            1 => (0..PATTERNS.len()).prop_map(Step::Subscribe),
+            1 => (0..PATTERNS.len()).prop_map(Step::Unsubscribe),
         ]
     }
 
-    /// A client of every pair or of none, and what it has been sent: the last sequence of each pair it subscribes to.
+    fn pattern(index: usize) -> PairPattern {
+        PATTERNS[index].parse().unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// A client, and what it has been sent: the last sequence of each pair since it subscribes to it.
     struct Client {
         board: Board,
         sequences: [u64; PAIRS.len()],
         cursor: Cursor,
         sent: BTreeMap<Pair, u64>,
-        subscribed: BTreeSet<Pair>,
+        /// The changes it was sent, and those that were conflated.
+        counted: u64,
+        has_all: bool,
     }
 
     impl Client {
-        fn new(all: bool) -> Self {
+        fn new(pattern: Option<PairPattern>) -> Self {
             let board = Board::new();
             for text in PAIRS {
                 board.publish(&Arc::new(quote(text, 1)), Clock.now());
             }
-            let (cursor, slots) = if all { Cursor::all(&board) } else { Cursor::only(&board, &[]) };
-            let subscribed = slots.iter().map(|slot| slot.pair).collect();
-            let mut client = Self { board, sequences: [1; PAIRS.len()], cursor, sent: BTreeMap::new(), subscribed };
-            client.receive(&slots);
-            client
-        }
-
-        /// Every quote is subscribed to and newer than the one before.
-        fn receive(&mut self, slots: &[Arc<Slot>]) {
-            for slot in slots {
-                assert!(self.subscribed.contains(&slot.pair), "{} is not subscribed", slot.pair);
-                let before = self.sent.insert(slot.pair, slot.count);
-                assert!(before.is_none_or(|before| before < slot.count), "{before:?} {slot:?}");
+            let cursor = Cursor::of(&board, pattern.as_slice());
+            Self {
+                board,
+                sequences: [1; PAIRS.len()],
+                cursor,
+                sent: BTreeMap::new(),
+                counted: 0,
+                has_all: pattern == Some(PairPattern::ALL),
             }
         }
 
+        fn wants(&self, text: &str) -> bool {
+            self.cursor.wanted().contains(pair(text))
+        }
+
+        /// Every quote is subscribed to and newer than the one before; a snapshot has only what is new here.
         fn take(&mut self) {
-            let before: u64 = self.sent.values().sum();
             let owed = self.cursor.take(&self.board);
-            self.receive(&owed.slots);
-            // Whoever has taken everything is at the newest quote of each pair.
-            for (&text, &sequence) in PAIRS.iter().zip(&self.sequences) {
-                let sent = self.sent.get(&pair(text));
-                assert!(
-                    !self.subscribed.contains(&pair(text)) || sent == Some(&sequence),
-                    "{text}: {sent:?} {sequence}"
-                );
+            for slot in &owed.slots {
+                assert!(self.wants(&slot.pair.to_string()), "{} is not subscribed", slot.pair);
+                let last = self.sent.insert(slot.pair, slot.count);
+                match owed.kind {
+                    Kind::Snapshot { .. } => assert_eq!(last, None, "{slot:?}"),
+                    Kind::Changes => assert!(last.is_none_or(|last| last < slot.count), "{last:?} {slot:?}"),
+                }
             }
-            let changes = self.sent.values().sum::<u64>() - before;
-            assert!(owed.slots.len() as u64 + owed.conflated <= changes, "{} conflated of {changes}", owed.conflated);
+            if owed.kind == Kind::Changes {
+                self.counted += owed.slots.len() as u64 + owed.conflated;
+            }
+        }
+
+        /// Whoever has taken everything is at the newest quote of each pair.
+        fn take_all(&mut self) {
+            while !self.cursor.is_at(self.board.read().stamp()) {
+                self.take();
+            }
+            for (&text, sequence) in PAIRS.iter().zip(&self.sequences) {
+                let sent = self.sent.get(&pair(text));
+                assert!(!self.wants(text) || sent == Some(sequence), "{text}: {sent:?} {sequence}");
+            }
+            let quotes: u64 = self.sequences.iter().sum();
+            let changes = quotes - PAIRS.len() as u64;
+            assert!(if self.has_all { self.counted == changes } else { self.counted <= quotes }, "{quotes}");
         }
 
         fn step(&mut self, step: &Step) {
@@ -255,41 +320,53 @@ mod tests {
                 }
                 Step::Take => self.take(),
                 Step::Return => {
-                    self.take();
-                    let seen = self.cursor.seen();
-                    self.cursor = match self.cursor.wanted {
-                        Wanted::All => Cursor::all(&self.board).0,
-                        Wanted::Only(_) => Cursor::only(&self.board, &self.cursor.pairs(&self.board)).0,
-                    };
-                    self.cursor.rewind(&self.board, seen);
-                }
-                Step::Subscribe(index) => {
-                    let pair = pair(PAIRS[index]);
-                    let added = self.cursor.subscribe(&self.board, &[pair]);
-                    assert_eq!(added.is_some(), self.subscribed.insert(pair));
-                    if let Some(slots) = added {
-                        self.sent.remove(&pair);
-                        self.receive(&slots);
+                    if let Some(seen) = self.cursor.seen() {
+                        let patterns = self.cursor.wanted().patterns().to_vec();
+                        self.has_all &= !self.cursor.is_adding();
+                        self.cursor = Cursor::after(&self.board, &patterns, seen);
                     }
                 }
+                // Nobody is heard while a snapshot is due.
+                Step::Subscribe(_) | Step::Unsubscribe(_) if self.cursor.is_adding() => {}
+                Step::Subscribe(index) => {
+                    let before = PAIRS.map(|text| self.wants(text));
+                    let is_new = self.cursor.subscribe(&self.board, &[pattern(index)]) == Ok(true);
+                    assert!(is_new || PAIRS.map(|text| self.wants(text)) == before);
+                }
                 Step::Unsubscribe(index) => {
-                    let pair = pair(PAIRS[index]);
-                    self.cursor.unsubscribe(&self.board, &[pair]);
-                    self.subscribed.remove(&pair);
+                    self.cursor.unsubscribe(&self.board, &[pattern(index)]);
+                    self.has_all = false;
+                    let wanted = self.cursor.wanted();
+                    self.sent.retain(|&pair, _| wanted.contains(pair));
                 }
             }
-            assert_eq!(self.cursor.pairs(&self.board), self.subscribed.iter().copied().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn there_are_so_many_patterns_and_no_more() {
+        let board = Board::new();
+        let pattern = |n: usize| format!("A{n}_*").parse().unwrap_or(PairPattern::ALL);
+        let mut cursor = Cursor::of(&board, &[]);
+        let _ = cursor.take(&board);
+        assert_eq!(cursor.subscribe(&board, &(1..MAX_PATTERNS).map(pattern).collect::<Vec<_>>()), Ok(true));
+        let _ = cursor.take(&board);
+        assert_eq!(cursor.subscribe(&board, &[pattern(0), pattern(MAX_PATTERNS)]), Err(TooManyPatterns));
+        assert_eq!(cursor.subscribe(&board, &[pair("A0_USD").into(), pattern(0)]), Ok(true));
+        assert_eq!(cursor.wanted().patterns().len(), MAX_PATTERNS);
     }
 
     proptest! {
         #[test]
-        fn nothing_is_missed_or_sent_twice(all: bool, steps in prop::collection::vec(step(), 0..40)) {
-            let mut client = Client::new(all);
+        fn nothing_is_missed_or_sent_twice(
+            start in prop::option::of(0..PATTERNS.len()),
+            steps in prop::collection::vec(step(), 0..40),
+        ) {
+            let mut client = Client::new(start.map(pattern));
             for step in &steps {
                 client.step(step);
             }
-            client.take();
+            client.take_all();
         }
     }
 }

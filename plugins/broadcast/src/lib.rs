@@ -30,6 +30,7 @@ mod request;
 mod resume;
 mod socketio;
 mod sse;
+mod wanted;
 mod wheel;
 mod ws;
 

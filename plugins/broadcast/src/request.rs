@@ -1,18 +1,19 @@
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use axum::{
     extract::{FromRequestParts, Query},
     http::{StatusCode, request::Parts},
 };
 use ratebus_model::{Pair, Timestamp};
-use ratebus_sdk::ProblemDocument;
+use ratebus_sdk::{FieldProblem, ProblemDocument};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
 use crate::{
-    board::{Board, Slot},
-    cursor::Cursor,
+    board::Board,
+    cursor::MAX_PATTERNS,
+    wanted::{NoPattern, PairPattern, Wanted},
 };
 
 /// The longest `id` that is sent back, in bytes.
@@ -23,12 +24,22 @@ pub(crate) fn unknown_pairs(pairs: &[String]) -> ProblemDocument {
     ProblemDocument::new(StatusCode::NOT_FOUND, format!("Nobody serves {}.", pairs.join(", ")))
 }
 
+/// More patterns than a client may have.
+pub(crate) fn too_many_patterns() -> ProblemDocument {
+    wrong("pairs", format!("at most {MAX_PATTERNS} patterns of many pairs are taken"))
+}
+
+/// A member, or a parameter of a query, is wrong.
+fn wrong(field: &str, message: String) -> ProblemDocument {
+    ProblemDocument::fields(vec![FieldProblem { field: field.to_owned(), message }])
+}
+
 /// What a WebSocket client asked for. No `Debug`: a token is a secret.
 pub(crate) enum Op {
     /// Shows a token.
     Auth(String),
-    Subscribe(Vec<String>),
-    Unsubscribe(Vec<String>),
+    Subscribe(Asked),
+    Unsubscribe(Asked),
     Ping,
 }
 
@@ -66,8 +77,8 @@ pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, ProblemDocument>) {
         Err(error) => bad(error.to_string()),
         Ok((op, pairs, token)) => match (op.as_str(), pairs, token) {
             ("auth", None, Some(token)) => Ok(Op::Auth(token)),
-            ("subscribe", Some(pairs), None) => Ok(Op::Subscribe(pairs)),
-            ("unsubscribe", Some(pairs), None) => Ok(Op::Unsubscribe(pairs)),
+            ("subscribe", Some(pairs), None) => Asked::read(&pairs).map(Op::Subscribe),
+            ("unsubscribe", Some(pairs), None) => Asked::read(&pairs).map(Op::Unsubscribe),
             ("ping", None, None) => Ok(Op::Ping),
             ("auth", ..) => bad("auth needs a token and nothing else".to_owned()),
             ("subscribe" | "unsubscribe", ..) => bad(format!("{op} needs pairs and nothing else")),
@@ -82,67 +93,106 @@ fn is_id(id: &RawValue) -> bool {
     id.get().len() <= MAX_ID && id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
 }
 
-/// The pairs among `texts` that somebody serves, and the texts of the others.
-pub(crate) fn known_pairs<S: AsRef<str>>(texts: &[S], board: &Board) -> (Vec<Pair>, Vec<String>) {
-    let table = board.read();
-    let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for text in texts.iter().map(AsRef::as_ref) {
-        match text.parse::<Pair>() {
-            Ok(pair) if table.knows(pair) => known.push(pair),
-            _ => unknown.push(text.chars().take(32).collect()),
+/// Pairs and patterns of pairs, each as a client writes it and as it is understood: what is neither is as unknown as a
+/// pair that nobody serves.
+#[derive(Debug)]
+pub(crate) struct Asked(Vec<(String, Option<PairPattern>)>);
+
+impl Asked {
+    /// Reads them; a pattern that is none is an error.
+    pub(crate) fn read<S: AsRef<str>>(texts: &[S]) -> Result<Self, ProblemDocument> {
+        let mut asked = Vec::new();
+        for text in texts.iter().map(AsRef::as_ref) {
+            let short: String = text.chars().take(32).collect();
+            match text.parse() {
+                Err(NoPattern) if PairPattern::is_meant(text) => {
+                    return Err(wrong("pairs", format!("{short:?} is no pattern such as BTC_*, *_EUR or >")));
+                }
+                read => asked.push((short, read.ok())),
+            }
         }
+        let asked = Self(asked);
+        if asked.patterns().filter(|pattern| pattern.is_many()).count() > MAX_PATTERNS {
+            return Err(too_many_patterns());
+        }
+        Ok(asked)
     }
-    (known, unknown)
+
+    /// What was understood.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = PairPattern> {
+        self.0.iter().filter_map(|(_, pattern)| *pattern)
+    }
+
+    /// The patterns of many pairs, and the pairs that somebody serves; and the texts of the others.
+    pub(crate) fn known(&self, board: &Board) -> (Vec<PairPattern>, Vec<String>) {
+        let table = board.read();
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for (text, pattern) in &self.0 {
+            match pattern {
+                Some(pattern) if pattern.pair().is_none_or(|pair| table.knows(pair)) => known.push(*pattern),
+                _ => unknown.push(text.clone()),
+            }
+        }
+        (known, unknown)
+    }
 }
 
-/// The query of a stream: `?pairs=BTC_USD,ETH_USD`. Absent means every pair, empty means none.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+/// The query of a stream: `?pairs=BTC_USD,ETH_*`. Absent means every pair, empty means none.
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Selection {
-    /// Names of pairs with commas between them: without it every pair, empty for none.
-    #[param(nullable = false, example = "BTC_USD,ETH_USD")]
+pub(crate) struct Parameters {
+    /// Names of pairs, and patterns of them such as `BTC_*`, `*_EUR` and `>`, with commas between them: without it every
+    /// pair, empty for none.
+    #[param(nullable = false, example = "BTC_USD,ETH_*")]
     pairs: Option<String>,
+}
+
+/// What a stream is to begin with.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// Every pair without it.
+    asked: Option<Asked>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Selection {
     type Rejection = ProblemDocument;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemDocument> {
-        let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(selection)| selection).map_err(|error| ProblemDocument::new(error.status(), error.body_text()))
+        let Query(Parameters { pairs }) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ProblemDocument::new(error.status(), error.body_text()))?;
+        let Some(pairs) = pairs else { return Ok(Self::default()) };
+        let texts: Vec<_> = pairs.split(',').filter(|text| !text.is_empty()).collect();
+        Ok(Self { asked: Some(Asked::read(&texts)?) })
     }
-}
-
-/// How a stream begins.
-pub(crate) struct Start {
-    pub(crate) cursor: Cursor,
-    /// The snapshot.
-    pub(crate) slots: Vec<Arc<Slot>>,
-    /// What was asked for and nobody serves.
-    pub(crate) unknown: Vec<String>,
 }
 
 impl Selection {
     /// Whether it leaves nothing out.
     pub(crate) fn is_everything(&self) -> bool {
-        self.pairs.is_none()
+        self.asked.is_none()
     }
 
-    /// Subscribes to what was asked for.
-    pub(crate) fn start(&self, board: &Board) -> Start {
-        let (cursor, slots, unknown) = match &self.pairs {
-            None => {
-                let (cursor, slots) = Cursor::all(board);
-                (cursor, slots, Vec::new())
-            }
-            Some(pairs) => {
-                let texts: Vec<_> = pairs.split(',').filter(|pair| !pair.is_empty()).collect();
-                let (known, unknown) = known_pairs(&texts, board);
-                let (cursor, slots) = Cursor::only(board, &known);
-                (cursor, slots, unknown)
-            }
-        };
-        Start { cursor, slots, unknown }
+    /// What is wanted, and what of it nobody serves.
+    pub(crate) fn known(&self, board: &Board) -> (Vec<PairPattern>, Vec<String>) {
+        self.asked.as_ref().map_or((vec![PairPattern::ALL], Vec::new()), |asked| asked.known(board))
+    }
+}
+
+/// What is subscribed, as a client is told it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Subscribed {
+    /// Those that match a pattern included, as far as somebody serves them.
+    pairs: BTreeSet<Pair>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    patterns: Vec<PairPattern>,
+}
+
+impl Subscribed {
+    pub(crate) fn new(wanted: &Wanted, board: &Board) -> Self {
+        let known = board.read().pairs().into_iter().filter(|&pair| wanted.contains(pair));
+        let (patterns, named): (Vec<_>, Vec<_>) = wanted.patterns().iter().partition(|pattern| pattern.is_many());
+        Self { pairs: known.chain(named.into_iter().filter_map(PairPattern::pair)).collect(), patterns }
     }
 }
 
@@ -157,7 +207,8 @@ pub(crate) enum Reply<'a> {
         id: Id<'a>,
     },
     Subscribed {
-        pairs: Vec<Pair>,
+        #[serde(flatten)]
+        subscribed: Subscribed,
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Id<'a>,
     },

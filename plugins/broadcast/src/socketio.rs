@@ -24,13 +24,14 @@ use self::{
 use crate::{
     batches::Batch,
     board::Board,
+    cursor::TooManyPatterns,
     door::{self, AUTH_TIMEOUT, View},
     ending::Ending,
     engineio::{self, App, Packet, Rules},
     hub::Hub,
     loops::Errand,
     metrics::Meter,
-    request::{self, Op, known_pairs, unknown_pairs},
+    request::{self, Asked, Op, too_many_patterns, unknown_pairs},
 };
 
 /// The path that clients use unless told otherwise.
@@ -167,10 +168,10 @@ impl App for Live {
     fn next(&mut self, desk: &mut Desk<'_>) -> Option<Packet> {
         let Stage::Joined(feed) = &mut self.stage else { return None };
         let floor = &mut *desk.floor;
-        let Batch { bytes, quotes, conflated, since } = feed.next(&mut floor.common.1, &floor.hub.board, floor.now)?;
+        let Batch { bytes, quotes, conflated, since, .. } = feed.next(&mut floor.common.1, &floor.hub.board)?;
         floor.meter.sent(quotes, bytes.len(), conflated);
         floor.meter.joined(quotes);
-        floor.since = Some(floor.since.map_or(since, |before| before.min(since)));
+        floor.since = floor.since.into_iter().chain(since).min();
         Some(Packet::from_frames(bytes))
     }
 
@@ -212,11 +213,10 @@ impl Live {
                 self.asks.push_back(Ask { token, number });
                 return self.renew(desk);
             }
-            (Ok(Op::Subscribe(pairs)), Stage::Joined(feed)) => subscribe(feed, &pairs, &desk.floor.hub.board),
-            (Ok(Op::Unsubscribe(pairs)), Stage::Joined(feed)) => {
-                let pairs: Vec<_> = pairs.iter().filter_map(|pair| pair.parse().ok()).collect();
-                feed.unsubscribe(&desk.floor.hub.board, &pairs);
-                json!({ "pairs": feed.pairs(&desk.floor.hub.board) })
+            (Ok(Op::Subscribe(asked)), Stage::Joined(feed)) => subscribe(feed, &asked, &desk.floor.hub.board),
+            (Ok(Op::Unsubscribe(asked)), Stage::Joined(feed)) => {
+                feed.unsubscribe(&desk.floor.hub.board, &asked.patterns().collect::<Vec<_>>());
+                json!(feed.subscribed(&desk.floor.hub.board))
             }
             (Err(error), _) => json!({ "error": error }),
             (Ok(_), _) => return,
@@ -261,14 +261,16 @@ fn refuse(error: NoSession, desk: &mut Desk<'_>) -> Result<(), Ending> {
 }
 
 /// Adds the pairs that somebody serves, and tells which they are now.
-fn subscribe(feed: &mut Feed, pairs: &[String], board: &Board) -> Value {
-    let (known, unknown) = known_pairs(pairs, board);
-    feed.subscribe(board, &known);
-    let pairs = feed.pairs(board);
-    match unknown.as_slice() {
-        [] => json!({ "pairs": pairs }),
-        unknown => json!({ "pairs": pairs, "error": unknown_pairs(unknown) }),
+fn subscribe(feed: &mut Feed, asked: &Asked, board: &Board) -> Value {
+    let (known, unknown) = asked.known(board);
+    if let Err(TooManyPatterns) = feed.subscribe(board, &known) {
+        return json!({ "error": too_many_patterns() });
     }
+    let mut answer = json!(feed.subscribed(board));
+    if !unknown.is_empty() {
+        answer["error"] = json!(unknown_pairs(&unknown));
+    }
+    answer
 }
 
 /// What an event asks for: its name is that of an operation of a plain WebSocket, its argument has what that has.

@@ -18,12 +18,12 @@ use utoipa_axum::{
 };
 
 use crate::{
-    cursor::{AT_ONCE, Cursor, Owed},
+    cursor::{AT_ONCE, Cursor, Kind, Owed},
     door::{self, Guest, Refusal, Visitor},
     frame,
     hub::Hub,
     metrics::Meter,
-    request::{Selection, Start, unknown_pairs},
+    request::{Parameters, Selection, unknown_pairs},
 };
 
 /// How long nothing may be sent: proxies close connections that seem idle, many after 15 s.
@@ -39,8 +39,8 @@ pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
 /// Quotes as Server-Sent Events
 ///
 /// A `snapshot` and then each `quote` that changed, without an end: `/asyncapi.json` has them.
-#[utoipa::path(get, path = "/v1/rates/stream", operation_id = "streamQuotes", tag = "rates", 
-    params(Selection, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was \
+#[utoipa::path(get, path = "/v1/rates/stream", operation_id = "streamQuotes", tag = "rates",
+    params(Parameters, ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was \
         received: if the server knows it, there is no snapshot, and each `quote` that changed since.")),
     security((), ("bearer" = [])), responses(
     (status = 200, description = "Events, for as long as both sides like.", body = String,
@@ -52,6 +52,8 @@ pub(crate) fn route(hub: Arc<Hub>) -> UtoipaMethodRouter {
     (status = 403, description = "A page of this origin may not use the streams.", body = ProblemDocument,
         content_type = "application/problem+json"),
     (status = 404, description = "Nobody serves one of the pairs.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 422, description = "A parameter of the query is wrong.", body = ProblemDocument,
         content_type = "application/problem+json"),
     (status = 503, description = "As many clients as are allowed are connected, tokens cannot be checked, or the service \
         is stopping.", body = ProblemDocument, content_type = "application/problem+json"),
@@ -72,17 +74,9 @@ struct Stream {
     hub: Arc<Hub>,
     meter: Meter,
     cursor: Cursor,
-    snapshot: Option<Snapshot>,
     changes: watch::Receiver<u64>,
     guest: Guest,
     ending: Option<&'static str>,
-}
-
-/// What a stream starts with: several events where there are very many quotes.
-struct Snapshot {
-    /// It is whole when everything up to this stamp has been sent.
-    until: u64,
-    has_begun: bool,
 }
 
 impl Stream {
@@ -95,15 +89,16 @@ impl Stream {
     ) -> Result<Self, Response> {
         let guest = hub.door.enter(visitor.at_once(), &meter).await.map_err(Refusal::into_response)?;
         let mut changes = hub.board.changes();
-        let Start { mut cursor, unknown, .. } = selection.start(&hub.board);
+        let (known, unknown) = selection.known(&hub.board);
         if !unknown.is_empty() {
             return Err(unknown_pairs(&unknown).into_response());
         }
-        let seen = last.and_then(|last| hub.board.shown(last));
-        let snapshot = Snapshot { until: hub.board.read().stamp(), has_begun: false };
-        cursor.rewind(&hub.board, seen.unwrap_or_default());
+        let cursor = match last.and_then(|last| hub.board.shown(last)) {
+            Some(seen) => Cursor::after(&hub.board, &known, seen),
+            None => Cursor::of(&hub.board, &known),
+        };
         changes.mark_changed();
-        Ok(Self { hub, meter, cursor, snapshot: seen.is_none().then_some(snapshot), changes, guest, ending: None })
+        Ok(Self { hub, meter, cursor, changes, guest, ending: None })
     }
 
     /// The next bytes to send, once there are any; `None` at the end. A server that stops says first when to come again.
@@ -135,31 +130,25 @@ impl Stream {
 
     /// What the client has not been sent yet, if anything, and not more than can be sent at once.
     fn take(&mut self) -> Option<Bytes> {
-        let Owed { mut slots, conflated } = self.cursor.take(&self.hub.board);
-        let is_all = slots.len() < AT_ONCE;
-        if !is_all {
+        let Owed { slots, conflated, kind } = self.cursor.take(&self.hub.board);
+        if slots.len() == AT_ONCE || self.cursor.is_adding() {
             self.changes.mark_changed();
         }
-        if let Some(Snapshot { until, has_begun }) = &mut self.snapshot {
-            let is_first = !std::mem::replace(has_begun, true);
-            if is_all || self.cursor.seen() >= *until {
-                self.snapshot = None;
+        let bytes = match (kind, slots.as_slice()) {
+            (Kind::Snapshot { .. }, slots) => {
+                let token = self.hub.board.token(self.cursor.seen().unwrap_or_default());
+                frame::snapshot_event(token, slots.iter().map(|slot| &slot.frame))
             }
-            if is_first || !slots.is_empty() {
-                slots.sort_unstable_by_key(|slot| slot.pair);
-                let token = self.hub.board.token(self.cursor.seen());
-                let event = frame::snapshot_event(token, slots.iter().map(|slot| &slot.frame));
-                self.meter.sent(slots.len(), event.len(), 0);
-                return Some(event);
+            (Kind::Changes, []) => return None,
+            (Kind::Changes, [slot]) => slot.frame.event().clone(),
+            (Kind::Changes, slots) => {
+                slots.iter().map(|slot| &slot.frame.event()[..]).collect::<Vec<_>>().concat().into()
             }
-        }
-        let bytes = match slots.as_slice() {
-            [] => return None,
-            [slot] => slot.frame.event().clone(),
-            slots => slots.iter().map(|slot| &slot.frame.event()[..]).collect::<Vec<_>>().concat().into(),
         };
         self.meter.sent(slots.len(), bytes.len(), conflated);
-        self.meter.joined(slots.len());
+        if kind == Kind::Changes {
+            self.meter.joined(slots.len());
+        }
         Some(bytes)
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     hub::Hub,
     loops::Loops,
     metrics::Meter,
-    request::Selection,
+    request::{Parameters, Selection},
 };
 
 /// The route, and so many loops for those who come.
@@ -41,7 +41,7 @@ struct Entrance {
 /// Quotes over a WebSocket
 ///
 /// An upgrade (RFC 6455): a client subscribes and unsubscribes with messages of its own. `/asyncapi.json` has them.
-#[utoipa::path(get, path = "/v1/ws", operation_id = "openWebSocket", tag = "rates", params(Selection),
+#[utoipa::path(get, path = "/v1/ws", operation_id = "openWebSocket", tag = "rates", params(Parameters),
     security((), ("bearer" = [])), responses(
     (status = 101, description = "From here on WebSocket frames."),
     (status = 400, description = "It is no handshake, or the query cannot be read.", body = ProblemDocument,
@@ -49,6 +49,8 @@ struct Entrance {
     (status = 401, description = "The streams are for people who are logged in, and the token is not good.",
         body = ProblemDocument, content_type = "application/problem+json"),
     (status = 403, description = "A page of this origin may not use the streams.", body = ProblemDocument,
+        content_type = "application/problem+json"),
+    (status = 422, description = "A parameter of the query is wrong.", body = ProblemDocument,
         content_type = "application/problem+json"),
     (status = 426, description = "It is another version of WebSocket, or the connection cannot be upgraded.", body = ProblemDocument,
         content_type = "application/problem+json"),

@@ -8,16 +8,16 @@ use axum::{
     http::request::Parts,
 };
 use bytes::Bytes;
-use ratebus_model::Pair;
 use ratebus_sdk::ProblemDocument;
 use serde::Deserialize;
 
 use crate::{
     batches::{Batch, Batches},
     board::Board,
-    cursor::Cursor,
+    cursor::{Cursor, Kind, TooManyPatterns},
     frame,
-    request::{Selection, Start},
+    request::{Selection, Subscribed},
+    wanted::PairPattern,
 };
 
 /// What `rates:live` carries after the first time.
@@ -114,40 +114,41 @@ impl Feed {
     pub(crate) fn new(wish: &Wish, shared: &Shared, board: &Board) -> (Self, Vec<String>) {
         let rates = wish.rates.unwrap_or(shared.default);
         if wish.selection.is_everything() {
-            let own = || Self::Own { rates, cursor: Cursor::all_after(0), begins: true };
+            let own = || Self::Own { rates, cursor: all_after(0, board), begins: true };
             return (if rates == Rates::Map { Self::Whole(None) } else { own() }, Vec::new());
         }
-        let Start { cursor, unknown, .. } = wish.selection.start(board);
-        (Self::Own { rates, cursor, begins: true }, unknown)
+        let (known, unknown) = wish.selection.known(board);
+        (Self::Own { rates, cursor: Cursor::of(board, &known), begins: true }, unknown)
     }
 
     /// Adds pairs; a map with them comes next.
-    pub(crate) fn subscribe(&mut self, board: &Board, added: &[Pair]) {
+    pub(crate) fn subscribe(&mut self, board: &Board, added: &[PairPattern]) -> Result<(), TooManyPatterns> {
         if let Self::Own { cursor, begins, .. } = self {
-            *begins |= cursor.subscribe(board, added).is_some();
+            *begins |= cursor.subscribe(board, added)?;
         }
+        Ok(())
     }
 
     /// Removes pairs.
-    pub(crate) fn unsubscribe(&mut self, board: &Board, removed: &[Pair]) {
+    pub(crate) fn unsubscribe(&mut self, board: &Board, removed: &[PairPattern]) {
         if let Self::Whole(_) = self {
-            *self = Self::Own { rates: Rates::Map, cursor: Cursor::all_after(0), begins: true };
+            *self = Self::Own { rates: Rates::Map, cursor: all_after(0, board), begins: true };
         }
         if let Self::Own { cursor, .. } = self {
             cursor.unsubscribe(board, removed);
         }
     }
 
-    /// The pairs that are wanted, in order.
-    pub(crate) fn pairs(&self, board: &Board) -> Vec<Pair> {
+    /// What is wanted now.
+    pub(crate) fn subscribed(&self, board: &Board) -> Subscribed {
         match self {
-            Self::Whole(_) => board.read().pairs().into_iter().collect(),
-            Self::Own { cursor, .. } => cursor.pairs(board),
+            Self::Whole(_) => Subscribed::new(&board.sets().of(vec![PairPattern::ALL]), board),
+            Self::Own { cursor, .. } => Subscribed::new(cursor.wanted(), board),
         }
     }
 
     /// What the client has not been sent yet, as one write.
-    pub(crate) fn next(&mut self, shared: &mut Shared, board: &Board, now: Instant) -> Option<Batch> {
+    pub(crate) fn next(&mut self, shared: &mut Shared, board: &Board) -> Option<Batch> {
         match self {
             Self::Whole(sent) => {
                 let newest = board.live_change();
@@ -157,18 +158,18 @@ impl Feed {
                 let map = shared.newest.get(newest, board);
                 let conflated = sent.map_or(0, |sent| map.change.saturating_sub(sent + 1));
                 *sent = Some(map.change);
-                Some(Batch { bytes: map.event, quotes: 1, conflated, since: map.since.unwrap_or(now) })
+                Some(Batch { bytes: map.event, quotes: 1, conflated, kind: Kind::Changes, since: map.since })
             }
             Self::Own { cursor, begins, .. } if *begins => {
                 *begins = false;
-                let bytes = if cursor.seen_of_all().is_some() {
+                let bytes = if cursor.wanted().is_all() {
                     let map = shared.newest.get(board.live_change(), board);
-                    *cursor = Cursor::all_after(map.stamp);
+                    *cursor = all_after(map.stamp, board);
                     map.event
                 } else {
                     own_map(cursor, board)
                 };
-                Some(Batch { bytes, quotes: 1, conflated: 0, since: now })
+                Some(Batch { bytes, quotes: 1, conflated: 0, kind: Kind::Snapshot { is_last: true }, since: None })
             }
             Self::Own { rates: Rates::Changes, cursor, .. } => shared.changes.take(cursor, board),
             Self::Own { rates: Rates::Map, cursor, .. } => {
@@ -180,6 +181,11 @@ impl Feed {
             }
         }
     }
+}
+
+/// Every pair, of which everything up to `stamp` is known.
+fn all_after(stamp: u64, board: &Board) -> Cursor {
+    Cursor::after(board, &[PairPattern::ALL], stamp)
 }
 
 /// The event with everything that the cursor is for, which is taken with it.

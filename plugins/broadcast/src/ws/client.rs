@@ -2,7 +2,6 @@ use std::{
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
-    vec,
 };
 
 use bytes::Bytes;
@@ -12,17 +11,16 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::{
-    batches::Batches,
-    board::Slot,
+    batches::{Batch, Batches},
+    board::Board,
     codec::{self, Incoming, Opcode},
-    cursor::{AT_ONCE, Cursor},
+    cursor::{Cursor, Kind, TooManyPatterns},
     door::{AUTH_TIMEOUT, Guest, View},
     ending::Ending,
-    frame,
     hub::Hub,
     link::{Link, Lost},
     loops::{self, Chair, Errand, Name},
-    request::{self, Id, Op, Reply, Selection, Start, unknown_pairs},
+    request::{self, Asked, Id, Op, Reply, Selection, Subscribed, too_many_patterns, unknown_pairs},
 };
 
 /// The longest message taken from a client.
@@ -61,7 +59,8 @@ pub(crate) struct Client {
     guest: Guest,
     stage: Stage,
     cursor: Cursor,
-    snapshot: Option<Box<Snapshot>>,
+    /// What is said after the first snapshot.
+    after_snapshot: Option<Box<Bytes>>,
     budget: AttemptBudget,
     /// When it is asked next whether it is there.
     ping_at: Instant,
@@ -75,20 +74,13 @@ pub(crate) struct Client {
 
 enum Stage {
     /// It has to show a token until then, if it must show one at all.
-    Awaited { selection: Selection, until: Instant },
+    Awaited { selection: Box<Selection>, until: Instant },
     /// Its token is being checked.
-    Checked { selection: Selection, _errand: Errand },
+    Checked { selection: Box<Selection>, _errand: Errand },
     /// It is sent what changes.
     Streaming,
     /// It was told, or has told us, that this is the end.
     Closing { ending: Ending, until: Instant },
-}
-
-/// What a subscription starts with.
-struct Snapshot {
-    slots: vec::IntoIter<Arc<Slot>>,
-    /// What is said after it.
-    then: Option<Bytes>,
 }
 
 impl loops::Client for Client {
@@ -103,9 +95,9 @@ impl loops::Client for Client {
             name: chair.name,
             link: Link::new(io, chair.waker, MAX_MESSAGE),
             guest,
-            stage: Stage::Awaited { selection, until: floor.now + AUTH_TIMEOUT },
-            cursor: Cursor::none(),
-            snapshot: None,
+            stage: Stage::Awaited { selection: Box::new(selection), until: floor.now + AUTH_TIMEOUT },
+            cursor: Cursor::none(&floor.hub.board),
+            after_snapshot: None,
             budget: AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)),
             ping_at: floor.now + PING_INTERVAL,
             heard: true,
@@ -167,7 +159,7 @@ impl Client {
             None if ending == Ending::Left => Ok(()),
             _ => Err(Lost),
         };
-        (self.watch, self.renewal, self.snapshot) = (None, None, None);
+        (self.watch, self.renewal, self.after_snapshot) = (None, None, None);
         self.stage = Stage::Closing { ending, until: floor.now + CLOSE_TIMEOUT };
         told.and_then(|()| self.link.drain(&mut floor.buffer)).err().map(|Lost| ending)
     }
@@ -192,11 +184,11 @@ impl Client {
         else {
             return Ok(());
         };
-        let Start { cursor, slots, unknown } = selection.start(&floor.hub.board);
-        self.cursor = cursor;
-        let error = || message(&Reply::Error { error: unknown_pairs(&unknown), id: None });
-        let then = if unknown.is_empty() { None } else { Some(error()?) };
-        self.snapshot = Some(Box::new(Snapshot { slots: slots.into_iter(), then }));
+        let (known, unknown) = selection.known(&floor.hub.board);
+        self.cursor = Cursor::of(&floor.hub.board, &known);
+        if !unknown.is_empty() {
+            self.after_snapshot = Some(Box::new(message(&Reply::Error { error: unknown_pairs(&unknown), id: None })?));
+        }
         Ok(())
     }
 
@@ -260,7 +252,7 @@ impl Client {
 
     /// Whether a request is taken: one after the other, and none while its answer could not go out.
     fn listens(&self) -> bool {
-        let is_busy = self.snapshot.is_some() || self.renewal.is_some();
+        let is_busy = self.cursor.is_adding() || self.renewal.is_some();
         !is_busy && self.link.is_clear() && matches!(self.stage, Stage::Awaited { .. } | Stage::Streaming)
     }
 
@@ -302,12 +294,11 @@ impl Client {
                 Ok(())
             }
             Ok(Op::Ping) => self.reply(&Reply::Pong { id }),
-            Ok(Op::Subscribe(pairs)) => self.subscribe(&pairs, id, floor),
-            Ok(Op::Unsubscribe(pairs)) => {
-                let pairs: Vec<_> = pairs.iter().filter_map(|pair| pair.parse().ok()).collect();
-                self.cursor.unsubscribe(&floor.hub.board, &pairs);
-                let pairs = self.cursor.pairs(&floor.hub.board);
-                self.reply(&Reply::Subscribed { pairs, id })
+            Ok(Op::Subscribe(asked)) => self.subscribe(&asked, id, floor),
+            Ok(Op::Unsubscribe(asked)) => {
+                let board = &floor.hub.board;
+                self.cursor.unsubscribe(board, &asked.patterns().collect::<Vec<_>>());
+                self.subscribed(board, id)
             }
             Err(error) => self.reply(&Reply::Error { error, id }),
         }
@@ -323,39 +314,39 @@ impl Client {
         }
     }
 
-    fn subscribe(&mut self, pairs: &[String], id: Id<'_>, floor: &mut Floor) -> Result<(), Ending> {
+    fn subscribe(&mut self, asked: &Asked, id: Id<'_>, floor: &mut Floor) -> Result<(), Ending> {
         let board = &floor.hub.board;
-        let (known, unknown) = request::known_pairs(pairs, board);
+        let (known, unknown) = asked.known(board);
         if !unknown.is_empty() {
             self.reply(&Reply::Error { error: unknown_pairs(&unknown), id })?;
         }
-        let added = self.cursor.subscribe(board, &known);
-        self.reply(&Reply::Subscribed { pairs: self.cursor.pairs(board), id })?;
-        self.snapshot = added.map(|slots| Box::new(Snapshot { slots: slots.into_iter(), then: None }));
-        Ok(())
+        match self.cursor.subscribe(board, &known) {
+            Ok(_) => self.subscribed(board, id),
+            Err(TooManyPatterns) => self.reply(&Reply::Error { error: too_many_patterns(), id }),
+        }
+    }
+
+    fn subscribed(&mut self, board: &Board, id: Id<'_>) -> Result<(), Ending> {
+        let subscribed = Subscribed::new(self.cursor.wanted(), board);
+        self.reply(&Reply::Subscribed { subscribed, id })
     }
 
     /// Sends what it has not been sent yet, for as long as the connection takes it.
     fn catch_up(&mut self, floor: &mut Floor) -> Result<(), Ending> {
-        while self.link.is_clear() {
-            if let Some(snapshot) = &mut self.snapshot {
-                // Several messages where there are very many.
-                let slots: Vec<_> = snapshot.slots.by_ref().take(AT_ONCE).collect();
-                let message = frame::snapshot_message(slots.iter().map(|slot| &slot.frame));
-                floor.meter.sent(slots.len(), message.len(), 0);
-                self.link.send(message)?;
-                if snapshot.slots.len() == 0
-                    && let Some(then) = self.snapshot.take().and_then(|snapshot| snapshot.then)
-                {
-                    self.link.send(then)?;
-                }
-            } else if let Some(batch) = floor.common.take(&mut self.cursor, &floor.hub.board) {
-                floor.since = Some(floor.since.map_or(batch.since, |since| since.min(batch.since)));
-                floor.meter.sent(batch.quotes, batch.bytes.len(), batch.conflated);
-                floor.meter.joined(batch.quotes);
-                self.link.send(batch.bytes)?;
-            } else {
-                break;
+        while self.link.is_clear()
+            && let Some(batch) = floor.common.take(&mut self.cursor, &floor.hub.board)
+        {
+            let Batch { bytes, quotes, conflated, kind, since } = batch;
+            floor.meter.sent(quotes, bytes.len(), conflated);
+            if let Some(since) = since {
+                floor.since = Some(floor.since.map_or(since, |oldest| oldest.min(since)));
+                floor.meter.joined(quotes);
+            }
+            self.link.send(bytes)?;
+            if kind == (Kind::Snapshot { is_last: true })
+                && let Some(word) = self.after_snapshot.take()
+            {
+                self.link.send(*word)?;
             }
         }
         Ok(())

@@ -73,6 +73,9 @@ async fn what_is_sent_and_taken_is_in_the_document() {
     contract.got("subscribed", &websocket.ask(contract.example("subscribe")).await);
     contract.got("snapshot", &websocket.next().await);
     contract.got("pong", &websocket.ask(contract.example("ping")).await);
+    contract.got("subscribed", &websocket.ask(json!({ "op": "subscribe", "pairs": ["BTC_*"] })).await);
+    contract.got("snapshot", &websocket.next().await);
+    contract.got("error", &websocket.ask(json!({ "op": "subscribe", "pairs": ["B*"], "id": "x" })).await);
     contract.got("error", &websocket.ask(json!({ "op": "subscribe", "pairs": ["LTC_USD"], "id": "x" })).await);
     contract.got("subscribed", &websocket.next().await);
 

@@ -139,6 +139,83 @@ async fn unknown_pairs_are_named_and_the_others_added() {
 }
 
 #[tokio::test]
+async fn patterns_take_pairs_that_come_later_too() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1), quote("ETH_USD", 1), quote("ETH_EUR", 1)]).await;
+    let mut client = Ws::to(&server, "/v1/ws?pairs=xbt-*,ETH_USD").await;
+    let snapshot = client.next().await;
+    let pairs: Vec<_> = snapshot["quotes"].as_array().unwrap().iter().map(|quote| &quote["pair"]).collect();
+    assert_eq!(pairs, ["BTC_USD", "ETH_USD"]);
+    server.publish(quote("ETH_EUR", 2));
+    server.publish(quote("BTC_EUR", 1));
+    assert_eq!(client.quote().await["pair"], "BTC_EUR");
+
+    let answer = client.ask(json!({ "op": "subscribe", "pairs": ["*_EUR", "ETH_USD"], "id": 1 })).await;
+    let (pairs, patterns) = (json!(["BTC_EUR", "BTC_USD", "ETH_EUR", "ETH_USD"]), json!(["*_EUR", "BTC_*"]));
+    assert_eq!(answer, json!({ "type": "subscribed", "pairs": pairs, "patterns": patterns, "id": 1 }));
+    let snapshot = client.next().await;
+    assert_eq!((snapshot["quotes"].as_array().unwrap().len(), &snapshot["quotes"][0]["pair"]), (1, &json!("ETH_EUR")));
+
+    // What is left of a pattern are the pairs that are known.
+    let answer = client.ask(json!({ "op": "unsubscribe", "pairs": ["BTC_USD", "*_EUR"] })).await;
+    assert_eq!(answer, json!({ "type": "subscribed", "pairs": ["ETH_USD"] }));
+    let answer = client.ask(json!({ "op": "subscribe", "pairs": [">"] })).await;
+    assert_eq!(answer["patterns"], json!([">"]));
+    assert_eq!(client.next().await["quotes"].as_array().unwrap().len(), 3);
+    server.publish(quote("SOL_USD", 1));
+    assert_eq!(client.quote().await["pair"], "SOL_USD");
+}
+
+#[tokio::test]
+async fn a_pattern_that_is_none_is_an_error_that_names_the_field() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let (mut client, _) = Ws::open(&server).await;
+    let many: Vec<String> = (0..65).map(|n| format!("A{n}_*")).collect();
+    for (pairs, detail) in [
+        (vec!["BTC_USD".to_owned(), "B*_USD".to_owned()], r#"pairs: "B*_USD" is no pattern such as BTC_*, *_EUR or >"#),
+        (many, "pairs: at most 64 patterns of many pairs are taken"),
+    ] {
+        let query = pairs.join(",");
+        for op in ["subscribe", "unsubscribe"] {
+            let error = client.ask(json!({ "op": op, "pairs": pairs, "id": 1 })).await;
+            assert_eq!((&error["type"], &error["error"]["status"]), (&json!("error"), &json!(422)), "{error}");
+            assert_eq!(
+                (&error["error"]["detail"], &error["error"]["errors"][0]["field"]),
+                (&json!(detail), &json!("pairs"))
+            );
+        }
+        let Err(tungstenite::Error::Http(refusal)) = Ws::try_to(&server, &format!("/v1/ws?pairs={query}")).await else {
+            panic!("let in")
+        };
+        assert_eq!(refusal.status(), 422);
+        let answer = http(&server, &format!("GET /v1/rates/stream?pairs={query}"), "").await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert!(answer.body.contains(r#""field":"pairs""#), "{answer:?}");
+    }
+}
+
+/// Clients that chose the same pairs share one write of what changed together.
+#[tokio::test]
+async fn who_chose_the_same_pairs_gets_them_together() {
+    let server = Server::start_with(json!({}), ["BTC_USD", "ETH_USD", "SOL_USD"].map(|pair| quote(pair, 1))).await;
+    let mut clients = Vec::new();
+    for query in ["BTC_USD,ETH_USD", "ETH-USD,XBT-USD"] {
+        let mut client = Ws::to(&server, &format!("/v1/ws?pairs={query}")).await;
+        assert_eq!(client.next().await["quotes"].as_array().unwrap().len(), 2);
+        clients.push(client);
+    }
+    // Nothing else runs between these.
+    for pair in ["BTC_USD", "SOL_USD", "ETH_USD"] {
+        server.publish(quote(pair, 2));
+    }
+    for client in &mut clients {
+        for pair in ["BTC_USD", "ETH_USD"] {
+            assert_eq!(client.quote().await["pair"], pair);
+        }
+    }
+    assert_eq!(server.metric("ratebus_joined_total{transport=\"websocket\"}"), 4);
+}
+
+#[tokio::test]
 async fn a_malformed_request_is_answered_and_survived() {
     let server = Server::start().await;
     let (mut client, _) = Ws::open(&server).await;
