@@ -307,9 +307,8 @@ mod tests {
                 let sent = self.sent.get(&pair(text));
                 assert!(!self.wants(text) || sent == Some(sequence), "{text}: {sent:?} {sequence}");
             }
-            let quotes: u64 = self.sequences.iter().sum();
-            let changes = quotes - PAIRS.len() as u64;
-            assert!(if self.has_all { self.counted == changes } else { self.counted <= quotes }, "{quotes}");
+            let changes: u64 = self.sequences.iter().map(|sequence| sequence - 1).sum();
+            assert!(if self.has_all { self.counted == changes } else { self.counted <= changes }, "{changes}");
         }
 
         fn step(&mut self, step: &Step) {
@@ -319,10 +318,11 @@ mod tests {
                     self.board.publish(&Arc::new(quote(PAIRS[index], self.sequences[index])), Clock.now());
                 }
                 Step::Take => self.take(),
+                // Who returns before the end of a snapshot is sent the rest of it as changes.
+                Step::Return if self.cursor.is_adding() => {}
                 Step::Return => {
                     if let Some(seen) = self.cursor.seen() {
                         let patterns = self.cursor.wanted().patterns().to_vec();
-                        self.has_all &= !self.cursor.is_adding();
                         self.cursor = Cursor::after(&self.board, &patterns, seen);
                     }
                 }

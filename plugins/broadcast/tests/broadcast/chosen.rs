@@ -125,7 +125,7 @@ async fn clients_join_and_leave_pairs() {
     for rates in ["", CHANGES] {
         let server = Server::start_with(json!({}), before.clone()).await;
         let (mut client, _) = Sio::open_with(&server, rates).await;
-        let all = json!({ "pairs": ["BTC_USD", "ETH_USD", "SOL_USD"] });
+        let all = json!({ "pairs": ["BTC_USD", "ETH_USD", "SOL_USD"], "patterns": [">"] });
         assert_eq!(client.emit(&json!(["subscribe", { "pairs": ["btc/usd"] }])).await, all);
         let rest = client.emit(&json!(["unsubscribe", { "pairs": ["BTC_USD", "SOL_USD"] }])).await;
         assert_eq!(rest, json!({ "pairs": ["ETH_USD"] }));
