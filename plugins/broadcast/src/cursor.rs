@@ -318,16 +318,14 @@ mod tests {
                     self.board.publish(&Arc::new(quote(PAIRS[index], self.sequences[index])), Clock.now());
                 }
                 Step::Take => self.take(),
-                // Who returns before the end of a snapshot is sent the rest of it as changes.
-                Step::Return if self.cursor.is_adding() => {}
+                // While a snapshot is due nobody is heard, and who returns is sent the rest of it as changes.
+                Step::Return | Step::Subscribe(_) | Step::Unsubscribe(_) if self.cursor.is_adding() => {}
                 Step::Return => {
                     if let Some(seen) = self.cursor.seen() {
                         let patterns = self.cursor.wanted().patterns().to_vec();
                         self.cursor = Cursor::after(&self.board, &patterns, seen);
                     }
                 }
-                // Nobody is heard while a snapshot is due.
-                Step::Subscribe(_) | Step::Unsubscribe(_) if self.cursor.is_adding() => {}
                 Step::Subscribe(index) => {
                     let before = PAIRS.map(|text| self.wants(text));
                     let is_new = self.cursor.subscribe(&self.board, &[pattern(index)]) == Ok(true);
