@@ -4,7 +4,7 @@ use axum::{
     body::{Body, Bytes},
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
+        header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION},
     },
     response::{IntoResponse, Response},
     routing::get,
@@ -12,7 +12,7 @@ use axum::{
 use ratebus_sdk::Routes;
 use ring::digest;
 
-use crate::envelope;
+use crate::{envelope, headers::knows};
 
 /// A file.
 pub(crate) struct Asset {
@@ -80,9 +80,7 @@ impl Folder {
 /// once.
 pub(crate) fn answer(content_type: &'static str, bytes: Bytes, headers: &HeaderMap) -> Response {
     let etag = etag(&bytes);
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let known = known.flat_map(|tags| tags.split(',')).any(|tag| tag.trim().trim_start_matches("W/") == etag);
-    let mut response = if known {
+    let mut response = if knows(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, content_type)], Body::from(bytes)).into_response()
@@ -93,7 +91,8 @@ pub(crate) fn answer(content_type: &'static str, bytes: Bytes, headers: &HeaderM
     response
 }
 
-fn etag(bytes: &[u8]) -> String {
+/// A strong entity tag of these bytes.
+pub(crate) fn etag(bytes: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA256, bytes);
     let start = digest.as_ref().first_chunk().copied().unwrap_or_default();
     format!("\"{:016x}\"", u64::from_be_bytes(start))

@@ -58,6 +58,9 @@ pub struct Config {
     /// How far a spread may move a price, in percent of it: what is further is a typing mistake.
     #[serde(default = "default_max_markup_percent")]
     pub max_markup_percent: u32,
+    /// How many requests for rates may wait for a change at once.
+    #[serde(default = "default_max_waiting")]
+    pub max_waiting: usize,
 }
 
 impl Config {
@@ -136,10 +139,15 @@ fn default_max_markup_percent() -> u32 {
     50
 }
 
+const fn default_max_waiting() -> usize {
+    1000
+}
+
 /// A [`Config`] that was checked.
 pub(crate) struct Settings {
     pub(crate) listener: String,
     pub(crate) routes: Vec<Group>,
+    pub(crate) max_waiting: usize,
     /// What accounts and spreads need, where they are served.
     pub(crate) backend: Option<BackendSettings>,
 }
@@ -184,6 +192,9 @@ impl Settings {
         if config.registrations_per_hour == 0 {
             errors.add("registrations_per_hour", "expected at least 1");
         }
+        if config.max_waiting == 0 {
+            errors.add("max_waiting", "expected at least 1");
+        }
         let database = if config.has_database() { errors.take(config.database()) } else { None };
         let backend = database.map(|database| BackendSettings {
             signing_key_file: config.signing_key_file.unwrap_or_else(|| {
@@ -203,7 +214,8 @@ impl Settings {
         if let Some(backend) = &backend {
             check_files(backend, &mut errors);
         }
-        errors.or(Self { listener: config.listener, routes: config.routes, backend })
+        let Config { listener, routes, max_waiting, .. } = config;
+        errors.or(Self { listener, routes, max_waiting, backend })
     }
 }
 

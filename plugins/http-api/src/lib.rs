@@ -28,6 +28,7 @@ mod root;
 mod spreads;
 mod state;
 mod store;
+mod waiting;
 
 pub use accounts::{HashCost, PasswordPolicy};
 pub use config::{Config, Group};

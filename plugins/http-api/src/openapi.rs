@@ -36,6 +36,10 @@ pub(crate) mod v1 {
         NoRate {
             503: "There is no rate now: none has come yet, or it is dead.",
         }
+        /// Of what takes parameters in its query.
+        Query {
+            422: "A parameter of the query is wrong; `errors` names it.",
+        }
         /// Of what names a pair.
         UnknownPair {
             404: "Nobody serves the pair.",

@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use async_trait::async_trait;
-use ratebus_model::Subject;
+use ratebus_model::{Pattern, Subject};
 use ratebus_sdk::{
     Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, Inbox, Interest, Retry, Routes, Sink,
 };
@@ -20,6 +20,7 @@ use crate::{
     spreads::{self, history, original as settings, preview, rollback, scheduled},
     state::{App, Backend, Shared},
     store::StoreError,
+    waiting::Heard,
 };
 
 /// How often the database is looked at: whether it answers, and what other instances have changed there.
@@ -50,20 +51,29 @@ impl Factory for HttpApi {
 
 #[async_trait]
 impl Sink for HttpApi {
-    /// That spreads have changed, where they are served. Handlers read the last values when they are asked.
+    /// That something has changed: spreads, and the prices that requests wait for. Handlers read the last values when they
+    /// are asked.
     fn interests(&self) -> Vec<Interest> {
-        let changes = Interest::latest(Subject::spreads_changed().into());
-        self.settings.serves(Group::Spreads).then_some(changes).into_iter().collect()
+        let of = |group| match group {
+            Group::Rates => Some(Pattern::rates()),
+            Group::Quotes => Some(Pattern::quotes()),
+            Group::Spreads => Some(Subject::spreads_changed().into()),
+            Group::Health | Group::Accounts | Group::Page | Group::Docs => None,
+        };
+        self.settings.routes.iter().copied().filter_map(of).map(Interest::latest).collect()
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
-        let app = App::new(ctx.clone(), self.env);
+        let app = App::new(ctx.clone(), self.env, self.settings.max_waiting);
         let address = ctx.mount(&self.settings.listener, routes(&self.settings, &app))?;
         let page = page_path(&self.settings.routes).map(|path| page::origin(address) + path);
         let Some(backend) = &self.settings.backend else {
             ctx.health().ready();
             invite(page);
-            ctx.cancelled().await;
+            tokio::select! {
+                () = hear(&app, &mut inbox) => {}
+                () = ctx.cancelled() => {}
+            }
             return Ok(());
         };
         let serves_accounts = self.settings.serves(Group::Accounts);
@@ -75,7 +85,7 @@ impl Sink for HttpApi {
             served = serve(&app, backend, serves_spreads, page) => served,
             () = accounts::watch(&app), if serves_accounts => Ok(()),
             () = spreads::keep_schedule(&app), if serves_spreads => Ok(()),
-            () = spreads::hear_changes(&app, &mut inbox), if serves_spreads => Ok(()),
+            () = hear(&app, &mut inbox) => Ok(()),
             () = ctx.cancelled() => Ok(()),
         };
         if let Ok(backend) = app.backend() {
@@ -83,6 +93,17 @@ impl Sink for HttpApi {
         }
         served
     }
+}
+
+/// Wakes whoever a message concerns. Never ends.
+async fn hear(app: &App, inbox: &mut Inbox) {
+    let mut heard = Heard::default();
+    while let Some(message) = inbox.recv().await {
+        if !heard.tell(&message, &app.waiting) {
+            app.trouble.notify_one();
+        }
+    }
+    pending::<()>().await;
 }
 
 /// Opens the database, however long it takes, and then watches it. Ends only with what a new run must settle.
@@ -255,10 +276,10 @@ mod tests {
         let contract = include_str!("../../../docs/api.md").to_lowercase();
         let named: Vec<&str> = contract.split([' ', '`', '|', ',', '\n']).collect();
         let env = Env::new("api".parse().unwrap(), Arc::default(), Arc::default(), Arc::default(), &[]);
-        let app = App::new(RecordingHost::new().context("api"), env);
+        let app = App::new(RecordingHost::new().context("api"), env, 1);
         for first in [Group::Rates, Group::Quotes] {
             let groups = vec![first, Group::Health, Group::Accounts, Group::Spreads, Group::Page, Group::Docs];
-            let settings = Settings { listener: String::new(), routes: groups, backend: None };
+            let settings = Settings { listener: String::new(), routes: groups, max_waiting: 1, backend: None };
             let routes = routes(&settings, &app);
             assert!(routes.has_fallback());
             let is_file = |path: &&String| path.starts_with("/ws-test") || path.starts_with("/docs");

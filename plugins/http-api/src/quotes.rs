@@ -13,9 +13,9 @@ use axum::{
 };
 use bytes::Bytes;
 use ratebus_model::{
-    AgeView, Explanation, Message, Pair, Payload, Quote, QuoteView, Status, Subject, compat, compat::LiveEntry,
+    AgeView, Explanation, Message, Pair, Payload, Quote, QuoteView, Status, Subject, Version, compat, compat::LiveEntry,
 };
-use ratebus_sdk::{Context, ProblemDocument};
+use ratebus_sdk::Context;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -25,6 +25,7 @@ use crate::{
     pair::{self, PairParam, PairPath, PairsView},
     problem::Problem,
     state::{App, Shared},
+    waiting::{self, Known, Wait},
 };
 
 /// The last quotes, sorted by pair.
@@ -91,11 +92,36 @@ fn view<'a>(app: &App, quote: &'a Quote, now: Instant) -> QuoteView<'a> {
 
 /// The quote of every pair
 #[utoipa::path(get, path = "/v1/rates", operation_id = "listQuotes", tag = "rates",
-    responses((status = 200, description = "The market's price, the customer's, and what lies between.", body = QuotesView)))]
-pub(crate) async fn list(State(app): State<Shared>) -> Response {
-    let (now, quotes, known) = (app.ctx.clock().now(), all(&app.ctx), pair::known(&app.ctx));
-    let quotes = quotes.iter().filter(|quote| known.contains(&quote.pair));
-    Json(QuotesView { rates: quotes.map(|quote| view(&app, quote, now)).collect() }).into_response()
+    params(Wait, Known),
+    responses(
+        (status = 200, description = "The market's price, the customer's, and what lies between.", body = QuotesView,
+            headers(("ETag" = String, description = "Of all but the ages."))),
+        (status = 304, description = "The client has it, and nothing changed for as long as it waited."),
+        v1::Query,
+    ))]
+pub(crate) async fn list(
+    State(app): State<Shared>,
+    known: Known,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let wait = waiting::checked(wait)?;
+    let look = |now| {
+        let (mut quotes, known) = (all(&app.ctx), pair::known(&app.ctx));
+        quotes.retain(|quote| known.contains(&quote.pair));
+        let versions: Vec<_> = quotes.iter().map(|quote| version(quote, now)).collect();
+        let app = &app;
+        let show = move || {
+            Json(QuotesView { rates: quotes.iter().map(|quote| view(app, quote, now)).collect() }).into_response()
+        };
+        Ok((waiting::tag(&versions.concat()), show))
+    };
+    waiting::answer(&app, &known, wait, look).await
+}
+
+/// What tells a quote from another one of its pair, and how fresh it is.
+fn version(quote: &Quote, now: Instant) -> String {
+    let Version { epoch, sequence } = quote.version;
+    format!("{} {epoch} {sequence} {:?}\n", quote.pair, quote.status(now))
 }
 
 /// How a pair's quote is to be shown.
@@ -107,6 +133,9 @@ pub(crate) struct Show {
     /// prices to the customer's. There is one without a price too.
     #[param(default = false)]
     explain: bool,
+    /// With `If-None-Match`: how long to wait for another version, `1s` to `60s`, before the answer is 304.
+    #[param(nullable = false, pattern = "^[0-9]+(ms|s|m)$", example = "20s")]
+    wait: Option<String>,
 }
 
 /// What is shown of a quote.
@@ -120,31 +149,37 @@ enum Shown<'a> {
 
 /// The quote of a pair
 #[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getQuote", tag = "rates",
-    params(PairParam, Show),
+    params(PairParam, Show, Known),
     responses(
-        (status = 200, description = "The market's price, the customer's, and what lies between.", body = Shown),
-        (status = 422, description = "`explain` is neither `true` nor `false`.", body = ProblemDocument,
-            content_type = "application/problem+json"),
+        (status = 200, description = "The market's price, the customer's, and what lies between.", body = Shown,
+            headers(("ETag" = String, description = "Of all but the ages; not of an explanation."))),
+        (status = 304, description = "The client has it, and nothing changed for as long as it waited."),
+        v1::Query,
         v1::UnknownPair,
         v1::NoRate,
     ))]
 pub(crate) async fn one(
     State(app): State<Shared>,
     path: PairPath,
+    known: Known,
     show: Result<Query<Show>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let pair = pair::v1(&app.ctx, path)?;
-    let Query(show) = show.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    if show.explain {
+    let Query(Show { explain, wait }) = show.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    if explain && wait.is_some() {
+        return Err(waiting::fault("an explanation is of now"));
+    }
+    if explain {
         return Ok(Json(Shown::Explanation(explanation(&app, pair).await?.into())).into_response());
     }
-    let now = app.ctx.clock().now();
-    match get(&app.ctx, pair) {
-        Some(quote) if quote.status(now) != Status::Dead => {
-            Ok(Json(Shown::Quote(view(&app, &quote, now).into())).into_response())
-        }
-        _ => Err(pair::unavailable(pair)),
-    }
+    let wait = Wait { wait }.checked()?;
+    let look = |now| {
+        let quote = get(&app.ctx, pair).filter(|quote| quote.status(now) != Status::Dead);
+        let quote = quote.ok_or_else(|| pair::unavailable(pair))?;
+        let (tag, app) = (waiting::tag(&version(&quote, now)), &app);
+        Ok((tag, move || Json(Shown::Quote(view(app, &quote, now).into())).into_response()))
+    };
+    waiting::answer(&app, &known, wait, look).await
 }
 
 /// How long whoever makes the quotes may take to explain one.

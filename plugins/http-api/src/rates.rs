@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
-use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, SourceName, Status};
+use ratebus_model::{AgeView, Pair, Payload, Price, Rate, RateView, SourceName, Status, Version};
 use ratebus_sdk::Context;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,6 +18,7 @@ use crate::{
     pair::{self, PairParam, PairPath, PairsView},
     problem::Problem,
     state::{App, Shared},
+    waiting::{self, Known, Wait},
 };
 
 /// The last rates of all sources.
@@ -111,29 +112,63 @@ fn view(app: &App, rate: &Rate, now: Instant) -> RateView {
 
 /// The market's price of every pair
 #[utoipa::path(get, path = "/v1/rates", operation_id = "listRates", tag = "rates",
-    responses((status = 200, description = "Where several sources have a rate of a pair, the freshest one's.", body = RatesView)))]
-pub(crate) async fn list(State(app): State<Shared>) -> Response {
-    let (now, known) = (app.ctx.clock().now(), pair::known(&app.ctx));
-    let mut best = best_of_each(&app, now);
-    best.retain(|pair, _| known.contains(pair));
-    Json(RatesView { rates: best.values().map(|rate| view(&app, rate, now)).collect() }).into_response()
+    params(Wait, Known),
+    responses(
+        (status = 200, description = "Where several sources have a rate of a pair, the freshest one's.", body = RatesView,
+            headers(("ETag" = String, description = "Of all but the ages."))),
+        (status = 304, description = "The client has it, and nothing changed for as long as it waited."),
+        v1::Query,
+    ))]
+pub(crate) async fn list(
+    State(app): State<Shared>,
+    known: Known,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let wait = waiting::checked(wait)?;
+    let look = |now| {
+        let (mut best, known) = (best_of_each(&app, now), pair::known(&app.ctx));
+        best.retain(|pair, _| known.contains(pair));
+        let versions: Vec<_> = best.values().map(|rate| version(rate, now)).collect();
+        let app = &app;
+        let show =
+            move || Json(RatesView { rates: best.values().map(|rate| view(app, rate, now)).collect() }).into_response();
+        Ok((waiting::tag(&versions.concat()), show))
+    };
+    waiting::answer(&app, &known, wait, look).await
+}
+
+/// What tells a rate from another one of its pair, and how fresh it is.
+fn version(rate: &Rate, now: Instant) -> String {
+    let Version { epoch, sequence } = rate.version;
+    format!("{} {} {epoch} {sequence} {:?}\n", rate.pair, rate.source, rate.status(now))
 }
 
 /// The market's price of a pair
 #[utoipa::path(get, path = "/v1/rates/{pair}", operation_id = "getRate", tag = "rates",
-    params(PairParam),
+    params(PairParam, Wait, Known),
     responses(
-        (status = 200, description = "The freshest rate.", body = RateView),
+        (status = 200, description = "The freshest rate.", body = RateView,
+            headers(("ETag" = String, description = "Of all but the ages."))),
+        (status = 304, description = "The client has it, and nothing changed for as long as it waited."),
+        v1::Query,
         v1::UnknownPair,
         v1::NoRate,
     ))]
-pub(crate) async fn one(State(app): State<Shared>, path: PairPath) -> Result<Response, Problem> {
+pub(crate) async fn one(
+    State(app): State<Shared>,
+    path: PairPath,
+    known: Known,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Response, Problem> {
     let pair = pair::v1(&app.ctx, path)?;
-    let now = app.ctx.clock().now();
-    match best(&app, pair, now) {
-        Some(rate) if rate.status(now) != Status::Dead => Ok(Json(view(&app, &rate, now)).into_response()),
-        _ => Err(pair::unavailable(pair)),
-    }
+    let wait = waiting::checked(wait)?;
+    let look = |now| {
+        let rate = best(&app, pair, now).filter(|rate| rate.status(now) != Status::Dead);
+        let rate = rate.ok_or_else(|| pair::unavailable(pair))?;
+        let (tag, app) = (waiting::tag(&version(&rate, now)), &app);
+        Ok((tag, move || Json(view(app, &rate, now)).into_response()))
+    };
+    waiting::answer(&app, &known, wait, look).await
 }
 
 /// The pairs that are served

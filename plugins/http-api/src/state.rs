@@ -10,6 +10,7 @@ use crate::{
     accounts::{Hasher, Limits, PasswordPolicy, Tokens, Watch},
     config::BackendSettings,
     store::{Store, StoreError},
+    waiting::Waiting,
 };
 
 /// What every handler may reach.
@@ -22,6 +23,8 @@ pub(crate) struct App {
     pub(crate) trouble: Notify,
     /// The sessions of who is connected.
     pub(crate) watch: Watch,
+    /// Requests that wait for a change.
+    pub(crate) waiting: Waiting,
 }
 
 /// How handlers take it.
@@ -46,8 +49,9 @@ pub(crate) struct Backend {
 pub(crate) struct Unavailable;
 
 impl App {
-    pub(crate) fn new(ctx: Context, env: Env) -> Shared {
-        Arc::new(Self { ctx, env, backend: OnceLock::new(), trouble: Notify::new(), watch: Watch::default() })
+    pub(crate) fn new(ctx: Context, env: Env, max_waiting: usize) -> Shared {
+        let (trouble, watch, waiting) = (Notify::new(), Watch::default(), Waiting::new(max_waiting));
+        Arc::new(Self { ctx, env, backend: OnceLock::new(), trouble, watch, waiting })
     }
 
     /// The backend, once it is open.

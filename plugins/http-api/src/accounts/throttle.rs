@@ -403,7 +403,7 @@ mod tests {
         let listeners = Arc::new(["http".to_owned()].into());
         let env = Env::new("api".parse().unwrap(), Arc::default(), Arc::default(), listeners, &[]);
         let settings = Settings::new(serde_json::from_value(config).unwrap(), &env).unwrap().backend.unwrap();
-        let app = App::new(RecordingHost::new().context("api"), env);
+        let app = App::new(RecordingHost::new().context("api"), env, 1);
         app.opened(Backend::open(&settings).await.unwrap());
         (app, Caller { request_id: None, peer: None, token: None, quota: QuotaSlot::default() })
     }

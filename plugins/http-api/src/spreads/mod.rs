@@ -13,4 +13,4 @@ pub(crate) mod scheduled;
 mod write;
 
 pub(crate) use schedule::{apply_due, keep_schedule};
-pub(crate) use write::{catch_up, hear_changes, lacks, publish, publish_known, published};
+pub(crate) use write::{catch_up, lacks, publish, publish_known, published};

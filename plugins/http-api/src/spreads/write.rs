@@ -1,8 +1,8 @@
-use std::{future, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ratebus_model::{Payload, Rule, Scope, Spread, Subject, Timestamp};
-use ratebus_sdk::{Context, Inbox};
+use ratebus_sdk::Context;
 use tracing::field::display;
 
 use super::check::{self, Refusal};
@@ -116,14 +116,6 @@ fn announce(ctx: &Context) {
     if let Err(error) = ctx.try_publish(&subject, Bytes::new()) {
         tracing::debug!(%subject, %error, "not delivered to everybody");
     }
-}
-
-/// Has the database looked at whenever another instance has changed a spread, for ever.
-pub(crate) async fn hear_changes(app: &App, inbox: &mut Inbox) {
-    while inbox.recv().await.is_some() {
-        app.trouble.notify_one();
-    }
-    future::pending::<()>().await;
 }
 
 /// Tells the bus of a spread as the database has it; last values keep it.

@@ -19,7 +19,8 @@ fn every_problem_of_the_config_is_reported() {
     assert_eq!(HttpApi::TYPE, "sink/http-api");
     let bad = json!({ "listener": "nope", "routes": ["rates", "quotes", "rates", "spreads"], "database": "oracle://x",
         "token_ttl": "0s", "access_token_ttl": "16m", "min_password": 7, "min_admin_password": 6,
-        "password_hash": { "memory_kib": 19455, "iterations": 1, "lanes": 0 }, "login_attempts": 0, "registrations_per_hour": 0 });
+        "password_hash": { "memory_kib": 19455, "iterations": 1, "lanes": 0 }, "login_attempts": 0, "registrations_per_hour": 0,
+        "max_waiting": 0 });
     assert_eq!(
         problems(bad),
         [
@@ -35,6 +36,7 @@ fn every_problem_of_the_config_is_reported() {
             "password_hash.lanes",
             "login_attempts",
             "registrations_per_hour",
+            "max_waiting",
             "database"
         ]
     );

@@ -12,5 +12,6 @@ mod openapi;
 mod page;
 mod quotes;
 mod rates;
+mod waiting;
 
 const KIND: Kind = Kind::Sqlite;
