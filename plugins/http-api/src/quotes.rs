@@ -133,8 +133,9 @@ pub(crate) struct Show {
     /// prices to the customer's. There is one without a price too.
     #[param(default = false)]
     explain: bool,
-    /// With `If-None-Match`: how long to wait for another version, `1s` to `60s`, before the answer is 304.
-    #[param(nullable = false, pattern = "^[0-9]+(ms|s|m)$", example = "20s")]
+    /// With `If-None-Match`: how long to wait for another version, `1s` to `60s`, before the answer is 304. An explanation is
+    /// of now, and waits for nothing.
+    #[param(nullable = false, pattern = "^([1-9]|[1-5][0-9]|60)s$", example = "20s")]
     wait: Option<String>,
 }
 
@@ -166,13 +167,10 @@ pub(crate) async fn one(
 ) -> Result<Response, Problem> {
     let pair = pair::v1(&app.ctx, path)?;
     let Query(Show { explain, wait }) = show.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    if explain && wait.is_some() {
-        return Err(waiting::fault("an explanation is of now"));
-    }
+    let wait = Wait { wait }.checked()?;
     if explain {
         return Ok(Json(Shown::Explanation(explanation(&app, pair).await?.into())).into_response());
     }
-    let wait = Wait { wait }.checked()?;
     let look = |now| {
         let quote = get(&app.ctx, pair).filter(|quote| quote.status(now) != Status::Dead);
         let quote = quote.ok_or_else(|| pair::unavailable(pair))?;

@@ -19,7 +19,7 @@ use axum::{
 };
 use metrics::{Gauge, gauge};
 use ratebus_model::{Message, Payload, Subject, Version};
-use ratebus_sdk::{FieldProblem, duration};
+use ratebus_sdk::FieldProblem;
 use serde::Deserialize;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
@@ -29,8 +29,8 @@ use utoipa::IntoParams;
 
 use crate::{asset, headers::knows, problem::Problem, state::App};
 
-/// How long a client may wait.
-const WAITS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
+/// How long a client may wait, in seconds.
+const WAITS: RangeInclusive<u64> = 1..=60;
 /// How often those who wait look though nothing was published: prices age, and pairs come and go.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -94,7 +94,7 @@ impl Heard {
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
     /// With `If-None-Match`: how long to wait for another version, `1s` to `60s`, before the answer is 304.
-    #[param(nullable = false, pattern = "^[0-9]+(ms|s|m)$", example = "20s")]
+    #[param(nullable = false, pattern = "^([1-9]|[1-5][0-9]|60)s$", example = "20s")]
     pub(crate) wait: Option<String>,
 }
 
@@ -102,10 +102,10 @@ impl Wait {
     /// The time, if one is given.
     pub(crate) fn checked(&self) -> Result<Option<Duration>, Problem> {
         let Some(text) = &self.wait else { return Ok(None) };
-        let in_range = |wait: &Duration| WAITS.contains(wait);
-        match duration::parse(text).ok().filter(in_range) {
-            Some(wait) => Ok(Some(wait)),
-            None => Err(fault("expected between 1s and 60s")),
+        let digits = text.strip_suffix('s').filter(|digits| digits.starts_with(|first| ('1'..='9').contains(&first)));
+        match digits.and_then(|digits| digits.parse().ok()).filter(|seconds| WAITS.contains(seconds)) {
+            Some(seconds) => Ok(Some(Duration::from_secs(seconds))),
+            None => Err(fault("expected 1s to 60s")),
         }
     }
 }
@@ -117,7 +117,7 @@ pub(crate) fn checked(query: Result<Query<Wait>, QueryRejection>) -> Result<Opti
 }
 
 /// 422: something is wrong with `wait`.
-pub(crate) fn fault(message: &str) -> Problem {
+fn fault(message: &str) -> Problem {
     Problem::fields(vec![FieldProblem { field: "wait".to_owned(), message: message.to_owned() }])
 }
 
@@ -139,6 +139,13 @@ impl<S: Sync> FromRequestParts<S> for Known {
     }
 }
 
+impl Known {
+    /// Whether it is `*`, any version at all: then there is none to wait for.
+    fn is_any(&self) -> bool {
+        self.headers.values().any(|tags| tags == "*")
+    }
+}
+
 /// A weak entity tag of what is shown, its age left out: `shown` names each version and its status.
 pub(crate) fn tag(shown: &str) -> String {
     format!("W/{}", asset::etag(shown.as_bytes()))
@@ -153,7 +160,7 @@ pub(crate) async fn answer<R: FnOnce() -> Response>(
     look: impl Fn(Instant) -> Result<(String, R), Problem>,
 ) -> Result<Response, Problem> {
     let mut changes = app.waiting.changes.subscribe();
-    let until = tokio::time::Instant::now() + wait.unwrap_or_default();
+    let until = tokio::time::Instant::now() + wait.filter(|_| !known.is_any()).unwrap_or_default();
     let mut place = None;
     loop {
         let tag = {
