@@ -73,7 +73,8 @@ impl Batches {
             let seen = cursor.seen().unwrap_or_default();
             let Owed { slots, conflated, kind } = cursor.take(board);
             if let Kind::Snapshot { .. } = kind {
-                let bytes = frame::snapshot_message(slots.iter().map(|slot| &slot.frame));
+                let token = cursor.seen().map(|seen| board.token(seen));
+                let bytes = frame::snapshot_message(token, slots.iter().map(|slot| &slot.frame));
                 return Some(Batch { bytes, quotes: slots.len(), conflated, kind, since: None });
             }
             if slots.is_empty() {

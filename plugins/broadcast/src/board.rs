@@ -2,7 +2,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound::{Excluded, Included},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ratebus_model::{Epoch, Order, Pair, PairList, PairState, Quote, SourceName, Status};
@@ -221,6 +221,16 @@ impl Table {
         let [from, until] =
             [from, until].map(|stamp| usize::try_from(stamp.saturating_sub(before)).unwrap_or(usize::MAX));
         self.history.range(from..until).filter(|&&pair| wanted.contains(pair)).count() as u64
+    }
+
+    /// How long ago each source last vouched for the price of any pair.
+    pub(crate) fn feed_ages(&self, now: Instant) -> BTreeMap<SourceName, Duration> {
+        let mut ages = BTreeMap::new();
+        for held in self.by_pair.values() {
+            let age = held.quote.feed_age(now);
+            ages.entry(held.quote.source).and_modify(|least: &mut Duration| *least = age.min(*least)).or_insert(age);
+        }
+        ages
     }
 
     /// Every slot, by pair.

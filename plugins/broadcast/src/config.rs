@@ -3,7 +3,7 @@ use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
 use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
-use crate::{door::Access, socketio::Rates};
+use crate::{door::Access, pace::MAX_RATE, socketio::Rates};
 
 /// More would share cores, on any machine there is.
 const MAX_LOOPS: usize = 1024;
@@ -17,6 +17,10 @@ pub struct Config {
     /// How long a client may take nothing of what is pending before it is closed.
     #[serde(default = "default_stall_timeout", with = "ratebus_sdk::duration")]
     pub(crate) stall_timeout: Duration,
+    /// How many writes of quotes a second a client is sent at most, in each the newest of each pair; 0: as many as there
+    /// are. A client may ask for less.
+    #[serde(default)]
+    pub(crate) max_rate: u32,
     /// How many clients may be connected at once, over all transports; more are refused with 503.
     #[serde(default = "default_max_clients")]
     pub(crate) max_clients: u32,
@@ -64,6 +68,9 @@ impl Config {
         problems.take(env.listener("listener", &self.listener));
         if self.stall_timeout.is_zero() {
             problems.add("stall_timeout", "must be longer than nothing");
+        }
+        if self.max_rate > MAX_RATE {
+            problems.add("max_rate", format!("must be 0 to {MAX_RATE}"));
         }
         if self.max_clients == 0 {
             problems.add("max_clients", "must be at least 1");

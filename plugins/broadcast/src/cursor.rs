@@ -32,8 +32,9 @@ struct Addition {
     wanted: Arc<Wanted>,
     /// What is new has been taken up to this stamp,
     at: u64,
-    /// and is a snapshot up to this one: what changes meanwhile comes as a change.
-    until: u64,
+    /// and is a snapshot up to this one, which the board has when the first part is taken: what changes until the last
+    /// one is, comes as a change.
+    until: Option<u64>,
 }
 
 /// Tells cursors apart that are owed different things.
@@ -41,7 +42,7 @@ struct Addition {
 pub(crate) struct Position {
     wanted: u64,
     seen: u64,
-    addition: Option<(u64, u64, u64)>,
+    addition: Option<(u64, u64, Option<u64>)>,
 }
 
 /// A client would have more than [`MAX_PATTERNS`].
@@ -90,12 +91,12 @@ impl Cursor {
     /// Takes what the client has not been sent yet, at most [`AT_ONCE`] quotes.
     pub(crate) fn take(&mut self, board: &Board) -> Owed {
         let table = board.read();
-        let until = self.addition.as_ref().map_or(table.stamp(), |addition| addition.until);
+        let until = self.addition.as_ref().and_then(|addition| addition.until).unwrap_or(table.stamp());
         let changes = self.take_changes(&table, until);
         if !changes.slots.is_empty() {
             return changes;
         }
-        self.take_snapshot(&table).unwrap_or(changes)
+        self.take_snapshot(&table, until).unwrap_or(changes)
     }
 
     fn take_changes(&mut self, table: &Table, until: u64) -> Owed {
@@ -106,13 +107,14 @@ impl Cursor {
         Owed { conflated: changes.saturating_sub(slots.len() as u64), slots, kind: Kind::Changes }
     }
 
-    fn take_snapshot(&mut self, table: &Table) -> Option<Owed> {
+    fn take_snapshot(&mut self, table: &Table, stamp: u64) -> Option<Owed> {
         let Addition { wanted, at, until } = self.addition.as_deref_mut()?;
+        *until = Some(stamp);
         let is_new = |pair| wanted.contains(pair) && !self.wanted.contains(pair);
         let mut slots;
-        (slots, *at) = collect(table, *at, *until, is_new);
+        (slots, *at) = collect(table, *at, stamp, is_new);
         slots.sort_unstable_by_key(|slot| slot.pair);
-        let is_last = at == until;
+        let is_last = *at == stamp;
         if is_last {
             self.skip_snapshot();
         }
@@ -194,8 +196,7 @@ impl Cursor {
 
     fn begin(&mut self, board: &Board, patterns: Vec<PairPattern>) {
         let wanted = board.sets().of(patterns);
-        let until = board.read().stamp();
-        self.addition = Some(Box::new(Addition { wanted, at: 0, until }));
+        self.addition = Some(Box::new(Addition { wanted, at: 0, until: None }));
     }
 }
 
@@ -314,6 +315,8 @@ mod tests {
         fn step(&mut self, step: &Step) {
             match *step {
                 Step::Publish(index) => {
+                    // What changes before the snapshot is taken is a part of it.
+                    self.has_all &= !self.cursor.is_adding();
                     self.sequences[index] += 1;
                     self.board.publish(&Arc::new(quote(PAIRS[index], self.sequences[index])), Clock.now());
                 }

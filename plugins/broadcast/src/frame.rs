@@ -31,7 +31,10 @@ impl Frame {
             live_event: live_event.into_frames(),
             live: entry.map(|_| live.into()),
             event: format!("event: quote\nid: {token}\ndata: {json}\n\n").into(),
-            message: codec::encode(Opcode::Text, format!(r#"{{"type":"quote","quote":{json}}}"#).as_bytes()),
+            message: codec::encode(
+                Opcode::Text,
+                format!(r#"{{"type":"quote","quote":{json},"position":"{token}"}}"#).as_bytes(),
+            ),
             json: json.into(),
         })
     }
@@ -62,9 +65,10 @@ impl Frame {
     }
 }
 
-/// The WebSocket message that starts a subscription.
-pub(crate) fn snapshot_message<'a>(frames: impl Iterator<Item = &'a Frame>) -> Bytes {
-    codec::encode(Opcode::Text, join(r#"{"type":"snapshot","quotes":["#, frames.map(Frame::json), "]}").as_bytes())
+/// The WebSocket message that starts a subscription, or a part of it; `token` is for who has been sent it, if one is.
+pub(crate) fn snapshot_message<'a>(token: Option<Token>, frames: impl Iterator<Item = &'a Frame>) -> Bytes {
+    let tail = token.map_or("]}".to_owned(), |token| format!(r#"],"position":"{token}"}}"#));
+    codec::encode(Opcode::Text, join(r#"{"type":"snapshot","quotes":["#, frames.map(Frame::json), &tail).as_bytes())
 }
 
 /// The SSE event that starts a stream.

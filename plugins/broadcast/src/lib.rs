@@ -16,11 +16,13 @@ mod ending;
 mod engineio;
 mod frame;
 mod handshake;
+mod heartbeat;
 mod hub;
 mod knocks;
 mod link;
 mod loops;
 mod metrics;
+mod pace;
 mod places;
 #[cfg(test)]
 #[path = "../tests/broadcast/quotes.rs"]
@@ -84,9 +86,9 @@ impl Sink for Broadcast {
         let stop = ctx.cancel_token().child_token();
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
-        let Config { max_clients, max_clients_per_address, access, stall_timeout, .. } = self.config;
+        let Config { max_clients, max_clients_per_address, access, stall_timeout, max_rate, .. } = self.config;
         let door = Door::new(ctx.clone(), access, Places::new(max_clients, max_clients_per_address), stop.clone());
-        let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout, stop: stop.clone() });
+        let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout, max_rate, stop: stop.clone() });
         // Nobody is to be told that a pair does not exist because we have just started.
         for message in [Pattern::pairs(), Pattern::quotes()].iter().flat_map(|pattern| ctx.last_values(pattern)) {
             apply(&hub, &message, &ctx);

@@ -362,7 +362,8 @@ mod tests {
     async fn a_panic_is_the_end_of_one_client() {
         let (host, stop) = (RecordingHost::new(), CancellationToken::new());
         let door = Door::new(host.context("broadcast"), Access::Public, Places::new(9, 9), stop.clone());
-        let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::MAX, stop: stop.clone() });
+        let hub =
+            Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::MAX, max_rate: 0, stop: stop.clone() });
         let loops = Loops::<Fragile>::start(1, &hub, &Meter::new("test"), || ());
         let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
         loops.join(first).await;

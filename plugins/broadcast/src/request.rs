@@ -12,7 +12,8 @@ use utoipa::IntoParams;
 
 use crate::{
     board::Board,
-    cursor::MAX_PATTERNS,
+    cursor::{Cursor, MAX_PATTERNS},
+    pace::MAX_RATE,
     wanted::{NoPattern, PairPattern, Wanted},
 };
 
@@ -38,6 +39,8 @@ fn wrong(field: &str, message: String) -> ProblemDocument {
 pub(crate) enum Op {
     /// Shows a token.
     Auth(String),
+    /// To be sent at most so many writes of quotes a second; 0: as many as there are.
+    Limit(u32),
     Subscribe(Asked),
     Unsubscribe(Asked),
     Ping,
@@ -52,6 +55,7 @@ struct Wire<'a> {
     op: String,
     pairs: Option<Vec<String>>,
     token: Option<String>,
+    max_rate: Option<u64>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
 }
@@ -67,7 +71,7 @@ struct Marked<'a> {
 pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, ProblemDocument>) {
     let bad = |detail: String| Err(ProblemDocument::new(StatusCode::BAD_REQUEST, detail));
     let (id, wire) = match serde_json::from_str::<Wire>(text) {
-        Ok(wire) => (wire.id, Ok((wire.op, wire.pairs, wire.token))),
+        Ok(wire) => (wire.id, Ok((wire.op, wire.pairs, wire.token, wire.max_rate))),
         Err(error) => (serde_json::from_str::<Marked>(text).ok().and_then(|marked| marked.id), Err(error)),
     };
     if id.is_some_and(|id| !is_id(id)) {
@@ -75,18 +79,26 @@ pub(crate) fn parse(text: &str) -> (Id<'_>, Result<Op, ProblemDocument>) {
     }
     let op = match wire {
         Err(error) => bad(error.to_string()),
-        Ok((op, pairs, token)) => match (op.as_str(), pairs, token) {
-            ("auth", None, Some(token)) => Ok(Op::Auth(token)),
-            ("subscribe", Some(pairs), None) => Asked::read(&pairs).map(Op::Subscribe),
-            ("unsubscribe", Some(pairs), None) => Asked::read(&pairs).map(Op::Unsubscribe),
-            ("ping", None, None) => Ok(Op::Ping),
+        Ok((op, pairs, token, max_rate)) => match (op.as_str(), pairs, token, max_rate) {
+            ("auth", None, Some(token), None) => Ok(Op::Auth(token)),
+            ("limit", None, None, Some(max_rate)) => limit(max_rate).map(Op::Limit),
+            ("subscribe", Some(pairs), None, None) => Asked::read(&pairs).map(Op::Subscribe),
+            ("unsubscribe", Some(pairs), None, None) => Asked::read(&pairs).map(Op::Unsubscribe),
+            ("ping", None, None, None) => Ok(Op::Ping),
             ("auth", ..) => bad("auth needs a token and nothing else".to_owned()),
             ("subscribe" | "unsubscribe", ..) => bad(format!("{op} needs pairs and nothing else")),
+            ("limit", ..) => bad("limit needs max_rate and nothing else".to_owned()),
             ("ping", ..) => bad("ping takes nothing".to_owned()),
-            _ => bad("op: auth, subscribe, unsubscribe or ping was expected".to_owned()),
+            _ => bad("op: auth, limit, subscribe, unsubscribe or ping was expected".to_owned()),
         },
     };
     (id, op)
+}
+
+/// A `max_rate` that was asked for.
+fn limit(max_rate: u64) -> Result<u32, ProblemDocument> {
+    let max_rate = u32::try_from(max_rate).ok().filter(|&max_rate| max_rate <= MAX_RATE);
+    max_rate.ok_or_else(|| wrong("max_rate", format!("a whole number from 0 to {MAX_RATE} was expected")))
 }
 
 fn is_id(id: &RawValue) -> bool {
@@ -145,6 +157,12 @@ pub(crate) struct Parameters {
     /// pair, empty for none.
     #[param(nullable = false, example = "BTC_USD,ETH_*")]
     pairs: Option<String>,
+    /// How far the client has come before: it goes on from there, without a snapshot, if the server knows this position.
+    #[param(nullable = false, example = "5f0c1d2e3b4a5968-17")]
+    since: Option<String>,
+    /// How many writes of quotes a second are wanted at most, in each the newest of each pair; 0: as many as there are.
+    #[param(nullable = false, value_type = u32, minimum = 0, maximum = 1000, example = 5)]
+    max_rate: Option<String>,
 }
 
 /// What a stream is to begin with.
@@ -152,18 +170,23 @@ pub(crate) struct Parameters {
 pub(crate) struct Selection {
     /// Every pair without it.
     asked: Option<Asked>,
+    since: Option<String>,
+    pub(crate) max_rate: u32,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Selection {
     type Rejection = ProblemDocument;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProblemDocument> {
-        let Query(Parameters { pairs }) = Query::from_request_parts(parts, state)
+        let Query(Parameters { pairs, since, max_rate }) = Query::from_request_parts(parts, state)
             .await
             .map_err(|error| ProblemDocument::new(error.status(), error.body_text()))?;
-        let Some(pairs) = pairs else { return Ok(Self::default()) };
-        let texts: Vec<_> = pairs.split(',').filter(|text| !text.is_empty()).collect();
-        Ok(Self { asked: Some(Asked::read(&texts)?) })
+        let texts =
+            |pairs: String| pairs.split(',').filter(|text| !text.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let asked = pairs.map(|pairs| Asked::read(&texts(pairs))).transpose()?;
+        // What is no number is as wrong as one that is too high.
+        let max_rate = max_rate.map_or(Ok(0), |text| limit(text.parse().unwrap_or(u64::MAX)))?;
+        Ok(Self { asked, since, max_rate })
     }
 }
 
@@ -171,6 +194,17 @@ impl Selection {
     /// Whether it leaves nothing out.
     pub(crate) fn is_everything(&self) -> bool {
         self.asked.is_none()
+    }
+
+    /// Where the stream starts: with a snapshot, or where the client was, if this board knows the position that it shows,
+    /// here or with the request (`shown`). Returns also what nobody serves.
+    pub(crate) fn start(&self, board: &Board, shown: Option<&str>) -> (Cursor, Vec<String>) {
+        let (known, unknown) = self.known(board);
+        let cursor = match shown.or(self.since.as_deref()).and_then(|position| board.shown(position)) {
+            Some(seen) => Cursor::after(board, &known, seen),
+            None => Cursor::of(board, &known),
+        };
+        (cursor, unknown)
     }
 
     /// What is wanted, and what of it nobody serves.
@@ -209,6 +243,14 @@ pub(crate) enum Reply<'a> {
     Subscribed {
         #[serde(flatten)]
         subscribed: Subscribed,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Id<'a>,
+    },
+    /// Goes on from the position that was shown.
+    Resumed,
+    Limited {
+        /// What holds now; 0: no limit.
+        max_rate: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Id<'a>,
     },
@@ -258,6 +300,10 @@ mod tests {
             r#"{"op":"ping","token":"x","id":7}"#,
             r#"{"op":"publish","id":7}"#,
             r#"{"op":"ping","extra":1,"id":7}"#,
+            r#"{"op":"limit","id":7}"#,
+            r#"{"op":"limit","max_rate":-1,"id":7}"#,
+            r#"{"op":"limit","max_rate":0.5,"id":7}"#,
+            r#"{"op":"subscribe","pairs":[],"max_rate":1,"id":7}"#,
             r#"{"id":7}"#,
         ] {
             let (id, reply) = refusal(text);

@@ -24,13 +24,14 @@ use self::{
 use crate::{
     batches::Batch,
     board::Board,
-    cursor::TooManyPatterns,
+    cursor::{AT_ONCE, TooManyPatterns},
     door::{self, AUTH_TIMEOUT, View},
     ending::Ending,
     engineio::{self, App, Packet, Rules},
     hub::Hub,
     loops::Errand,
     metrics::Meter,
+    pace::Pace,
     request::{self, Asked, Op, too_many_patterns, unknown_pairs},
 };
 
@@ -53,6 +54,7 @@ pub(crate) fn route(hub: Arc<Hub>, loops: usize, rates: Rates) -> MethodRouter {
 pub(crate) struct Live {
     stage: Stage,
     wish: Wish,
+    pace: Pace,
     /// What it has asked for and is not answered yet: its tokens are checked one after the other.
     asks: VecDeque<Ask>,
     /// The check of a token.
@@ -91,9 +93,11 @@ impl App for Live {
 
     fn new(wish: Wish, desk: &mut Desk<'_>) -> Self {
         let limit = if let View::Awaited = desk.guest.view { AUTH_TIMEOUT } else { CONNECT_TIMEOUT };
+        let pace = Pace::new([desk.floor.hub.max_rate, wish.max_rate()], desk.floor.now);
         let mut live = Self {
             stage: Stage::Outside(desk.floor.now + limit),
             wish,
+            pace,
             asks: VecDeque::new(),
             check: None,
             watch: None,
@@ -162,15 +166,21 @@ impl App for Live {
     }
 
     fn due(&self) -> Option<Instant> {
-        if let Stage::Outside(until) = self.stage { Some(until) } else { None }
+        if let Stage::Outside(until) = self.stage { Some(until) } else { self.pace.due() }
     }
 
     fn next(&mut self, desk: &mut Desk<'_>) -> Option<Packet> {
         let Stage::Joined(feed) = &mut self.stage else { return None };
         let floor = &mut *desk.floor;
+        if !feed.begins() && !self.pace.allows(floor.now) {
+            return None;
+        }
         let Batch { bytes, quotes, conflated, since, .. } = feed.next(&mut floor.common.1, &floor.hub.board)?;
         floor.meter.sent(quotes, bytes.len(), conflated);
         floor.meter.joined(quotes);
+        if quotes < AT_ONCE {
+            self.pace.sent(floor.now);
+        }
         floor.since = floor.since.into_iter().chain(since).min();
         Some(Packet::from_frames(bytes))
     }

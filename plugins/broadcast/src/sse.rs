@@ -10,8 +10,11 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use ratebus_sdk::ProblemDocument;
-use tokio::{sync::watch, time::sleep};
+use ratebus_sdk::{Clock, ProblemDocument};
+use tokio::{
+    sync::watch,
+    time::{sleep, sleep_until},
+};
 use utoipa_axum::{
     router::{UtoipaMethodRouter, UtoipaMethodRouterExt},
     routes,
@@ -23,6 +26,7 @@ use crate::{
     frame,
     hub::Hub,
     metrics::Meter,
+    pace::Pace,
     request::{Parameters, Selection, unknown_pairs},
 };
 
@@ -74,6 +78,7 @@ struct Stream {
     hub: Arc<Hub>,
     meter: Meter,
     cursor: Cursor,
+    pace: Pace,
     changes: watch::Receiver<u64>,
     guest: Guest,
     ending: Option<&'static str>,
@@ -89,16 +94,13 @@ impl Stream {
     ) -> Result<Self, Response> {
         let guest = hub.door.enter(visitor.at_once(), &meter).await.map_err(Refusal::into_response)?;
         let mut changes = hub.board.changes();
-        let (known, unknown) = selection.known(&hub.board);
+        let (cursor, unknown) = selection.start(&hub.board, last);
         if !unknown.is_empty() {
             return Err(unknown_pairs(&unknown).into_response());
         }
-        let cursor = match last.and_then(|last| hub.board.shown(last)) {
-            Some(seen) => Cursor::after(&hub.board, &known, seen),
-            None => Cursor::of(&hub.board, &known),
-        };
         changes.mark_changed();
-        Ok(Self { hub, meter, cursor, changes, guest, ending: None })
+        let pace = Pace::new([hub.max_rate, selection.max_rate], Clock.now());
+        Ok(Self { hub, meter, cursor, pace, changes, guest, ending: None })
     }
 
     /// The next bytes to send, once there are any; `None` at the end. A server that stops says first when to come again.
@@ -119,13 +121,24 @@ impl Stream {
                     return None;
                 }
                 () = &mut idle => return Some(Bytes::from_static(b": keep-alive\n\n")),
-                // The sender lives in the hub.
-                _ = self.changes.changed() => {}
+                () = Self::changed(&mut self.changes, &mut self.pace, self.cursor.is_adding()) => {}
             }
             if let Some(bytes) = self.take() {
                 return Some(bytes);
             }
         }
+    }
+
+    /// Resolves when there may be something that may be sent. Cancel-safe.
+    async fn changed(changes: &mut watch::Receiver<u64>, pace: &mut Pace, has_snapshot: bool) {
+        if !has_snapshot
+            && !pace.allows(Clock.now())
+            && let Some(due) = pace.due()
+        {
+            sleep_until(due.into()).await;
+        }
+        // The sender lives in the hub.
+        let _ = changes.changed().await;
     }
 
     /// What the client has not been sent yet, if anything, and not more than can be sent at once.
@@ -148,6 +161,9 @@ impl Stream {
         self.meter.sent(slots.len(), bytes.len(), conflated);
         if kind == Kind::Changes {
             self.meter.joined(slots.len());
+        }
+        if kind == Kind::Changes && slots.len() < AT_ONCE {
+            self.pace.sent(Clock.now());
         }
         Some(bytes)
     }

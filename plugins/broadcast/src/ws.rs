@@ -14,9 +14,8 @@ use utoipa_axum::{
     routes,
 };
 
-use self::client::{Client, Newcomer};
+use self::client::{Client, Common, Newcomer};
 use crate::{
-    batches::Batches,
     door::{Refusal, Visitor},
     handshake::Handshake,
     hub::Hub,
@@ -28,7 +27,7 @@ use crate::{
 /// The route, and so many loops for those who come.
 pub(crate) fn route(hub: Arc<Hub>, loops: usize) -> UtoipaMethodRouter {
     let meter = Meter::new("websocket");
-    let loops = Loops::start(loops, &hub, &meter, || Batches::new(|slot, _| Some(slot.frame.message())));
+    let loops = Loops::start(loops, &hub, &meter, Common::default);
     routes!(upgrade).with_state(Arc::new(Entrance { hub, loops, meter }))
 }
 

@@ -54,6 +54,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Wish {
     }
 }
 
+impl Wish {
+    pub(crate) fn max_rate(&self) -> u32 {
+        self.selection.max_rate
+    }
+}
+
 /// What clients share.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -119,6 +125,11 @@ impl Feed {
         }
         let (known, unknown) = wish.selection.known(board);
         (Self::Own { rates, cursor: Cursor::of(board, &known), begins: true }, unknown)
+    }
+
+    /// Whether a map that the client has not asked for by waiting comes next.
+    pub(crate) fn begins(&self) -> bool {
+        matches!(self, Self::Whole(None) | Self::Own { begins: true, .. })
     }
 
     /// Adds pairs; a map with them comes next.

@@ -17,9 +17,11 @@ use crate::{
     cursor::{Cursor, Kind, TooManyPatterns},
     door::{AUTH_TIMEOUT, Guest, View},
     ending::Ending,
+    heartbeat::{self, Heartbeat},
     hub::Hub,
     link::{Link, Lost},
     loops::{self, Chair, Errand, Name},
+    pace::Pace,
     request::{self, Asked, Id, Op, Reply, Selection, Subscribed, too_many_patterns, unknown_pairs},
 };
 
@@ -27,10 +29,20 @@ use crate::{
 const MAX_MESSAGE: usize = 4096;
 /// How many messages a client may send per second.
 const MESSAGES_PER_SECOND: usize = 10;
-/// How often a client is asked whether it is still there; it has until the next time to show that it is.
-const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// How long the closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the clients of a loop share.
+pub(crate) struct Common {
+    batches: Batches,
+    heartbeat: Heartbeat,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self { batches: Batches::new(|slot, _| Some(slot.frame.message())), heartbeat: Heartbeat::default() }
+    }
+}
 
 /// What a client waited for.
 pub(crate) enum Outcome {
@@ -62,8 +74,9 @@ pub(crate) struct Client {
     /// What is said after the first snapshot.
     after_snapshot: Option<Box<Bytes>>,
     budget: AttemptBudget,
-    /// When it is asked next whether it is there.
-    ping_at: Instant,
+    pace: Pace,
+    /// When it is told next that all is well, and asked whether it is there; it has until the next time to show that it is.
+    beat_at: Instant,
     /// Whether anything came in since the last time.
     heard: bool,
     /// Hears of the end of the session, where there is one.
@@ -87,10 +100,11 @@ impl loops::Client for Client {
     type Newcomer = Newcomer;
     type Call = Infallible;
     type Outcome = Outcome;
-    type Common = Batches;
+    type Common = Common;
 
     fn new(newcomer: Newcomer, chair: Chair, floor: &Floor) -> Self {
         let Newcomer { io, guest, selection } = newcomer;
+        let pace = Pace::new([floor.hub.max_rate, selection.max_rate], floor.now);
         Self {
             name: chair.name,
             link: Link::new(io, chair.waker, MAX_MESSAGE),
@@ -99,7 +113,8 @@ impl loops::Client for Client {
             cursor: Cursor::none(&floor.hub.board),
             after_snapshot: None,
             budget: AttemptBudget::new(MESSAGES_PER_SECOND, Duration::from_secs(1)),
-            ping_at: floor.now + PING_INTERVAL,
+            pace,
+            beat_at: floor.now + heartbeat::INTERVAL,
             heard: true,
             watch: None,
             renewal: None,
@@ -120,9 +135,10 @@ impl loops::Client for Client {
     fn due(&self, floor: &Floor) -> Instant {
         let due = match self.stage {
             Stage::Awaited { until, .. } | Stage::Closing { until, .. } => until,
-            Stage::Checked { .. } | Stage::Streaming => self.ping_at,
+            Stage::Checked { .. } | Stage::Streaming => self.beat_at,
         };
-        self.link.stalls_at(floor.hub.stall_timeout).map_or(due, |stalls_at| due.min(stalls_at))
+        let stalls_at = self.link.stalls_at(floor.hub.stall_timeout);
+        [stalls_at, self.pace.due()].into_iter().flatten().fold(due, Instant::min)
     }
 
     fn news(hub: &Hub) -> watch::Receiver<u64> {
@@ -184,11 +200,20 @@ impl Client {
         else {
             return Ok(());
         };
-        let (known, unknown) = selection.known(&floor.hub.board);
-        self.cursor = Cursor::of(&floor.hub.board, &known);
-        if !unknown.is_empty() {
-            self.after_snapshot = Some(Box::new(message(&Reply::Error { error: unknown_pairs(&unknown), id: None })?));
+        let (cursor, unknown) = selection.start(&floor.hub.board, None);
+        self.cursor = cursor;
+        let is_resumed = !self.cursor.is_adding();
+        if is_resumed {
+            self.reply(&Reply::Resumed)?;
         }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let word = message(&Reply::Error { error: unknown_pairs(&unknown), id: None })?;
+        if is_resumed {
+            return Ok(self.link.send(word)?);
+        }
+        self.after_snapshot = Some(Box::new(word));
         Ok(())
     }
 
@@ -236,10 +261,10 @@ impl Client {
         if self.link.stalls_at(floor.hub.stall_timeout).is_some_and(|stalls_at| floor.now >= stalls_at) {
             return Err(Ending::Stalled);
         }
-        if floor.now < self.ping_at {
+        if floor.now < self.beat_at {
             return Ok(());
         }
-        self.ping_at = floor.now + PING_INTERVAL;
+        self.beat_at = floor.now + heartbeat::INTERVAL;
         // Who still has something to take is asked for that.
         if !self.link.is_clear() {
             return Ok(());
@@ -247,7 +272,11 @@ impl Client {
         if !std::mem::take(&mut self.heard) {
             return Err(Ending::Silent);
         }
-        Ok(self.link.send(codec::encode(Opcode::Ping, &[]))?)
+        let beat = match self.stage {
+            Stage::Streaming => floor.common.heartbeat.get(&floor.hub.board, floor.now),
+            _ => codec::encode(Opcode::Ping, &[]),
+        };
+        Ok(self.link.send(beat)?)
     }
 
     /// Whether a request is taken: one after the other, and none while its answer could not go out.
@@ -293,6 +322,10 @@ impl Client {
                 self.renewal = Some(floor.send_for(self.name, renewed));
                 Ok(())
             }
+            Ok(Op::Limit(max_rate)) => {
+                self.pace.change([floor.hub.max_rate, max_rate], floor.now);
+                self.reply(&Reply::Limited { max_rate: self.pace.max_rate(), id })
+            }
             Ok(Op::Ping) => self.reply(&Reply::Pong { id }),
             Ok(Op::Subscribe(asked)) => self.subscribe(&asked, id, floor),
             Ok(Op::Unsubscribe(asked)) => {
@@ -333,14 +366,18 @@ impl Client {
 
     /// Sends what it has not been sent yet, for as long as the connection takes it.
     fn catch_up(&mut self, floor: &mut Floor) -> Result<(), Ending> {
+        if !self.cursor.is_adding() && !self.pace.allows(floor.now) {
+            return Ok(());
+        }
         while self.link.is_clear()
-            && let Some(batch) = floor.common.take(&mut self.cursor, &floor.hub.board)
+            && let Some(batch) = floor.common.batches.take(&mut self.cursor, &floor.hub.board)
         {
             let Batch { bytes, quotes, conflated, kind, since } = batch;
             floor.meter.sent(quotes, bytes.len(), conflated);
             if let Some(since) = since {
                 floor.since = Some(floor.since.map_or(since, |oldest| oldest.min(since)));
                 floor.meter.joined(quotes);
+                self.pace.sent(floor.now);
             }
             self.link.send(bytes)?;
             if kind == (Kind::Snapshot { is_last: true })

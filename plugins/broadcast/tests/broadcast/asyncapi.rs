@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    clients::{Sio, Sse, Ws},
+    clients::{Sio, Sse, Ws, connect},
     quotes::{dead, pairs, quote, withheld},
     server::Server,
 };
@@ -72,6 +72,8 @@ async fn what_is_sent_and_taken_is_in_the_document() {
     contract.got("subscribed", &websocket.ask(contract.example("unsubscribe")).await);
     contract.got("subscribed", &websocket.ask(contract.example("subscribe")).await);
     contract.got("snapshot", &websocket.next().await);
+    contract.got("limited", &websocket.ask(contract.example("limit")).await);
+    websocket.ask(json!({ "op": "limit", "max_rate": 0 })).await;
     contract.got("pong", &websocket.ask(contract.example("ping")).await);
     contract.got("subscribed", &websocket.ask(json!({ "op": "subscribe", "pairs": ["BTC_*"] })).await);
     contract.got("snapshot", &websocket.next().await);
@@ -100,12 +102,23 @@ async fn what_is_sent_and_taken_is_in_the_document() {
     contract.got("chosen", &socketio.emit(&json!(["subscribe", { "pairs": ["LTC_USD"] }])).await);
     contract.got("chosen", &socketio.emit(&json!(["subscribe"])).await);
 
+    let mut position = String::new();
     for changed in [quote("BTC_USD", 2), dead("BTC_USD", 3)] {
         server.publish(changed);
-        contract.got("quote", &websocket.next().await);
+        let quote = websocket.next().await;
+        contract.got("quote", &quote);
+        quote["position"].as_str().unwrap().clone_into(&mut position);
         contract.got("quoteEvent", &stream.event("quote").await.1);
         contract.got("liveRates", &socketio.map().await);
     }
+
+    let again = format!("/v1/ws?since={position}");
+    let token = [("authorization", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln")];
+    let mut again = Ws::try_with(&server, &again, &token, connect(server.address).await).await.unwrap();
+    contract.got("resumed", &again.next().await);
+    tokio::time::pause();
+    contract.got("heartbeat", &again.next().await);
+    tokio::time::resume();
 
     let messages = contract.document["components"]["messages"].as_object().unwrap();
     let to_us = messages.keys().filter(|name| !FROM_US.contains(&name.as_str()));
@@ -113,7 +126,7 @@ async fn what_is_sent_and_taken_is_in_the_document() {
 }
 
 /// What clients send.
-const FROM_US: [&str; 7] = ["auth", "choice", "ping", "removal", "renewal", "subscribe", "unsubscribe"];
+const FROM_US: [&str; 8] = ["auth", "choice", "limit", "ping", "removal", "renewal", "subscribe", "unsubscribe"];
 
 /// The argument of an acknowledgement: `431[…]`.
 fn acknowledged(packet: &str) -> Value {
