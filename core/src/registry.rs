@@ -1,10 +1,7 @@
 use figment::value::Value;
-use ratebus_sdk::{ConfigError, Env, Factory, Sink, Source};
+use ratebus_sdk::{ConfigError, Env, Factory, Sink, Source, gather::read_config};
 
-use crate::{
-    config::read,
-    dynamic::{Dynamic, Refusal, Trial},
-};
+use crate::dynamic::{Dynamic, Refusal, Trial};
 
 /// A component that was built and not yet started.
 pub enum Component {
@@ -90,16 +87,7 @@ impl Entry {
 }
 
 fn build<T: Factory>(config: &Value, env: &Env) -> Result<T, ConfigError> {
-    match read::<T::Config>(config) {
-        Ok(config) => T::build(config, env),
-        Err(faults) => {
-            let mut error = ConfigError::default();
-            for fault in faults {
-                error.add(fault.path.join("."), fault.message);
-            }
-            Err(error)
-        }
-    }
+    T::build(read_config(config)?, env)
 }
 
 /// The component types of this binary.

@@ -7,6 +7,7 @@
  *   sha256 = "..."                      # ratebus plugins hash libratebus_example_c.so
  *   config = { pair = "BTC_USD", cents = 2000000, every_ms = 1000 }
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,9 +32,12 @@ static ratebus_text text(const char *words) {
     return (ratebus_text){words, strlen(words)};
 }
 
+/* Adds a line to what is wrong, as far as there is room. */
 static void tell(ratebus_buffer *to, const char *words) {
-    to->length = strlen(words) < to->room ? strlen(words) : to->room;
-    memcpy(to->at, words, to->length);
+    size_t length = strlen(words), room = to->room - to->length;
+    if (length > room) length = room;
+    memcpy(to->at + to->length, words, length);
+    to->length += length;
 }
 
 /* What follows a key of the config, a flat JSON object; NULL if it is not there. A real source has a JSON library. */
@@ -44,34 +48,38 @@ static const char *value_of(const char *json, const char *key) {
     return found == NULL ? NULL : found + strlen(quoted);
 }
 
-static long number_of(const char *json, const char *key, long usual) {
+/* A whole number from least to most; if it is something else, `error` has a line more. */
+static long number_of(const char *json, const char *key, long usual, long least, long most, ratebus_buffer *error) {
     const char *value = value_of(json, key);
-    return value == NULL ? usual : strtol(value, NULL, 10);
+    if (value == NULL) return usual;
+    char *end;
+    errno = 0;
+    long number = strtol(value, &end, 10);
+    if (end == value || (*end != ',' && *end != '}') || errno != 0 || number < least || number > most) {
+        char words[128];
+        snprintf(words, sizeof words, "%s\texpected a whole number from %ld to %ld\n", key, least, most);
+        tell(error, words);
+    }
+    return number;
 }
 
-static int32_t create(ratebus_text name, ratebus_text config, ratebus_buffer *error, void **instance) {
-    (void)name;
+static int32_t create(ratebus_setup *setup, ratebus_buffer *error, void **instance) {
     char json[1024] = "";
-    if (config.length >= sizeof json) {
+    if (setup->config.length >= sizeof json) {
         tell(error, "\ttoo long");
         return RATEBUS_INVALID;
     }
-    memcpy(json, config.at, config.length);
-    source made = {.pair = "BTC_USD", .cents = number_of(json, "cents", 2000000)};
-    made.every_ms = number_of(json, "every_ms", 1000);
+    memcpy(json, setup->config.at, setup->config.length);
+    source made = {.pair = "BTC_USD"};
     const char *pair = value_of(json, "pair");
-    if (pair != NULL && sscanf(pair, "\"%31[A-Z0-9_]\"", made.pair) != 1) {
-        tell(error, "pair\texpected a pair such as \"BTC_USD\"");
-        return RATEBUS_INVALID;
+    int length = 0;
+    if (pair != NULL && (sscanf(pair, "\"%31[A-Z0-9_]%n", made.pair, &length) != 1 || pair[length] != '"')) {
+        tell(error, "pair\texpected a pair such as \"BTC_USD\"\n");
     }
-    if (made.cents < 1000) {
-        tell(error, "cents\texpected 1000 or more");
-        return RATEBUS_INVALID;
-    }
-    if (made.every_ms < 1) {
-        tell(error, "every_ms\texpected 1 or more");
-        return RATEBUS_INVALID;
-    }
+    made.cents = number_of(json, "cents", 2000000, 1000, 1000000000000, error);
+    /* Not longer: it is how long the source takes to stop. */
+    made.every_ms = number_of(json, "every_ms", 1000, 1, 1000, error);
+    if (error->length > 0) return RATEBUS_INVALID;
     source *self = malloc(sizeof *self);
     if (self == NULL) return RATEBUS_FAILED;
     *self = made;
@@ -91,7 +99,8 @@ static void publish_tick(source *self, long cents) {
     ratebus_event tick = {.size = sizeof tick, .kind = RATEBUS_TICK, .rate = &rate};
     size_t accepted = 0;
     /* RATEBUS_FULL: the next tick is newer anyway. */
-    self->host->publish(self->context, &tick, 1, &accepted);
+    int32_t status = self->host->publish(self->context, &tick, 1, &accepted);
+    self->host->count(self->context, text(status == RATEBUS_OK ? "ticks" : "ticks_lost"), 1);
 }
 
 static void *run(void *instance) {
@@ -102,7 +111,7 @@ static void *run(void *instance) {
         publish_tick(self, self->cents + step % 100);
         nanosleep(&pause, NULL);
     }
-    self->host->stopped(self->context, RATEBUS_FINISHED, text(""));
+    self->host->stopped(self->context, RATEBUS_FINISHED, text(""), 0);
     return NULL;
 }
 

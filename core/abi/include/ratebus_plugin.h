@@ -163,11 +163,21 @@ typedef struct ratebus_message {
     uint32_t reserved;
     ratebus_text subject;     /* "rates.kraken.BTC_USD", "quotes.BTC_USD", "spreads.BTC_USD", "pairs.kraken", ... */
     const ratebus_rate *rate; /* Under rates.>; else null. */
-    ratebus_text json;        /* Under all other subjects: what it says, with decimals as strings. */
+    ratebus_text json;        /* Under all other subjects: what it says, as docs/messages.md has it under `payload`. */
     uint64_t epoch;           /* The publisher's run: of one run a higher sequence is newer. */
     uint64_t sequence;
     int64_t published_micros; /* In microseconds since 1970. */
 } ratebus_message;
+
+/* What an instance is made of. */
+typedef struct ratebus_setup {
+    uint32_t size; /* sizeof(ratebus_setup) */
+    /* Set to 1 by `create` if the instance keeps what `pairs` says: it is made anew when that changes. */
+    uint32_t keeps_pairs;
+    ratebus_text name;   /* The plugin's in the config. */
+    ratebus_text config; /* Its `config`, a JSON object. */
+    ratebus_text pairs;  /* The tables [pairs.*], a JSON object: { "BTC_USD": { "price_step": "0.5", ... }, ... } */
+} ratebus_setup;
 
 /*
  * What ratebus does for a plugin. All of it may be called from any thread, returns at once, and may be called from
@@ -184,17 +194,26 @@ typedef struct ratebus_host {
      * on nevertheless loses its own events. RATEBUS_INVALID: the one after those accepted is wrong, and would be again.
      */
     int32_t (*publish)(uint64_t context, const ratebus_event *events, size_t count, size_t *accepted);
-    /* How the instance is (RATEBUS_READY, ...); the text says why where it is not well. */
+    /*
+     * How the instance is (RATEBUS_READY, ...); the text says why where it is not well. The newest counts. In the log,
+     * changes share the 20 lines in a second that an instance has.
+     */
     int32_t (*health)(uint64_t context, uint32_t state, ratebus_text reason);
-    /* A line of the log. At most 20 in a second are taken. */
+    /* A line of the log. At most 20 in a second are taken; RATEBUS_FULL: not this one. */
     int32_t (*log)(uint64_t context, uint32_t level, ratebus_text line);
     /* Wall clock, in microseconds since 1970. */
     int64_t (*now)(uint64_t context);
     /*
      * The instance has ended, by itself or because it was asked to (RATEBUS_FINISHED, RATEBUS_END_...). The last thing
-     * it says: `destroy` follows.
+     * it says: `destroy` follows. `after_ms`: it is not to be started again before, in milliseconds, as the other side
+     * asked; 0: as `how` says.
      */
-    int32_t (*stopped)(uint64_t context, uint32_t how, ratebus_text why);
+    int32_t (*stopped)(uint64_t context, uint32_t how, ratebus_text why, uint32_t after_ms);
+    /*
+     * Adds to a counter of the plugin, which is ratebus_library_counts_total{plugin,name} of the metrics. A name is
+     * lower-case letters, digits and underscores, at most 48. RATEBUS_FULL: the plugin has 64 names already.
+     */
+    int32_t (*count)(uint64_t context, ratebus_text name, uint64_t number);
 } ratebus_host;
 
 /*
@@ -207,11 +226,12 @@ typedef struct ratebus_component {
     uint32_t kind; /* RATEBUS_SOURCE, RATEBUS_SINK */
     ratebus_text type; /* What `use` names it: "source/acme", "sink/acme". */
     /*
-     * Makes an instance of the config, a JSON object; `name` is the plugin's in the config. It must not do anything
-     * that can fail for other reasons than the config: `ratebus check` makes an instance and destroys it.
-     * If it fails: a line for each problem in `error`, the key below `config`, a tab, and what is wrong with it.
+     * Makes an instance. It must not do anything that can fail for other reasons than the config: `ratebus check` makes
+     * an instance and destroys it.
+     * If it fails: a line for each problem in `error`, the key below `config`, a tab, and what is wrong with it. All of
+     * them at once, so that nobody has to try again and again.
      */
-    int32_t (*create)(ratebus_text name, ratebus_text config, ratebus_buffer *error, void **instance);
+    int32_t (*create)(ratebus_setup *setup, ratebus_buffer *error, void **instance);
     /* Begins to work, in threads of its own. `host` stays as it is for good. Once on each instance. */
     int32_t (*start)(void *instance, const ratebus_host *host, uint64_t context, ratebus_buffer *error);
     /* There is room again after RATEBUS_FULL. May be null. */
@@ -219,8 +239,9 @@ typedef struct ratebus_component {
     /* Of a sink: the patterns that it wants to hear, one a line; asked once, before `start`. Null in a source. */
     int32_t (*interests)(void *instance, ratebus_buffer *patterns);
     /*
-     * Of a sink: messages; `accepted` is how many were taken, in their order. The others come again soon. Of each subject
-     * the newest is delivered: what a sink is too slow for, it does not get. Null in a source.
+     * Of a sink: messages; `accepted` is how many were taken, in their order. The others come again soon. First come the
+     * last values, those that were published before it started. Of each subject the newest is delivered: what a sink is too
+     * slow for, it does not get. Null in a source.
      */
     int32_t (*deliver)(void *instance, const ratebus_message *messages, size_t count, size_t *accepted);
     /* Asks it to end. It does so soon, and says `stopped`. */

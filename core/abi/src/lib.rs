@@ -287,6 +287,22 @@ pub struct Message {
     pub published_micros: i64,
 }
 
+/// What an instance is made of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// `size_of::<Setup>()`.
+    pub size: u32,
+    /// Set to 1 by `create`, if the instance is to be made anew when the tables of pairs change.
+    pub keeps_pairs: u32,
+    /// The plugin's name in the config.
+    pub name: Text,
+    /// Its `config`, a JSON object.
+    pub config: Text,
+    /// The `[pairs.*]` tables, a JSON object.
+    pub pairs: Text,
+}
+
 /// What ratebus does for a plugin.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -304,11 +320,13 @@ pub struct Host {
     /// Microseconds since 1970.
     pub now: extern "C" fn(context: u64) -> i64,
     /// The instance has ended.
-    pub stopped: unsafe extern "C" fn(context: u64, how: u32, why: Text) -> i32,
+    pub stopped: unsafe extern "C" fn(context: u64, how: u32, why: Text, after_ms: u32) -> i32,
+    /// Adds to a counter of the plugin.
+    pub count: unsafe extern "C" fn(context: u64, name: Text, number: u64) -> i32,
 }
 
 /// [`Component::create`].
-pub type Create = unsafe extern "C" fn(name: Text, config: Text, error: *mut Buffer, instance: *mut *mut c_void) -> i32;
+pub type Create = unsafe extern "C" fn(setup: *mut Setup, error: *mut Buffer, instance: *mut *mut c_void) -> i32;
 /// [`Component::start`].
 pub type Start =
     unsafe extern "C" fn(instance: *mut c_void, host: *const Host, context: u64, error: *mut Buffer) -> i32;

@@ -4,8 +4,8 @@
 use std::{fmt::Write, fs, mem::offset_of, process::Command};
 
 use ratebus_abi::{
-    Buffer, Component, Decimal, Event, Host, MAGIC, MAJOR, MINOR, Message, Plugin, Rate, SYMBOL, Text, component, end,
-    event, flag, health, level, market, pair, status,
+    Buffer, Component, Decimal, Event, Host, MAGIC, MAJOR, MINOR, Message, Plugin, Rate, SYMBOL, Setup, Text,
+    component, end, event, flag, health, level, market, pair, status,
 };
 
 /// The C program's body that prints the structs' layout, and what it should print.
@@ -69,9 +69,12 @@ fn the_header_says_the_same() {
             size as size, reserved as reserved, subject as subject, rate as rate, json as json,
             epoch as epoch, sequence as sequence, published_micros as published_micros,
         }
+        Setup = ratebus_setup {
+            size as size, keeps_pairs as keeps_pairs, name as name, config as config, pairs as pairs,
+        }
         Host = ratebus_host {
             size as size, minor as minor, publish as publish, health as health, log as log, now as now,
-            stopped as stopped,
+            stopped as stopped, count as count,
         }
         Component = ratebus_component {
             size as size, kind as kind, r#type as type, create as create, start as start, on_writable as on_writable,

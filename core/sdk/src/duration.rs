@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// Reads a duration; the error says what was expected.
 pub fn parse(text: &str) -> Result<Duration, String> {
@@ -29,11 +29,16 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Er
 
 /// For `#[serde(default, with = "ratebus_sdk::duration::option")]`.
 pub mod option {
-    use super::{Deserialize, Deserializer, Duration, Error, parse};
+    use super::{Deserialize, Deserializer, Duration, Error, Serialize, Serializer, parse};
 
     /// An absent key is `None`.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
         Option::<String>::deserialize(from)?.map(|text| parse(&text)).transpose().map_err(D::Error::custom)
+    }
+
+    /// In milliseconds.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        duration.map(|duration| format!("{}ms", duration.as_millis())).serialize(to)
     }
 }
 

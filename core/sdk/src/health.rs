@@ -47,14 +47,23 @@ impl HealthState {
     }
 }
 
+/// Whether a change is worth a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Line {
+    Logged,
+    Unlogged,
+}
+
+/// Whoever is told of each change.
+type Told = dyn Fn(&HealthState, Line) + Send + Sync;
+
 /// One component's state, written by it and read by the engine. Clones share it.
 #[derive(Clone)]
 pub struct Health {
     /// A std lock: held for a compare and a move, never across an await.
     state: Arc<Mutex<HealthState>>,
     name: Arc<str>,
-    /// Who is told of each change.
-    told: Arc<dyn Fn(&HealthState) + Send + Sync>,
+    told: Arc<Told>,
 }
 
 impl fmt::Debug for Health {
@@ -67,11 +76,11 @@ impl Health {
     /// The health of the component `name`, starting. A change is logged and shown in the metric `ratebus_plugin_ready`.
     pub fn new(name: &str) -> Self {
         let plugin = name.to_owned();
-        Self::told_to(name, move |state| show(&plugin, state))
+        Self::told_to(name, move |state, line| show(&plugin, state, line))
     }
 
     /// The health of a component whose changes are somebody else's to show.
-    pub(crate) fn told_to(name: &str, told: impl Fn(&HealthState) + Send + Sync + 'static) -> Self {
+    pub(crate) fn told_to(name: &str, told: impl Fn(&HealthState, Line) + Send + Sync + 'static) -> Self {
         Self { state: Arc::new(Mutex::new(HealthState::Starting)), name: name.into(), told: Arc::new(told) }
     }
 
@@ -87,9 +96,18 @@ impl Health {
 
     /// Replaces the state.
     pub fn set(&self, new: HealthState) {
+        self.replace(new, Line::Logged);
+    }
+
+    /// Replaces the state without a line in the log: for changes that are more than anybody reads.
+    pub fn set_unlogged(&self, new: HealthState) {
+        self.replace(new, Line::Unlogged);
+    }
+
+    fn replace(&self, new: HealthState, line: Line) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state != new {
-            (self.told)(&new);
+            (self.told)(&new, line);
             *state = new;
         }
     }
@@ -110,9 +128,12 @@ impl Health {
     }
 }
 
-fn show(plugin: &str, new: &HealthState) {
+fn show(plugin: &str, new: &HealthState, line: Line) {
     let ready = new.is_ready();
     metrics::gauge!("ratebus_plugin_ready", "plugin" => plugin.to_owned()).set(u32::from(ready));
+    if line == Line::Unlogged {
+        return;
+    }
     let (state_word, reason) = (new.as_str(), new.reason());
     let words = state_word.replace('_', " ");
     if ready {

@@ -14,6 +14,7 @@ pub mod duration;
 mod error;
 pub mod export;
 pub mod feed;
+pub mod gather;
 mod health;
 mod inbox;
 mod log_limit;

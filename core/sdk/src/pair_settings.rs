@@ -4,7 +4,7 @@ use ratebus_model::{
     Pair, Price, SourceName,
     cross::{self, NoWay},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, duration};
 
@@ -12,7 +12,7 @@ use crate::{ConfigError, duration};
 pub type PairTable = BTreeMap<Pair, PairSettings>;
 
 /// `[pairs.BTC_USD]`: what holds for a pair wherever it is used.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairSettings {
     /// Customer prices are multiples of this; without it the finest decimals received decide, at most 0.01.
@@ -39,7 +39,7 @@ pub struct PairSettings {
 }
 
 /// How the prices of several sources become one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PriceMethod {
     /// One of them is taken: the first that is fresh.

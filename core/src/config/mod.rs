@@ -2,7 +2,6 @@
 //! starts.
 
 mod bus;
-mod gather;
 mod layers;
 mod library;
 mod problem;
@@ -15,11 +14,14 @@ use std::{
 
 use figment::value::Value;
 use ratebus_model::{SourceName, cross, median};
-use ratebus_sdk::{ConfigError, Env, PairSettings, PairTable, feed::DecoderEntry};
+use ratebus_sdk::{
+    ConfigError, Env, PairSettings, PairTable,
+    feed::DecoderEntry,
+    gather::{Fault, read},
+};
 use serde::de::DeserializeOwned;
 
 pub use bus::{Backend, Bus, LinkPlan, RoleBus};
-pub(crate) use gather::read;
 pub use layers::{ConfigFile, Override};
 pub use library::LibraryType;
 pub use problem::{ConfigProblem, ConfigReport};
@@ -108,7 +110,7 @@ impl Config {
     ) -> Result<Self, ConfigReport> {
         let layers = Layers::merge(file, variables, sets)?;
         let settings = read::<Settings>(&layers.merged).map_err(|faults| {
-            let problem = |fault: gather::Fault| problem_at(&layers, &fault.path, fault.message);
+            let problem = |fault: Fault| problem_at(&layers, &fault.path, fault.message);
             ConfigReport { problems: faults.into_iter().map(problem).collect() }
         })?;
         PairSettings::check(&settings.pairs).map_err(|ConfigError { problems }| {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ratebus_abi::{Buffer, Text, status};
+use ratebus_abi::{self as abi, Buffer, Text, status};
 use ratebus_model::SourceName;
 use ratebus_sdk::{ConfigError, Error, ErrorKind, Interest, Retry};
 use tokio::{sync::oneshot, time::timeout};
@@ -17,7 +17,22 @@ use crate::registry::BuildError;
 /// How long a call of a library may take. More than any honest one needs: none of them waits for anything.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Room for what a library has to say of a failed call.
-const WORDS: usize = 4096;
+const WORDS: usize = 16 * 1024;
+
+/// What an instance is made of.
+pub(super) struct Given {
+    pub(super) name: SourceName,
+    /// A JSON object.
+    pub(super) config: String,
+    /// The `[pairs.*]` tables, a JSON object.
+    pub(super) pairs: String,
+}
+
+/// An instance that was just made.
+struct Made {
+    handle: *mut c_void,
+    keeps_pairs: bool,
+}
 
 type Call = Box<dyn FnOnce(*mut c_void) + Send>;
 
@@ -28,28 +43,30 @@ type Call = Box<dyn FnOnce(*mut c_void) + Send>;
 pub(crate) struct Instance {
     name: SourceName,
     pub(super) component: &'static LibraryComponent,
+    /// Whether it is to be made anew when the `[pairs.*]` tables change.
+    pub(super) keeps_pairs: bool,
     calls: mpsc::Sender<Call>,
     destroyed: oneshot::Receiver<()>,
 }
 
 impl Instance {
-    /// An instance of `component` for the plugin `name`, whose config is the JSON object `config`. Waits for it.
-    pub(crate) fn create(
-        component: &'static LibraryComponent,
-        name: SourceName,
-        config: String,
-    ) -> Result<Self, BuildError> {
+    /// An instance of `component`. Waits for it.
+    pub(super) fn create(component: &'static LibraryComponent, given: Given) -> Result<Self, BuildError> {
+        let name = given.name;
         let (calls, receiver) = mpsc::channel::<Call>();
         let (created, answer) = mpsc::sync_channel(1);
         let (done, destroyed) = oneshot::channel();
         let thread = move || {
-            let result = create(component, name, &config);
-            let handle = *result.as_ref().unwrap_or(&ptr::null_mut());
-            // Whoever asked may have given up.
-            let _ = created.send(result.map(drop));
-            if handle.is_null() {
-                return;
-            }
+            let made = match create(component, &given) {
+                Ok(made) => made,
+                Err(why) => {
+                    // Whoever asked may have given up.
+                    let _ = created.send(Err(why));
+                    return;
+                }
+            };
+            let handle = made.handle;
+            let _ = created.send(Ok(made.keeps_pairs));
             for call in receiver {
                 call(handle);
             }
@@ -65,7 +82,7 @@ impl Instance {
             return Err(BuildError::Config(ConfigError::new("", format!("there is no thread for it: {error}"))));
         }
         match answer.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => Ok(Self { name, component, calls, destroyed }),
+            Ok(Ok(keeps_pairs)) => Ok(Self { name, component, keeps_pairs, calls, destroyed }),
             Ok(Err(why)) => Err(why),
             Err(RecvTimeoutError::Timeout) => {
                 count_lost(name, "create");
@@ -119,7 +136,7 @@ impl Instance {
 
     /// Destroys the instance, and waits for that.
     pub(super) async fn destroy(self) -> Result<(), Error> {
-        let Self { name, component, calls, destroyed } = self;
+        let Self { name, component, calls, destroyed, .. } = self;
         drop(calls);
         match timeout(PATIENCE, destroyed).await {
             Ok(_) => Ok(()),
@@ -144,13 +161,19 @@ fn count_lost(name: SourceName, what: &'static str) {
 }
 
 #[expect(unsafe_code, reason = "a call of a library")]
-fn create(component: &LibraryComponent, name: SourceName, config: &str) -> Result<*mut c_void, BuildError> {
-    let (name, config) = (Text::new(name.as_str()), Text::new(config));
+fn create(component: &LibraryComponent, given: &Given) -> Result<Made, BuildError> {
+    let mut setup = abi::Setup {
+        size: abi::size_of::<abi::Setup>(),
+        keeps_pairs: 0,
+        name: Text::new(given.name.as_str()),
+        config: Text::new(&given.config),
+        pairs: Text::new(&given.pairs),
+    };
     let mut handle = ptr::null_mut();
-    // SAFETY: texts, room and handle live until it returns.
-    let (status, words) = words(|error| unsafe { (component.create)(name, config, error, &raw mut handle) });
+    // SAFETY: what it is made of, room and handle live until it returns.
+    let (status, words) = words(|error| unsafe { (component.create)(&raw mut setup, error, &raw mut handle) });
     match status {
-        status::OK if !handle.is_null() => Ok(handle),
+        status::OK if !handle.is_null() => Ok(Made { handle, keeps_pairs: setup.keeps_pairs != 0 }),
         status::PANICKED => Err(BuildError::Refused(Refusal::Panics("create", words))),
         _ => Err(BuildError::Config(problems(&words))),
     }

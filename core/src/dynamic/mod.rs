@@ -3,7 +3,9 @@
 //! The interface is `ratebus_abi`; `docs/plugins.md` and decision 12 say what is checked and why. A library is trusted code:
 //! the checks are against the wrong file, not against a hostile one of the right hash.
 
+mod counters;
 mod deliver;
+mod excess;
 mod feed;
 mod image;
 mod instance;
@@ -24,7 +26,7 @@ pub use refusal::Refusal;
 pub use trial::try_library;
 
 use crate::registry::{BuildError, Component};
-use instance::Instance;
+use instance::{Given, Instance};
 pub(crate) use library::{LibraryComponent, load};
 use run::Library;
 pub(crate) use trial::Trial;
@@ -63,7 +65,13 @@ impl Dynamic {
     /// Makes an instance. Waits for the library.
     pub(crate) fn build(self, config: &Value, env: &Env) -> Result<Component, BuildError> {
         let json = serde_json::to_string(config).map_err(|error| ConfigError::new("", error.to_string()))?;
-        let instance = Instance::create(self.component, env.name, json)?;
+        let pairs =
+            serde_json::to_string(&*env.pairs_now()).map_err(|error| ConfigError::new("", error.to_string()))?;
+        let instance = Instance::create(self.component, Given { name: env.name, config: json, pairs })?;
+        if instance.keeps_pairs {
+            // Asked for as by a component that is built in.
+            env.pairs();
+        }
         let interests = self.component.sink.map(|sink| instance.interests(sink)).transpose()?.unwrap_or_default();
         let library = Box::new(Library { instance, interests, remark: (!self.pinned).then_some(UNPINNED) });
         Ok(if self.is_source() { Component::Source(library) } else { Component::Sink(library) })

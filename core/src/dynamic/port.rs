@@ -4,23 +4,25 @@ use std::{
         Arc, LazyLock, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use ratebus_abi::{self as abi, Text, end, level, status};
 use ratebus_model::{Arrival, SourceName};
 use ratebus_sdk::{
-    Clock, Context, Error, Health, HealthState,
+    Clock, Context, Error, Health, HealthState, Retry,
     export::convert::{error_kind, guarded, health, text},
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::said::Said;
+use super::{
+    counters::{self, NotCounted},
+    excess::{Allowance, Excess},
+    said::Said,
+};
 
 /// How many events of an instance wait for the engine.
 const QUEUE: usize = 1024;
-/// How many lines of an instance the log takes in a second.
-const LINES: u32 = 20;
 
 /// Every instance that runs, by its number. One that has ended is not in it, so whatever calls late finds nothing.
 static PORTS: LazyLock<RwLock<HashMap<u64, Arc<Port>>>> = LazyLock::new(RwLock::default);
@@ -36,11 +38,13 @@ pub(super) static HOST: abi::Host = abi::Host {
     log,
     now,
     stopped,
+    count,
 };
 
 /// One running instance, as its library reaches it.
 struct Port {
     name: SourceName,
+    allowance: Allowance,
     health: Health,
     /// What makes it less than ready, however well it is.
     remark: Option<&'static str>,
@@ -48,7 +52,6 @@ struct Port {
     /// Somebody was told that there is no room.
     full: AtomicBool,
     ended: Mutex<Option<oneshot::Sender<Result<(), Error>>>>,
-    lines: Mutex<Lines>,
 }
 
 /// The engine's side of a port; dropping it closes the port for good.
@@ -67,12 +70,12 @@ impl OpenPort {
         let (to_ended, ended) = oneshot::channel();
         let port = Arc::new(Port {
             name: ctx.name(),
+            allowance: Allowance::new(ctx.name()),
             health: ctx.health().clone(),
             remark,
             events: to_events,
             full: AtomicBool::new(false),
             ended: Mutex::new(Some(to_ended)),
-            lines: Mutex::default(),
         });
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         PORTS.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&port));
@@ -100,30 +103,8 @@ impl Port {
         self.events.try_send(refused.into_inner()).is_ok()
     }
 
-    fn count_refused(&self, reason: &'static str, number: usize) {
-        let (plugin, number) = (self.name.to_string(), u64::try_from(number).unwrap_or(u64::MAX));
-        metrics::counter!("ratebus_library_refused_total", "plugin" => plugin, "reason" => reason).increment(number);
-    }
-
     fn has_ended(&self) -> bool {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-}
-
-/// The lines of the current second.
-#[derive(Default)]
-struct Lines {
-    since: Option<Instant>,
-    number: u32,
-}
-
-impl Lines {
-    fn allow(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
-            *self = Self { since: Some(now), number: 0 };
-        }
-        self.number += 1;
-        self.number <= LINES
     }
 }
 
@@ -148,11 +129,11 @@ unsafe extern "C" fn publish(context: u64, events: *const abi::Event, count: usi
             // SAFETY: they lie as far apart as the first is long.
             let said = unsafe { Said::read(events.byte_add(index * stride)) };
             let Some(said) = said else {
-                port.count_refused("invalid", 1);
+                port.allowance.refuse(Excess::Invalid, 1);
                 return status::INVALID;
             };
             if !port.take(said) {
-                port.count_refused("full", count - index);
+                port.allowance.refuse(Excess::Full, count - index);
                 return status::FULL;
             }
             taken += 1;
@@ -176,7 +157,12 @@ unsafe extern "C" fn set_health(context: u64, state: u32, reason: Text) -> i32 {
             (Some(state), _) => state,
             (None, _) => return status::INVALID,
         };
-        port.health.set(state);
+        // The state counts whether it is logged or not.
+        if port.health.state() == state || port.allowance.has_a_line(Excess::Health) {
+            port.health.set(state);
+        } else {
+            port.health.set_unlogged(state);
+        }
         status::OK
     })
 }
@@ -184,8 +170,7 @@ unsafe extern "C" fn set_health(context: u64, state: u32, reason: Text) -> i32 {
 #[expect(unsafe_code, reason = "called by a library")]
 unsafe extern "C" fn log(context: u64, level: u32, line: Text) -> i32 {
     answer(context, |port| {
-        if !port.lines.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now()) {
-            port.count_refused("log", 1);
+        if !port.allowance.has_a_line(Excess::Log) {
             return status::FULL;
         }
         // SAFETY: the text is lent for this call.
@@ -206,11 +191,11 @@ extern "C" fn now(_: u64) -> i64 {
 }
 
 #[expect(unsafe_code, reason = "called by a library")]
-unsafe extern "C" fn stopped(context: u64, how: u32, why: Text) -> i32 {
+unsafe extern "C" fn stopped(context: u64, how: u32, why: Text, after_ms: u32) -> i32 {
     answer(context, |port| {
         // SAFETY: the text is lent for this call.
         let why = unsafe { text(why) }.unwrap_or_default();
-        let Some(end) = end_of(how, why) else { return status::INVALID };
+        let Some(end) = end_of(how, why, after_ms) else { return status::INVALID };
         if let Some(ended) = port.ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // Nobody may wait any more.
             let _ = ended.send(end);
@@ -220,8 +205,35 @@ unsafe extern "C" fn stopped(context: u64, how: u32, why: Text) -> i32 {
 }
 
 /// What an instance ended with; `None` if that is no way to end.
-fn end_of(how: u32, why: String) -> Option<Result<(), Error>> {
-    if how == end::FINISHED { Some(Ok(())) } else { Some(Err(Error::new(error_kind(how)?, why))) }
+fn end_of(how: u32, why: String, after_ms: u32) -> Option<Result<(), Error>> {
+    if how == end::FINISHED {
+        return Some(Ok(()));
+    }
+    let error = Error::new(error_kind(how)?, why);
+    Some(Err(if after_ms == 0 {
+        error
+    } else {
+        error.with_retry(Retry::After(Duration::from_millis(after_ms.into())))
+    }))
+}
+
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe extern "C" fn count(context: u64, name: Text, number: u64) -> i32 {
+    answer(context, |port| {
+        // SAFETY: the text is lent for this call.
+        let Some(name) = (unsafe { text(name) }) else { return status::INVALID };
+        match counters::count(port.name, &name, number) {
+            Ok(()) => status::OK,
+            Err(NotCounted::NoName) => {
+                port.allowance.refuse(Excess::Invalid, 1);
+                status::INVALID
+            }
+            Err(NotCounted::TooMany) => {
+                port.allowance.refuse(Excess::Count, 1);
+                status::FULL
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -294,9 +306,10 @@ mod tests {
         assert_eq!(ctx.health().state(), HealthState::Ready);
         #[expect(unsafe_code, reason = "as a library calls it")]
         // SAFETY: a text of ours.
-        let ended = unsafe { stopped(port.number, abi::end::CONNECT, Text::new("gone")) };
+        let ended = unsafe { stopped(port.number, abi::end::RATE_LIMITED, Text::new("gone"), 1500) };
         assert_eq!(ended, status::OK);
-        assert_eq!(port.ended.try_recv().unwrap().unwrap_err().to_string(), "gone");
+        let error = port.ended.try_recv().unwrap().unwrap_err();
+        assert_eq!((error.to_string(), error.retry()), ("gone".to_owned(), Retry::After(Duration::from_millis(1500))));
         assert_eq!(published(port.number, &[HEARTBEAT]), (status::CLOSED, 0));
         let number = port.number;
         drop(port);
@@ -306,16 +319,20 @@ mod tests {
     }
 
     #[test]
+    #[expect(unsafe_code, reason = "as a library calls it")]
+    fn however_often_its_health_changes_the_newest_counts() {
+        let (port, ctx) = open(None);
+        for number in 0..1000 {
+            // SAFETY: a text of ours.
+            unsafe { set_health(port.number, abi::health::DEGRADED, Text::new(&number.to_string())) };
+        }
+        assert_eq!(ctx.health().state(), HealthState::Degraded("999".to_owned()));
+    }
+
+    #[test]
     fn a_library_that_may_be_any_is_never_quite_ready() {
         let (port, ctx) = open(Some("any"));
         said_ready(port.number);
         assert_eq!(ctx.health().state(), HealthState::Degraded("any".to_owned()));
-    }
-
-    #[test]
-    fn so_many_lines_in_a_second_and_no_more() {
-        let (mut lines, start) = (Lines::default(), Instant::now());
-        assert_eq!((0..2 * LINES).filter(|_| lines.allow(start)).count(), LINES as usize);
-        assert!(lines.allow(start + Duration::from_secs(1)));
     }
 }

@@ -31,7 +31,7 @@ async fn an_instance_that_misbehaves_costs_itself_only() {
     let sha256 = bench.compile_example();
     bench.library("example", "source/example-c", "libexample.so", &sha256, "");
     let sha256 = bench.compile_misbehaving("libmisbehaving.so", &[]);
-    for name in ["hang_create", "hang_start", "hang_stop", "spam", "nonsense", "fail"] {
+    for name in ["hang_create", "hang_start", "hang_stop", "nonsense", "fail", "slower"] {
         let config = format!(r#",config={{misbehave="{name}"}}"#);
         bench.library(name, "source/misbehaving", "libmisbehaving.so", &sha256, &config);
     }
@@ -45,16 +45,9 @@ async fn an_instance_that_misbehaves_costs_itself_only() {
     assert_eq!(in_state(&ratebus, "fail", "failed").await, "it  [31mfailed");
     assert_eq!(ratebus.metric_of("ratebus_plugin_failures_total", "plugin=\"fail\"").await, 3);
 
-    eventually("the spam to be counted", || async {
-        let refused = async |reason| {
-            let label = format!("plugin=\"spam\",reason=\"{reason}\"");
-            ratebus.metric_of("ratebus_library_refused_total", &label).await
-        };
-        (refused("full").await > 0 && refused("log").await > 0).then_some(())
-    })
-    .await;
-    let lines = ratebus.log_lines("\"message\":\"spam\"").len();
-    assert!(lines < 20_000, "the log took {lines} lines");
+    // What the other side asked for, and no sooner.
+    assert_eq!(in_state(&ratebus, "slower", "not_ready").await, "asked to wait");
+    assert!(ratebus.logged("asked to wait").await.contains("\"retry_in\":\"3600s\""));
 
     eventually("what makes no sense to be counted", || async {
         let label = "plugin=\"nonsense\",reason=\"invalid\"";
@@ -71,6 +64,45 @@ async fn an_instance_that_misbehaves_costs_itself_only() {
     ratebus.signal("TERM");
     let (status, _) = ratebus.exited().await;
     assert_eq!(status.code(), Some(1), "one does not stop");
+}
+
+#[tokio::test]
+async fn an_instance_that_never_pauses_loses_its_own_words_only() {
+    let mut bench = Bench::new();
+    let sha256 = bench.compile_example();
+    bench.library("example", "source/example-c", "libexample.so", &sha256, r#",config={pair="ETH_USD"}"#);
+    let sha256 = bench.compile_misbehaving("libmisbehaving.so", &[]);
+    bench.library("spam", "source/misbehaving", "libmisbehaving.so", &sha256, r#",config={misbehave="spam"}"#);
+    let ratebus = bench.launch().start().await;
+    for (reason, words) in [
+        ("full", "spam says events faster than they are taken"),
+        ("log", "spam says more lines than are logged"),
+        ("health", "spam changes its health more often than is logged"),
+        ("count", "spam counts under more names than are kept"),
+    ] {
+        let label = format!("plugin=\"spam\",reason=\"{reason}\"");
+        eventually(&label, || async {
+            (ratebus.metric_of("ratebus_library_refused_total", &label).await > 100).then_some(())
+        })
+        .await;
+        let line = ratebus.logged(words).await;
+        assert!(line.contains("\"plugin\":\"spam\""), "{line}");
+    }
+    let names = ratebus.metric_of("ratebus_library_counts_total", "plugin=\"spam\"").await;
+    assert_eq!(names, 64, "each was counted once");
+    serves(&ratebus, "ETH_USD").await;
+    eventually("the ticks of the other to be counted", || async {
+        let label = "plugin=\"example\",name=\"ticks\"";
+        (ratebus.metric_of("ratebus_library_counts_total", label).await > 0).then_some(())
+    })
+    .await;
+    // 20 in a second, whatever it says.
+    let (said, refused) = (ratebus.log_lines("\"plugin\":\"spam\"").len(), "plugin=\"spam\",reason=\"log\"");
+    let refused = ratebus.metric_of("ratebus_library_refused_total", refused).await;
+    assert!(u64::try_from(said).unwrap() < refused, "the log took {said} lines and refused {refused}");
+    ratebus.signal("TERM");
+    let (status, log) = ratebus.exited().await;
+    assert_eq!(status.code(), Some(0), "{:?}", log.last());
 }
 
 #[tokio::test]

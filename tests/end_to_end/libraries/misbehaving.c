@@ -2,6 +2,9 @@
  * Libraries that do what none should. The compiler is told what is wrong with the library (MAGIC, MAJOR, SIZE, TYPE,
  * SYMBOL, NEEDS, HANG, CRASH, HANG_AT_THE_END), the config what is wrong with the instance: { misbehave = "hang_start" }.
  */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +29,10 @@
 
 typedef struct source {
     char config[256];
+    const ratebus_host *host;
+    uint64_t context;
+    pthread_t spammer;
+    atomic_int stopping;
 } source;
 
 static int is(const char *config, const char *what) {
@@ -58,8 +65,8 @@ static ratebus_text text(const char *words) {
     return (ratebus_text){words, strlen(words)};
 }
 
-static int32_t create(ratebus_text name, ratebus_text config, ratebus_buffer *error, void **instance) {
-    (void)name;
+static int32_t create(ratebus_setup *setup, ratebus_buffer *error, void **instance) {
+    ratebus_text config = setup->config;
     source *self = calloc(1, sizeof *self);
     memcpy(self->config, config.at, config.length < 255 ? config.length : 255);
     if (is(self->config, "hang_create")) hang();
@@ -78,16 +85,27 @@ static ratebus_rate rate_of(const char *pair, uint64_t bid, uint64_t ask) {
         .size = sizeof(ratebus_rate), .pair = text(pair), .bid = {.mantissa = bid}, .ask = {.mantissa = ask}};
 }
 
-/* More than any queue holds, as fast as possible; and more lines than anybody reads. */
-static void spam(const ratebus_host *host, uint64_t context) {
+/* More than any queue holds, as fast as possible, until it is stopped; and more lines, changes of health and names than
+ * anybody reads. */
+static void *spam(void *instance) {
+    source *self = instance;
+    const ratebus_host *host = self->host;
+    uint64_t context = self->context;
     ratebus_rate rate = rate_of("BTC_USD", 1, 2);
     ratebus_event events[64];
     for (int i = 0; i < 64; i++) events[i] = (ratebus_event){.size = sizeof events[i], .kind = RATEBUS_TICK, .rate = &rate};
     size_t accepted;
-    for (int round = 0; round < 20000; round++) {
+    for (long round = 0; !atomic_load(&self->stopping); round++) {
+        char name[32];
+        snprintf(name, sizeof name, "spam_%ld", round);
         host->publish(context, events, 64, &accepted);
         host->log(context, RATEBUS_INFO, text("spam"));
+        host->health(context, RATEBUS_DEGRADED, text(name));
+        host->count(context, text(name), 1);
     }
+    host->health(context, RATEBUS_READY, text(""));
+    host->stopped(context, RATEBUS_FINISHED, text(""), 0);
+    return NULL;
 }
 
 /* Events that cannot be what they say. */
@@ -112,21 +130,28 @@ static int32_t start(void *instance, const ratebus_host *host, uint64_t context,
     source *self = instance;
     (void)error;
     if (is(self->config, "hang_start")) hang();
+    if (is(self->config, "spam")) {
+        self->host = host;
+        self->context = context;
+        return pthread_create(&self->spammer, NULL, spam, self) == 0 ? RATEBUS_OK : RATEBUS_FAILED;
+    }
     host->health(context, RATEBUS_READY, text(""));
-    if (is(self->config, "spam")) spam(host, context);
     if (is(self->config, "nonsense")) nonsense(host, context);
-    if (is(self->config, "fail")) host->stopped(context, RATEBUS_END_INTERNAL, text("it \x1b[31mfailed"));
+    if (is(self->config, "fail")) host->stopped(context, RATEBUS_END_INTERNAL, text("it \x1b[31mfailed"), 0);
+    if (is(self->config, "slower")) host->stopped(context, RATEBUS_END_RATE_LIMITED, text("asked to wait"), 3600000);
     return RATEBUS_OK;
 }
 
 static void stop(void *instance) {
     source *self = instance;
     if (is(self->config, "hang_stop")) hang();
+    atomic_store(&self->stopping, 1);
 }
 
 static void destroy(void *instance) {
     source *self = instance;
     if (is(self->config, "hang_destroy")) hang();
+    if (self->host != NULL) pthread_join(self->spammer, NULL);
     free(self);
 }
 

@@ -16,6 +16,8 @@ use serde_json::Value;
 
 use crate::harness::{Launch, Ratebus, eventually, in_project, within};
 
+const SHIPPED: &str = include_str!("../../../plugins.toml");
+
 /// A folder of libraries, of plugins that use them, and the process that does.
 struct Bench {
     launch: Launch,

@@ -18,9 +18,22 @@ async fn libraries_are_listed_and_checked() {
     assert!(line.contains("0.1.0") && line.contains("libexample.so") && line.contains(&sha256), "{out}");
     assert_eq!(output(bench.launch(), &["check", "--role", "all"]).await.0, Some(0));
 
-    let wrong = bench.launch().set("plugin.example.config.cents=1");
+    let wrong = ["cents=1", "every_ms=1001", "pair=\"btc\""];
+    let wrong = wrong.iter().fold(bench.launch(), |launch, set| launch.set(&format!("plugin.example.config.{set}")));
     let (code, out) = output(wrong, &["check"]).await;
-    assert_eq!((code, out.contains("plugin.example.config.cents: expected 1000 or more")), (Some(78), true), "{out}");
+    assert_eq!(code, Some(78), "{out}");
+    for expected in [
+        "cents: expected a whole number from 1000 to",
+        "every_ms: expected a whole number from 1 to 1000",
+        "pair: expected a pair such as \"BTC_USD\"",
+    ] {
+        assert!(out.contains(&format!("plugin.example.config.{expected}")), "{out}");
+    }
+    for every_ms in ["0", "-1", "1.5", "\"1\"", "99999999999999999"] {
+        let wrong = bench.launch().set(&format!("plugin.example.config.every_ms={every_ms}"));
+        let (code, out) = output(wrong, &["check"]).await;
+        assert_eq!((code, out.contains("every_ms: expected a whole number")), (Some(78), true), "{every_ms}: {out}");
+    }
 
     let zeros = "0".repeat(64);
     let wrong = bench.launch().set(&format!("plugin.example.sha256={zeros}"));

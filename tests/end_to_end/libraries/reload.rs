@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use super::{Bench, health, in_state, serves};
+use super::{Bench, SHIPPED, health, in_state, serves};
 use crate::harness::{Ratebus, eventually};
-
-const SHIPPED: &str = include_str!("../../../plugins.toml");
 
 /// Tells the process to read its config again, and waits until it has.
 async fn reload(ratebus: &Ratebus, outcome: &str) {

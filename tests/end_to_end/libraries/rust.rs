@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{Bench, in_state, output, serves};
-use crate::harness::{eventually, quote_over_http};
+use super::{Bench, SHIPPED, in_state, output, serves};
+use crate::harness::{Admin, eventually, quote_over_http};
 
 #[tokio::test]
 async fn a_source_in_rust_is_the_same_as_a_library() {
@@ -17,12 +17,19 @@ async fn a_source_in_rust_is_the_same_as_a_library() {
     let lists = out.lines().any(|line| line.starts_with("source/steady") && line.contains("librust.so"));
     assert_eq!((code, lists), (Some(0), true), "{out}");
     for (set, expected) in [
-        ("pears=[]", "plugin.steady.config.pears: unknown field `pears`"),
+        ("pears=[]", "plugin.steady.config.pears: unknown key; expected one of: pairs, "),
         ("pairs=[\"BTC_USD\",\"BTCUSD\"]", "plugin.steady.config.pairs.1: \"BTCUSD\" is not a pair"),
         ("pairs=[]", "plugin.steady.config.pairs: at least one pair is needed"),
     ] {
         let (code, out) = output(bench.launch().set(&format!("plugin.steady.config.{set}")), &["check"]).await;
         assert_eq!((code, out.contains(expected)), (Some(78), true), "{set}: {out}");
+    }
+
+    let several = ["pears=[]", "burst=\"many\"", "price=\"cheap\""];
+    let several = several.iter().fold(bench.launch(), |launch, set| launch.set(&format!("plugin.steady.config.{set}")));
+    let (_, out) = output(several, &["check"]).await;
+    for key in ["pears", "burst", "price"] {
+        assert!(out.contains(&format!("plugin.steady.config.{key}: ")), "{key}: {out}");
     }
 
     let ratebus = bench.launch().start().await;
@@ -85,37 +92,72 @@ async fn a_library_that_blocks_its_threads_does_not_keep_the_rest_from_stopping(
 }
 
 #[tokio::test]
-async fn a_sink_in_a_library_hears_rates_and_quotes() {
+async fn a_sink_in_a_library_hears_everything_and_what_was_said_before_it_came() {
     let mut bench = Bench::new();
     let sha256 = bench.copy_rust();
-    let config = r#",config={pairs=["BTC_USD"],price="20000.10"}"#;
-    bench.library("steady", "source/steady", "librust.so", &sha256, config);
-    bench.plugin("quoter", r#"use="sink/spread",config={stored=false,default={buy="1",sell="1"}}"#);
     let file = bench.path("heard");
-    let config = format!(r#",config={{file="{}",patterns=["rates.>","quotes.*","pairs.steady"]}}"#, file.display());
-    bench.library("recorder", "sink/recorder", "librust.so", &sha256, &config);
-    let ratebus = bench.launch().start().await;
-    ratebus.ready("exchange-rate").await;
-    let heard = async |subject: &str| {
+    let config = r#"{pairs=["BTC_USD"],price="20000.10"}"#;
+    let steady = format!("use=\"source/steady\",library=\"librust.so\",sha256=\"{sha256}\",config={config}");
+    let recorder = format!(
+        "[plugin.recorder]\nuse = \"sink/recorder\"\nlibrary = \"librust.so\"\nsha256 = \"{sha256}\"\n\
+         config = {{ file = {file:?}, patterns = [\"rates.>\", \"quotes.*\", \"spreads.*\", \"pairs.*\", \"health.*\"] }}\n"
+    );
+    bench.plugin("steady", &steady);
+    let launch = bench.launch.clone();
+    Admin::create(&launch).await;
+    let write = |plugins: &str| {
+        let role = "[role.test]\nplugins = [\"steady\", \"spread\", \"api\"";
+        let text = SHIPPED.replace("role = \"all\"", "role = \"test\"");
+        fs::write(launch.folder().join("plugins.toml"), format!("{text}\n{role}{plugins}]\n{recorder}")).unwrap();
+    };
+    write("");
+    let ratebus = launch.clone().set("runtime.role=test").start().await;
+    ratebus.ready("user-api").await;
+    Admin::login(&ratebus).await.set_spread("BTC_USD", "1", "1").await;
+    write(", \"recorder\"");
+    ratebus.signal("HUP");
+
+    let heard = async |subject: &str, text: &str| {
         eventually(subject, || async {
-            let text = fs::read_to_string(&file).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix(&format!("{subject} ")))?.to_owned();
+            let heard = fs::read_to_string(&file).ok()?;
+            let mut lines = heard.lines().filter(|line| line.starts_with(subject));
+            let line = lines.find(|line| line.contains(text))?.split_once(' ')?.1.to_owned();
             serde_json::from_str::<Value>(&line).ok()
         })
         .await
     };
-    let rate = heard("rates.steady.BTC_USD").await;
+    let rate = heard("rates.steady.BTC_USD ", "20000.10").await;
     assert_eq!((&rate["rate"]["bid"], &rate["rate"]["ask"]), (&"20000.10".into(), &"20000.11".into()), "{rate}");
     assert_eq!((&rate["rate"]["source"], &rate["rate"]["market"]), (&"steady".into(), &"online".into()), "{rate}");
-    let quote = heard("quotes.BTC_USD").await;
-    assert!(quote.to_string().contains("\"20001.11\"") && quote.to_string().contains("\"19999.10\""), "{quote}");
-    // Before the list with the pair subscribed, a sink may hear the one of before: last values are kept.
-    eventually("the pair is subscribed", || async {
-        let text = fs::read_to_string(&file).ok()?;
-        text.lines().any(|line| line.starts_with("pairs.steady ") && line.contains("subscribed")).then_some(())
-    })
-    .await;
-    ratebus.signal("TERM");
-    let (status, log) = ratebus.exited().await;
-    assert_eq!(status.code(), Some(0), "{log:?}");
+    let quote = heard("quotes.BTC_USD ", "20001.11").await;
+    assert!(quote["quote"].to_string().contains("\"19999.10\""), "{quote}");
+    // Nobody has said these again since.
+    let spread = heard("spreads.BTC_USD ", "BTC_USD").await;
+    assert!(spread["spread"].is_object(), "{spread}");
+    assert!(heard("pairs.steady ", "subscribed").await["pairs"].is_object());
+    let health = heard("health.", "role").await;
+    let health: Value = serde_json::from_str(health["text"].as_str().unwrap()).unwrap();
+    assert_eq!(health["role"], "test", "{health}");
+    ratebus.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_in_a_library_has_the_tables_of_pairs_and_is_made_anew_when_they_change() {
+    let bench = Bench::new();
+    let sha256 = bench.copy_rust();
+    let launch = bench.launch.clone().set(r#"role.all.plugins=["rates-http","steady"]"#);
+    let write = |tables: &str| {
+        let steady = format!(
+            "[plugin.steady]\nuse = \"source/steady\"\nlibrary = \"librust.so\"\nsha256 = \"{sha256}\"\n\
+             config = {{ price = \"20000.10\" }}\n"
+        );
+        fs::write(launch.folder().join("plugins.toml"), format!("{SHIPPED}\n{steady}{tables}")).unwrap();
+    };
+    write("[pairs.AAA_USD]\n");
+    let ratebus = launch.start().await;
+    serves(&ratebus, "AAA_USD").await;
+    write("[pairs.AAA_USD]\n[pairs.BBB_USD]\nprice_step = \"0.5\"\nreturn_after = \"5s\"\n");
+    ratebus.signal("HUP");
+    serves(&ratebus, "BBB_USD").await;
+    ratebus.stop().await;
 }

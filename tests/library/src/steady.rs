@@ -11,13 +11,15 @@ use serde::Deserialize;
 /// A source of a price that never changes; and of faults, if it is asked for them.
 pub struct Steady {
     config: SteadyConfig,
+    pairs: Vec<Pair>,
 }
 
 /// Its config.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SteadyConfig {
-    pairs: Vec<Pair>,
+    /// Without it those that have a table in the config.
+    pairs: Option<Vec<Pair>>,
     /// The bid; the ask is a cent above.
     price: Price,
     #[serde(default)]
@@ -49,33 +51,34 @@ impl Factory for Steady {
     type Config = SteadyConfig;
     const TYPE: &'static str = "source/steady";
 
-    fn build(config: SteadyConfig, _: &Env) -> Result<Self, ConfigError> {
+    fn build(config: SteadyConfig, env: &Env) -> Result<Self, ConfigError> {
         assert!(config.misbehave != Misbehave::PanicInBuild, "not built");
-        if config.pairs.is_empty() {
+        let pairs = config.pairs.clone().unwrap_or_else(|| env.pairs().keys().copied().collect());
+        if pairs.is_empty() {
             return Err(ConfigError::new("pairs", "at least one pair is needed"));
         }
-        Ok(Self { config })
+        Ok(Self { config, pairs })
     }
 }
 
 #[async_trait]
 impl Source for Steady {
     async fn run(self: Box<Self>, ctx: Context) -> Result<(), Error> {
-        let config = self.config;
-        let mut book = RateBook::new(ctx.clone(), &config.pairs, FoldLimits::new(Limits::STREAM));
+        let Self { config, pairs } = *self;
+        let mut book = RateBook::new(ctx.clone(), &pairs, FoldLimits::new(Limits::STREAM));
         let (bid, ask) = (config.price.to_string(), above(config.price).to_string());
-        for &pair in &config.pairs {
+        for &pair in &pairs {
             book.set_state(pair, PairState::Subscribed);
             let tick =
                 Tick { pair, bid: Some(&bid), ask: Some(&ask), reference: None, event_time: None, snapshot: true };
             book.tick(&tick, ctx.clock().arrival());
         }
         if config.burst > 0 {
-            return burst(&ctx, book.rate(config.pairs[0]), config.burst).await;
+            return burst(&ctx, book.rate(pairs[0]), config.burst).await;
         }
         ctx.health().ready();
-        tracing::info!(pairs = config.pairs.len(), "steady goes on");
-        misbehave(config.misbehave, &ctx, &book, config.pairs[0]).await?;
+        tracing::info!(pairs = pairs.len(), "steady goes on");
+        misbehave(config.misbehave, &ctx, &book, pairs[0]).await?;
         let mut pulse = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {

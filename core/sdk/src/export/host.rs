@@ -77,9 +77,10 @@ impl LibraryHost {
     }
 
     #[expect(unsafe_code, reason = "a call of ratebus")]
-    pub(super) fn stopped(&self, how: u32, why: &str) {
+    pub(super) fn stopped(&self, how: u32, why: &str, after: Duration) {
+        let after_ms = u32::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
         // SAFETY: the text lives until it returns.
-        unsafe { (self.host.stopped)(self.context, how, Text::new(why)) };
+        unsafe { (self.host.stopped)(self.context, how, Text::new(why), after_ms) };
     }
 
     /// Sends what waits, then `payload`, if it fits.

@@ -4,11 +4,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
     task::{self, Poll},
+    time::Duration,
 };
 
-use ratebus_abi::{self as abi, Buffer, Text, end, status};
+use ratebus_abi::{self as abi, Buffer, end, status};
 use ratebus_model::{Epoch, Headers, Message, Payload, SourceName, Subject, Timestamp, Version, wire::WirePayload};
-use serde_path_to_error::Segment;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     Clock, ConfigError, Context, Env, Error, ErrorKind, Factory, Health, Inbox, PollInbox, Retry, Sink, Source,
+    gather::read_config,
 };
 
 /// How many messages wait for a sink here; ratebus holds back the others, of each subject the newest.
@@ -63,27 +64,31 @@ impl Drop for Running {
 /// [`abi::Component::create`].
 ///
 /// # Safety
-/// The texts can be read and the buffer written, and there is room for a handle.
+/// What it is made of can be read, its answers and the buffer written, and there is room for a handle.
 #[expect(unsafe_code, reason = "memory of ratebus")]
 pub(super) unsafe fn create<T: Factory>(
-    name: Text,
-    config: Text,
+    setup: *mut abi::Setup,
     error: *mut Buffer,
     instance: *mut *mut c_void,
     build: impl FnOnce(T::Config, &Env) -> Result<Built, ConfigError>,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    let (Ok(name), Ok(config)) = (unsafe { name.read() }, unsafe { config.read() }) else { return status::INVALID };
+    let texts = unsafe { ((*setup).name.read(), (*setup).config.read(), (*setup).pairs.read()) };
+    let (Ok(name), Ok(config), Ok(pairs)) = texts else { return status::INVALID };
     let made = catch_unwind(AssertUnwindSafe(|| {
         let name: SourceName = name.parse().map_err(|error| ConfigError::new("", format!("{error}")))?;
-        let env = Env::new(name, Arc::default(), Arc::default(), Arc::default(), &[]);
-        let component = build(read::<T::Config>(config)?, &env)?;
-        Ok::<_, ConfigError>(Instance { name, built: Some(component), running: None })
+        let env = Env::new(name, Arc::new(read(pairs)?), Arc::default(), Arc::default(), &[]);
+        let component = build(read_config(&read(config)?)?, &env)?;
+        let made = Instance { name, built: Some(component), running: None };
+        Ok::<_, ConfigError>((made, env.is_built_from_pairs()))
     }));
     let (status, words) = match made {
-        Ok(Ok(made)) => {
-            // SAFETY: there is room for it.
-            unsafe { instance.write(Box::into_raw(Box::new(made)).cast()) };
+        Ok(Ok((made, keeps_pairs))) => {
+            // SAFETY: there is room for both.
+            unsafe {
+                (*setup).keeps_pairs = keeps_pairs.into();
+                instance.write(Box::into_raw(Box::new(made)).cast());
+            }
             return status::OK;
         }
         Ok(Err(error)) => (status::INVALID, lines(&error)),
@@ -94,21 +99,9 @@ pub(super) unsafe fn create<T: Factory>(
     status
 }
 
-/// The component's own config.
-fn read<C: serde::de::DeserializeOwned>(json: &str) -> Result<C, ConfigError> {
-    let mut from = serde_json::Deserializer::from_str(json);
-    serde_path_to_error::deserialize(&mut from).map_err(|error| {
-        let name = |segment: &Segment| match segment {
-            Segment::Seq { index } => Some(index.to_string()),
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        };
-        let key = error.path().iter().filter_map(name).collect::<Vec<_>>().join(".");
-        let message = error.inner().to_string();
-        // Where in the text that crossed means nothing to anybody.
-        let message = message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-        ConfigError::new(key, message)
-    })
+/// A JSON object of ratebus.
+fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, ConfigError> {
+    serde_json::from_str(json).map_err(|error| ConfigError::new("", error.to_string()))
 }
 
 /// A line for each problem: the key, a tab, and what is wrong.
@@ -151,7 +144,7 @@ fn run(runtime: &Runtime, built: Built, host: LibraryHost) -> Running {
     let (host, cancel) = (Arc::new(host), CancellationToken::new());
     let (inbox, messages) = mpsc::channel(INBOX);
     let to_health = Arc::clone(&host);
-    let health = Health::told_to(host.name().as_str(), move |state| to_health.tell_health(state));
+    let health = Health::told_to(host.name().as_str(), move |state, _| to_health.tell_health(state));
     let ctx = Context::new(host.name(), epoch(), Arc::clone(&host) as _, health, cancel.clone());
     let work = async move {
         match built {
@@ -172,17 +165,21 @@ fn epoch() -> Epoch {
 
 async fn tell_end(host: Arc<LibraryHost>, task: impl Future<Output = Result<Result<(), Error>, JoinError>>) {
     match task.await {
-        Ok(Ok(())) => host.stopped(end::FINISHED, ""),
+        Ok(Ok(())) => host.stopped(end::FINISHED, "", Duration::ZERO),
         Ok(Err(error)) => {
-            // What must never be tried again says so by its kind.
-            let kind = if error.retry() == Retry::Never { ErrorKind::Config } else { error.kind() };
-            host.stopped(error_code(kind), &error.to_string());
+            let (kind, after) = match error.retry() {
+                // What must never be tried again says so by its kind.
+                Retry::Never => (ErrorKind::Config, Duration::ZERO),
+                Retry::After(delay) => (error.kind(), delay),
+                Retry::Now | Retry::Backoff => (error.kind(), Duration::ZERO),
+            };
+            host.stopped(error_code(kind), &error.to_string(), after);
         }
         Err(error) => {
             let words = error
                 .try_into_panic()
                 .map_or("was aborted".to_owned(), |panic| format!("panicked: {}", words(&*panic)));
-            host.stopped(end::INTERNAL, &words);
+            host.stopped(end::INTERNAL, &words, Duration::ZERO);
         }
     }
 }
@@ -286,9 +283,7 @@ unsafe fn message(given: &abi::Message) -> Option<Message> {
     let payload = match rate {
         // SAFETY: as above.
         Some(rate) => Payload::from(unsafe { delivered(&rate, arrival.at) }?),
-        None => {
-            serde_json::from_str::<WirePayload>(json).ok()?.into_payload(arrival, std::time::Duration::ZERO).ok()?
-        }
+        None => serde_json::from_str::<WirePayload>(json).ok()?.into_payload(arrival, Duration::ZERO).ok()?,
     };
     Some(Message {
         subject: subject.parse::<Subject>().ok()?,

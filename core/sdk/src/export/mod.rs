@@ -6,7 +6,8 @@
 //!
 //! What there is of the [`Context`](crate::Context): publishing rates and lists of pairs, health, the clocks, the end. Log
 //! lines from `info` up go to ratebus; counters of the plugin go nowhere. Routes, sessions, requests and last values are
-//! not there. A sink hears the newest message of each subject under its patterns, whatever policy it asks for.
+//! not there. A sink hears the newest message of each subject under its patterns, whatever policy it asks for, the last
+//! values first. Of the [`Env`](crate::Env) there are the tables of pairs, as they were when the component was built.
 
 pub mod convert;
 mod host;
@@ -18,7 +19,7 @@ mod tests;
 use std::ffi::c_void;
 
 pub use ratebus_abi as abi;
-use ratebus_abi::{Buffer, Component, Plugin, Text};
+use ratebus_abi::{Buffer, Component, Plugin, Setup, Text};
 
 use crate::{Factory, Sink, Source};
 use instance::Built;
@@ -90,24 +91,22 @@ const fn sink_of(name: &'static str, create: abi::Create) -> Component {
 
 #[expect(unsafe_code, reason = "called by ratebus")]
 unsafe extern "C" fn create_source<T: Factory + Source + 'static>(
-    name: Text,
-    config: Text,
+    setup: *mut Setup,
     error: *mut Buffer,
     instance: *mut *mut c_void,
 ) -> i32 {
     let build = |config, env: &_| Ok(Built::Source(Box::new(T::build(config, env)?)));
     // SAFETY: the caller's promises are those of `create`.
-    unsafe { instance::create::<T>(name, config, error, instance, build) }
+    unsafe { instance::create::<T>(setup, error, instance, build) }
 }
 
 #[expect(unsafe_code, reason = "called by ratebus")]
 unsafe extern "C" fn create_sink<T: Factory + Sink + 'static>(
-    name: Text,
-    config: Text,
+    setup: *mut Setup,
     error: *mut Buffer,
     instance: *mut *mut c_void,
 ) -> i32 {
     let build = |config, env: &_| Ok(Built::Sink(Box::new(T::build(config, env)?)));
     // SAFETY: as above.
-    unsafe { instance::create::<T>(name, config, error, instance, build) }
+    unsafe { instance::create::<T>(setup, error, instance, build) }
 }

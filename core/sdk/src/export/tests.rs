@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::{host::LibraryHost, source};
 use crate::{
-    Clock, ConfigError, Context, Env, Error, Factory, Host, Source,
+    Clock, ConfigError, Context, Env, Error, ErrorKind, Factory, Host, PairSettings, PairTable, Retry, Source,
     testkit::{RecordingHost, eventually},
 };
 
@@ -49,8 +49,20 @@ extern "C" fn now(_: u64) -> i64 {
     0
 }
 
+/// How often and when an instance said that it ended.
+static ENDS: Mutex<Vec<(u32, u32)>> = Mutex::new(Vec::new());
+
+extern "C" fn stopped(_: u64, how: u32, _: Text, after_ms: u32) -> i32 {
+    ENDS.lock().unwrap().push((how, after_ms));
+    status::OK
+}
+
+extern "C" fn count(_: u64, _: Text, _: u64) -> i32 {
+    status::OK
+}
+
 static RATEBUS: abi::Host =
-    abi::Host { size: abi::size_of::<abi::Host>(), minor: 0, publish, health: text, log: text, now, stopped: text };
+    abi::Host { size: abi::size_of::<abi::Host>(), minor: 0, publish, health: text, log: text, now, stopped, count };
 
 fn rate(pair: &str, cents: i64) -> (Subject, Rate) {
     let (source, pair): (SourceName, Pair) = ("acme".parse().unwrap(), pair.parse().unwrap());
@@ -126,14 +138,21 @@ struct Picky;
 #[serde(deny_unknown_fields)]
 struct PickyConfig {
     pairs: Vec<Pair>,
+    #[serde(default)]
+    seconds: u8,
 }
 
 impl Factory for Picky {
     type Config = PickyConfig;
     const TYPE: &'static str = "source/picky";
 
-    fn build(config: PickyConfig, _: &Env) -> Result<Self, ConfigError> {
+    fn build(config: PickyConfig, env: &Env) -> Result<Self, ConfigError> {
         assert!(!config.pairs.is_empty(), "a fault");
+        if config.seconds > 0 {
+            let all = env.pairs();
+            assert_eq!(all[&config.pairs[0]].return_after, Some(Duration::from_secs(config.seconds.into())));
+            return Ok(Self);
+        }
         let mut error = ConfigError::new("pairs.0", "not this one");
         error.add("", "nor\nanything");
         error.or(Self)
@@ -143,26 +162,69 @@ impl Factory for Picky {
 #[async_trait::async_trait]
 impl Source for Picky {
     async fn run(self: Box<Self>, _: Context) -> Result<(), Error> {
-        Ok(())
+        Err(Error::new(ErrorKind::RateLimited, "slower").with_retry(Retry::After(Duration::from_millis(1500))))
     }
 }
 
-#[test]
+/// What `create` of the source says to a config and tables of pairs: status, words, whether it keeps the tables, and the
+/// instance.
 #[expect(unsafe_code, reason = "as ratebus calls it")]
-fn what_is_wrong_with_a_config_is_told_by_key() {
+fn create(config: &str, pairs: &str) -> (i32, String, bool, *mut c_void) {
+    let (mut room, mut instance) = (vec![0; 1024], ptr::null_mut::<c_void>());
+    let mut error = Buffer::new(&mut room);
+    let mut setup = abi::Setup {
+        size: abi::size_of::<abi::Setup>(),
+        keeps_pairs: 0,
+        name: Text::new("picky"),
+        config: Text::new(config),
+        pairs: Text::new(pairs),
+    };
     let create = source::<Picky>().create.unwrap();
-    for (config, expected) in [
-        (r#"{"pairs":["BTC_USD"]}"#, (status::INVALID, "pairs.0\tnot this one\n\tnor anything")),
-        (r#"{"pairs":["BTC_USD","BTC"]}"#, (status::INVALID, "pairs.1\t\"BTC\" is not a pair such as BTC_USD")),
-        (r#"{"pears":[]}"#, (status::INVALID, "pears\tunknown field `pears`, expected `pairs`")),
-        (r#"{"pairs":[]}"#, (status::PANICKED, "a fault")),
+    // SAFETY: all of it lives until it returns.
+    let status = unsafe { create(&raw mut setup, &raw mut error, &raw mut instance) };
+    let length = error.length;
+    (status, String::from_utf8(room[..length].to_vec()).unwrap(), setup.keeps_pairs != 0, instance)
+}
+
+#[test]
+fn what_is_wrong_with_a_config_is_told_by_key_and_all_of_it() {
+    for (config, status, words) in [
+        (r#"{"pairs":["BTC_USD"]}"#, status::INVALID, "pairs.0\tnot this one\n\tnor anything"),
+        (r#"{"pairs":["BTC_USD","BTC"]}"#, status::INVALID, "pairs.1\t\"BTC\" is not a pair such as BTC_USD"),
+        (
+            r#"{"pears":[],"seconds":"1","colour":2}"#,
+            status::INVALID,
+            "colour\tunknown key; expected one of: pairs, seconds\n\
+             pears\tunknown key; expected one of: pairs, seconds\n\
+             seconds\tfound string \"1\", expected u8\npairs\tmissing",
+        ),
+        (r#"{"pairs":[]}"#, status::PANICKED, "a fault"),
     ] {
-        let (mut room, mut instance) = (vec![0; 256], ptr::null_mut::<c_void>());
-        let mut error = Buffer::new(&mut room);
-        // SAFETY: all of it lives until it returns.
-        let status = unsafe { create(Text::new("picky"), Text::new(config), &raw mut error, &raw mut instance) };
-        let length = error.length;
-        assert_eq!((status, str::from_utf8(&room[..length]).unwrap()), expected, "{config}");
+        let (is, said, _, instance) = create(config, "{}");
+        assert_eq!((is, said.as_str()), (status, words), "{config}");
         assert!(instance.is_null());
     }
+}
+
+#[tokio::test]
+#[expect(unsafe_code, reason = "as ratebus calls it")]
+async fn tables_of_pairs_come_in_and_when_to_try_again_goes_out() {
+    let settings = PairSettings {
+        return_after: Some(Duration::from_secs(7)),
+        price_step: Some("0.5".parse().unwrap()),
+        ..PairSettings::default()
+    };
+    let pairs: PairTable = [("BTC_USD".parse().unwrap(), settings)].into();
+    let pairs = serde_json::to_string(&pairs).unwrap();
+    let (status, words, keeps_pairs, instance) = create(r#"{"pairs":["BTC_USD"],"seconds":7}"#, &pairs);
+    assert_eq!((status, words.as_str(), keeps_pairs), (status::OK, "", true));
+    let (calls, mut room) = (source::<Picky>(), vec![0; 64]);
+    let mut error = Buffer::new(&mut room);
+    // SAFETY: `create` made it, and the host is there for good.
+    let started = unsafe { calls.start.unwrap()(instance, &raw const RATEBUS, 1, &raw mut error) };
+    assert_eq!(started, status::OK);
+    let ended = || ENDS.lock().unwrap().clone() == [(abi::end::RATE_LIMITED, 1500)];
+    eventually("the end", Duration::from_secs(30), ended).await;
+    // SAFETY: the last call.
+    unsafe { calls.destroy.unwrap()(instance) };
 }

@@ -1,23 +1,47 @@
+//! Everything that is wrong with a part of the config, at once.
+
 use figment::{
     error::{Error, Kind},
     value::{Dict, Value},
 };
 use serde::de::DeserializeOwned;
 
+use crate::ConfigError;
+
 /// More wrong keys than anybody wants to read at once.
 const MOST: usize = 50;
 
 /// A wrong key and what is wrong with it.
-pub(crate) struct Fault {
-    pub(crate) path: Vec<String>,
-    pub(crate) message: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The names of the tables around it, and its own.
+    pub path: Vec<String>,
+    /// What is wrong and what was expected. Never a secret's value.
+    pub message: String,
+}
+
+/// Reads a component's config.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_config<T: DeserializeOwned>(value: &Value) -> Result<T, ConfigError> {
+    read(value).map_err(|faults| {
+        let mut error = ConfigError::default();
+        for fault in faults {
+            error.add(fault.path.join("."), fault.message);
+        }
+        error
+    })
 }
 
 /// Reads `value` as a `T`, or says everything that is wrong with it.
 ///
 /// Serde stops at the first error. So the key at fault is taken out and the rest is read again, until only what is
 /// missing can be wrong.
-pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Fault>> {
+///
+/// # Errors
+/// At least one fault.
+pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<Fault>> {
     let mut value = value.clone();
     let mut faults: Vec<Fault> = Vec::new();
     loop {
