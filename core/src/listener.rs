@@ -35,6 +35,9 @@ const BUFFER: usize = 16 * 1024;
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up. Heartbeats cannot see a client
 /// that stopped reading while its connection lives.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much the kernel may hold that it has not sent: by itself it takes megabytes for a client that does not read. The rest is
+/// in our hands, where something newer replaces it.
+const UNSENT: u32 = 16 * 1024;
 /// How long a client may take for the rest of its request, or of our answer, when the process stops.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait before accepting again when the process is out of file descriptors.
@@ -202,7 +205,9 @@ async fn left_alone(handlers: &TaskTracker) {
 
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(STALL_TIMEOUT))
+    let socket = SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod brokers;
 mod cli;
 mod config;
 mod contract;
+mod crowd;
 mod edge;
 mod examples;
 mod exchanges;

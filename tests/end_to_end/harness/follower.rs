@@ -15,7 +15,7 @@ use super::{Sse, WebSocket, eventually, within};
 /// pair's base, ten for each tick so far, and the exchange's number. The ask is five more.
 pub(crate) const BASES: [(&str, u64); 2] = [("BTC_USD", 2_000_000), ("ETH_USD", 265_000)];
 /// More ticks than any test has.
-const TICKS: u64 = 5000;
+const TICKS: u64 = 100_000;
 /// How much longer than its limits allow a price may seem fresh: it takes its way to the client.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
@@ -213,7 +213,7 @@ fn check_age(quote: &Value, stale_after: Duration) -> Result<(), &'static str> {
 }
 
 /// Whether the customer's prices are exactly the market's and the spread's.
-fn check_prices(quote: &Value) -> Result<(), &'static str> {
+pub(crate) fn check_prices(quote: &Value) -> Result<(), &'static str> {
     let side = |member: &str, side: &str| cents(&quote[member][side]);
     let (bid, ask) = side("original", "sell").zip(side("original", "buy")).ok_or("no price")?;
     if bid == 0 || bid > ask {
@@ -229,7 +229,7 @@ fn check_prices(quote: &Value) -> Result<(), &'static str> {
 }
 
 /// The tick and the exchange of a price.
-fn source_of(quote: &Value) -> Option<(u64, u64)> {
+pub(crate) fn source_of(quote: &Value) -> Option<(u64, u64)> {
     let (_, base) = BASES.iter().find(|(pair, _)| quote["pair"] == *pair)?;
     let (bid, ask) = cents(&quote["original"]["sell"]).zip(cents(&quote["original"]["buy"]))?;
     let (tick, exchange) = (bid.checked_sub(*base)? / 10, bid.checked_sub(*base)? % 10);
@@ -237,7 +237,7 @@ fn source_of(quote: &Value) -> Option<(u64, u64)> {
 }
 
 /// The cents of a decimal number with exactly two decimals.
-fn cents(text: &Value) -> Option<u64> {
+pub(crate) fn cents(text: &Value) -> Option<u64> {
     let (whole, cents) = text.as_str()?.split_once('.')?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if cents.len() != 2 || !digits(whole) || !digits(cents) {

@@ -16,7 +16,7 @@ pub(crate) use admin::{Admin, EMAIL, PASSWORD};
 pub(crate) use clients::{SocketIo, Sse, WebSocket};
 pub(crate) use cluster::{Cluster, Plan, tick};
 pub(crate) use exchange::{play, recorded, silence, started};
-pub(crate) use follower::{Follower, decimal, markup};
+pub(crate) use follower::{BASES, Follower, cents, check_prices, decimal, markup, prices, source_of};
 pub(crate) use outsider::Outsider;
 pub(crate) use ratebus::{Launch, Ratebus, in_project, metric};
 
