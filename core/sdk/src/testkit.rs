@@ -1,5 +1,5 @@
-//! For the tests of plugins: a [`Host`] in memory that delivers, remembers and can be waited on. It knows no slow
-//! readers; what a full inbox does is the bus's own business.
+//! For the tests of plugins: a [`Host`] in memory that delivers, remembers and can be waited on. Its inboxes are never
+//! full, unless it is told to behave as if one were.
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    mem,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{self, Poll},
@@ -34,6 +35,7 @@ pub struct RecordingHost {
     state: Mutex<State>,
     /// The length of the log, for waiting.
     published: watch::Sender<usize>,
+    full: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -58,7 +60,13 @@ impl RecordingHost {
 
     /// An empty one.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), published: watch::Sender::new(0) })
+        Arc::new(Self { state: Mutex::default(), published: watch::Sender::new(0), full: watch::Sender::new(false) })
+    }
+
+    /// Whether some reader that wants every message ([`Policy::Block`](crate::Policy)) has no room: all others get what is
+    /// published; who cannot wait is told, and who can waits until there is room.
+    pub fn set_full(&self, full: bool) {
+        self.full.send_replace(full);
     }
 
     /// A context for the plugin `name`. It stops with `context.cancel_token().cancel()`.
@@ -122,6 +130,12 @@ impl RecordingHost {
         self.state().mounted.get(listener).map(|mounted| mounted.router.clone())
     }
 
+    /// Takes everything off the listeners, as the engine does for a plugin that has stopped.
+    pub fn unmount(&self) {
+        let mounted = mem::take(&mut self.state().mounted);
+        drop(mounted);
+    }
+
     /// The paths mounted on a listener, as they were written.
     pub fn paths(&self, listener: &str) -> Vec<String> {
         self.state().mounted.get(listener).map(|mounted| mounted.paths.clone()).unwrap_or_default()
@@ -182,11 +196,18 @@ impl RecordingHost {
 #[async_trait]
 impl Host for RecordingHost {
     fn try_publish(&self, message: Outgoing) -> Result<usize, PublishError> {
-        Ok(self.deliver(message))
+        let delivered = self.deliver(message);
+        if *self.full.borrow() {
+            return Err(PublishError::Full { subscription: "a reader of everything".into(), delivered });
+        }
+        Ok(delivered)
     }
 
     async fn publish(&self, message: Outgoing) -> Result<usize, PublishError> {
-        Ok(self.deliver(message))
+        let delivered = self.deliver(message);
+        // The sender is our own, so there is always another value to come.
+        let _ = self.full.subscribe().wait_for(|full| !full).await;
+        Ok(delivered)
     }
 
     async fn request(&self, message: Outgoing, timeout: Duration) -> Result<Arc<Message>, RequestError> {

@@ -30,6 +30,7 @@ mod one_by_one {
             answer: one,
             pairs: [("BTC_USD", "btcusd"), ("ETH_USD", "ethusd")],
             unlisted: "the exchange answers with HTTP 404",
+            two_sided: true,
             config: r#"{"protocol": {"path": "/ticker/{symbol}", "symbol": "{base}{quote}", "name": "/pair",
                 "bid": "/bid", "ask": "/ask", "requests_per_second": 100}}"#,
         }
@@ -45,6 +46,7 @@ mod all_at_once {
             answer: all,
             pairs: [("BTC_USD", "BTC-USD"), ("ETH_USD", "ETH-USD")],
             unlisted: "the answer leaves the pair out",
+            two_sided: true,
             config: r#"{"protocol": {"path": "/tickers", "list": "", "name": "/s", "bid": "/b/0/0", "ask": "/a/0/0",
                 "requests_per_second": 100}}"#,
         }

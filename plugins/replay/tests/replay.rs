@@ -100,6 +100,21 @@ async fn a_repeated_recording_neither_jumps_nor_steps_back() {
     }
 }
 
+/// What every plugin must do.
+mod conformance {
+    use ratebus_conformance::{Plugin, plugin_suite};
+
+    use super::*;
+
+    fn plugin() -> Plugin {
+        let mut env = env("replay", &[]);
+        env.decoders = &[DECODER];
+        Plugin::new(|_| json!({"file": "builtin:kraken", "pairs": PAIRS, "speed_percent": 2000})).in_env(env)
+    }
+
+    plugin_suite!(source Replay, plugin());
+}
+
 /// Binance orders its frames by numbers that begin again with each round, as they may with each connection.
 #[tokio::test]
 async fn another_exchanges_frames_are_played_again_and_again() {

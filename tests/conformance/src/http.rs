@@ -2,7 +2,7 @@ use ratebus_sdk::{Factory, Source};
 use ratebus_test_exchange::{Asked, HttpExchange, Reply};
 use serde_json::{Value, json};
 
-use crate::Running;
+use crate::{Plugin, Running};
 
 /// A symbol with its bid and its ask, in the texts that go onto the wire.
 pub type Listed = (&'static str, &'static str, &'static str);
@@ -15,25 +15,44 @@ pub struct HttpVenue {
     pub pairs: [(&'static str, &'static str); 2],
     /// What the health says of the one that is not listed.
     pub unlisted: &'static str,
+    /// Whether its prices have two sides; else the bid is the price.
+    pub two_sided: bool,
     /// What the source's config needs beside pairs and endpoint, as JSON.
     pub config: &'static str,
 }
 
 impl HttpVenue {
+    /// A source of it, as a plugin like any other.
+    pub fn plugin(&self) -> Plugin {
+        let (pair, config) = (self.pairs[0].0, self.config(&json!({})));
+        Plugin::new(move |peer| {
+            let mut config = config.clone();
+            config["endpoint"] = format!("http://{peer}").into();
+            config["pairs"] = json!([pair]);
+            config
+        })
+    }
+
+    /// `more` beside what the config needs anyway.
+    fn config(&self, more: &Value) -> Value {
+        let mut config = json!({"interval": "50ms", "max_jump_percent": 0, "stale_after": "1s", "dead_after": "1m"});
+        for more in [&serde_json::from_str(self.config).unwrap(), more] {
+            config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        }
+        config
+    }
+
     /// The exchange, which trades the first pair at this price, and a source that serves as many of the pairs.
     async fn start<S: Factory + Source + 'static>(
         &self,
         price: (&'static str, &'static str),
         pairs: usize,
+        more: &Value,
     ) -> (HttpExchange, Running) {
         let exchange = HttpExchange::start(self.script(price)).await;
-        let served: Vec<&str> = self.pairs.iter().take(pairs).map(|(pair, _)| *pair).collect();
-        let mut config = json!({
-            "endpoint": exchange.url(), "pairs": served, "interval": "50ms", "max_jump_percent": 0,
-            "stale_after": "1s", "dead_after": "1m",
-        });
-        let more: Value = serde_json::from_str(self.config).unwrap();
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut config = self.config(more);
+        config["endpoint"] = exchange.url().into();
+        config["pairs"] = self.pairs.iter().take(pairs).map(|(pair, _)| *pair).collect();
         (exchange, Running::with::<S>(config))
     }
 
@@ -46,27 +65,31 @@ impl HttpVenue {
 
 /// The tests, each of any source.
 pub mod cases {
+    use std::time::Duration;
+
     use ratebus_model::Status;
     use ratebus_sdk::{Factory, Source};
-    use ratebus_test_exchange::{DEADLINE, Reply};
-    use tokio::time::timeout;
+    use ratebus_test_exchange::Reply;
+    use serde_json::json;
 
     use super::HttpVenue;
 
     const FIRST: (&str, &str) = ("81413.20", "81413.30");
+    const NEXT: (&str, &str) = ("81414.00", "81414.10");
 
     /// Prices are what the exchange wrote, to the last digit.
     pub async fn prices_come_digit_for_digit<S: Factory + Source + 'static>(venue: &HttpVenue) {
-        let (exchange, source) = venue.start::<S>(FIRST, 1).await;
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
         let pair = venue.pairs[0].0;
-        assert_eq!(source.until_bid(pair, FIRST.0).await.value.ask().to_string(), FIRST.1);
         for (bid, ask) in [
+            FIRST,
             ("81414.10000000", "81414.20"),
             ("0.00000001230", "12345678901234567890.12345678"),
             ("9007199254740993.000000001", "9007199254740993.000000002"),
         ] {
             exchange.script(venue.script((bid, ask)));
-            assert_eq!(source.until_bid(pair, bid).await.value.ask().to_string(), ask);
+            let other = if venue.two_sided { ask } else { bid };
+            assert_eq!(source.until_bid(pair, bid).await.value.ask().to_string(), other);
         }
         source.stop().await;
     }
@@ -75,7 +98,7 @@ pub mod cases {
     pub async fn an_unknown_pair_is_named_and_costs_the_others_nothing<S: Factory + Source + 'static>(
         venue: &HttpVenue,
     ) {
-        let (_exchange, source) = venue.start::<S>(FIRST, 2).await;
+        let (_exchange, source) = venue.start::<S>(FIRST, 2, &json!({})).await;
         let [(pair, _), (unlisted, _)] = venue.pairs;
         source.until_bid(pair, FIRST.0).await;
         source.until_health(&format!("{unlisted} ({}", venue.unlisted)).await;
@@ -87,7 +110,7 @@ pub mod cases {
     pub async fn a_useless_answer_is_named_and_the_next_good_one_is_taken<S: Factory + Source + 'static>(
         venue: &HttpVenue,
     ) {
-        let (exchange, source) = venue.start::<S>(FIRST, 1).await;
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
         let pair = venue.pairs[0].0;
         source.until_ready().await;
         for (reply, words) in [
@@ -95,6 +118,7 @@ pub mod cases {
             (Reply::status(200, "<html>Just a moment</html>"), "is a page"),
             (Reply::status(200, "[".repeat(10_000)), ""),
             (Reply::BreakOff("{"), ""),
+            (Reply::Endless, "is larger than"),
         ] {
             exchange.script(move |_| reply.clone());
             source.until_health("it keeps trying").await;
@@ -108,37 +132,100 @@ pub mod cases {
         source.stop().await;
     }
 
+    /// An answer has its time, and no more: whether it does not begin or does not end.
+    pub async fn an_answer_that_takes_too_long_is_given_up<S: Factory + Source + 'static>(venue: &HttpVenue) {
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({"timeout": "400ms"})).await;
+        for reply in [Reply::Hang, Reply::Trickle] {
+            source.until_ready().await;
+            exchange.script(move |_| reply.clone());
+            source.until_health("no complete answer within").await;
+            exchange.script(venue.script(NEXT));
+        }
+        source.until_bid(venue.pairs[0].0, NEXT.0).await;
+        source.until_ready().await;
+        source.stop().await;
+    }
+
+    /// It keeps trying, says so, and is well by itself when the exchange is: when it is down at first, and when it restarts.
+    pub async fn an_exchange_that_is_down_is_found_again<S: Factory + Source + 'static>(venue: &HttpVenue) {
+        let (mut exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
+        let pair = venue.pairs[0].0;
+        for price in [FIRST, NEXT] {
+            exchange.go_down().await;
+            source.until_health("it keeps trying").await;
+            exchange.script(venue.script(price));
+            exchange.come_back().await;
+            source.until_bid(pair, price.0).await;
+            source.until_ready().await;
+        }
+        source.stop().await;
+    }
+
+    /// The pause that is asked for is kept, and no longer.
+    pub async fn too_many_requests_are_followed_by_the_pause_that_is_asked_for<S: Factory + Source + 'static>(
+        venue: &HttpVenue,
+    ) {
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
+        source.until_ready().await;
+        exchange.script(|_| Reply::Raw(429, vec![("retry-after", "2".to_owned())], Vec::new()));
+        source.until_health("HTTP 429").await;
+        let refused = exchange.asked().len() - 1;
+        exchange.script(venue.script(NEXT));
+        source.until_bid(venue.pairs[0].0, NEXT.0).await;
+        let asked = exchange.asked();
+        let pause = asked[refused + 1].at.saturating_duration_since(asked[refused].at);
+        assert!(pause >= Duration::from_secs(2), "{pause:?}");
+        source.stop().await;
+    }
+
     /// Empty sides, crossed books and what is no number never become a rate.
     pub async fn what_is_no_price_is_refused_and_the_last_good_one_stays<S: Factory + Source + 'static>(
         venue: &HttpVenue,
     ) {
-        let (exchange, source) = venue.start::<S>(FIRST, 1).await;
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
         let pair = venue.pairs[0].0;
         source.until_ready().await;
         let (answer, symbol) = (venue.answer, venue.pairs[0].1);
-        let bad =
-            [("0", "1"), ("1", "0.00"), ("2", "1"), ("-1", "1"), ("null", "1"), ("1e308", "1e308"), ("1e-400", "1")];
-        let mut prices = bad.into_iter();
+        let bad = [("0", "1"), ("-1", "1"), ("null", "1"), ("1e308", "1e308"), ("1e-400", "1")];
+        let sides: &[(&str, &str)] = if venue.two_sided { &[("1", "0.00"), ("2", "1")] } else { &[] };
+        let mut prices = bad.into_iter().chain(sides.iter().copied());
         exchange.script(move |asked| {
-            let (bid, ask) = prices.next().unwrap_or(("81414.00", "81414.10"));
+            let (bid, ask) = prices.next().unwrap_or(NEXT);
             answer(asked, &[(symbol, bid, ask)])
         });
-        source.until_bid(pair, "81414.00").await;
-        let is_good = |bid: String| [FIRST.0, "81414.00"].contains(&&*bid);
+        source.until_bid(pair, NEXT.0).await;
+        let is_good = |bid: String| [FIRST.0, NEXT.0].contains(&&*bid);
         assert!(source.host.rates().iter().all(|rate| is_good(rate.value.bid().to_string())));
         source.stop().await;
     }
 
-    /// At work, and while an answer does not come.
+    /// Readers without room cost it nothing: all others have the newest price.
+    pub async fn prices_go_on_while_the_bus_is_full<S: Factory + Source + 'static>(venue: &HttpVenue) {
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
+        source.host.set_full(true);
+        source.until_ready().await;
+        exchange.script(venue.script(NEXT));
+        source.until_bid(venue.pairs[0].0, NEXT.0).await;
+        source.stop().await;
+    }
+
+    /// At work, while an answer does not come, and while nobody is there.
     pub async fn it_stops_at_once_whatever_it_is_doing<S: Factory + Source + 'static>(venue: &HttpVenue) {
-        for hangs in [false, true] {
-            let (exchange, source) = venue.start::<S>(FIRST, 1).await;
+        for trouble in ["none", "hangs", "down"] {
+            let (mut exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
             source.until_ready().await;
-            if hangs {
-                exchange.script(|_| Reply::Hang);
-                exchange.wait_more("", 1).await;
+            match trouble {
+                "hangs" => {
+                    exchange.script(|_| Reply::Hang);
+                    exchange.wait_more("", 1).await;
+                }
+                "down" => {
+                    exchange.go_down().await;
+                    source.until_health("it keeps trying").await;
+                }
+                _ => {}
             }
-            assert!(timeout(DEADLINE, source.stop()).await.is_ok(), "hangs: {hangs}");
+            source.stop().await;
         }
     }
 }

@@ -3,14 +3,16 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ratebus_model::{Message, Pair, Payload, Rate, Status};
 use ratebus_sdk::{
-    Context, Error, Factory, HealthState, Source,
+    Context, Env, Error, Factory, HealthState, Source,
     testkit::{RecordingHost, env, eventually},
 };
 use ratebus_test_exchange::DEADLINE;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
-/// A source at work, with its own metrics. The test's runtime has one thread, so that the recorder is its own too.
+use crate::{AsSource, Component};
+
+/// A plugin at work, with its own metrics. The test's runtime has one thread, so that the recorder is its own too.
 pub struct Running {
     /// The bus it publishes to.
     pub host: Arc<RecordingHost>,
@@ -23,7 +25,7 @@ pub struct Running {
 }
 
 impl Running {
-    const NAME: &str = "under-test";
+    pub(crate) const NAME: &str = "under-test";
 
     /// A source of these pairs connected to `url`, with `more` in its config.
     pub fn start<S: Factory + Source + 'static>(url: &str, pairs: &[&str], more: &Value) -> Self {
@@ -36,15 +38,19 @@ impl Running {
 
     /// A source of this config.
     pub fn with<S: Factory + Source + 'static>(config: Value) -> Self {
+        Self::of::<AsSource<S>>(config, &env(Self::NAME, &[]), &RecordingHost::new())
+    }
+
+    /// A plugin of this config, on this host.
+    pub fn of<C: Component>(config: Value, env: &Env, host: &Arc<RecordingHost>) -> Self {
         let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
         let metrics = recorder.handle();
         let guard = metrics::set_default_local_recorder(recorder);
-        let config = serde_json::from_value(config).unwrap();
-        let source = Box::new(S::build(config, &env(Self::NAME, &[])).unwrap());
-        let host = RecordingHost::new();
-        let ctx = host.context(Self::NAME);
-        let task = tokio::spawn(source.run(ctx.clone()));
-        Self { host, ctx, task, metrics, _recorder: guard }
+        let plugin = C::Plugin::build(serde_json::from_value(config).unwrap(), env).unwrap();
+        let ctx = host.context(env.name.as_str());
+        let inbox = host.inbox(&C::interests(&plugin));
+        let task = tokio::spawn(C::run(plugin, inbox, ctx.clone()));
+        Self { host: Arc::clone(host), ctx, task, metrics, _recorder: guard }
     }
 
     /// Waits until it is ready.
@@ -98,12 +104,13 @@ impl Running {
         eventually(&format!("{words:?} at {least}"), DEADLINE, || self.counted(words, least)).await;
     }
 
-    /// Stops the source. In all it ever published each pair has one epoch and never steps back, and no side is crossed.
+    /// Stops it, which takes no time. In all that it ever published as a source each pair has one epoch and never steps
+    /// back, and no side is crossed.
     pub async fn stop(self) {
         self.ctx.cancel_token().cancel();
-        self.task.await.unwrap().unwrap();
+        timeout(DEADLINE, self.task).await.expect("it stops").unwrap().unwrap();
         let mut last: Vec<Arc<Rate>> = Vec::new();
-        for rate in self.host.rates() {
+        for rate in self.host.rates().into_iter().filter(|rate| rate.source == self.ctx.name()) {
             assert!(rate.value.bid() <= rate.value.ask());
             match last.iter_mut().find(|before| before.pair == rate.pair) {
                 Some(before) => {

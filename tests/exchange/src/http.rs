@@ -1,7 +1,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -10,16 +10,17 @@ use axum::{
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri},
     response::{IntoResponse, Response},
-    serve::Listener,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinHandle,
-    time::timeout,
+    task::{JoinHandle, JoinSet},
+    time::{sleep, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{DEADLINE, TestCa};
 
@@ -30,6 +31,8 @@ pub struct Asked {
     pub target: String,
     /// The headers.
     pub headers: HeaderMap,
+    /// When.
+    pub at: Instant,
 }
 
 /// What is answered.
@@ -43,6 +46,8 @@ pub enum Reply {
     BreakOff(&'static str),
     /// 200, and a body that never ends. (Each piece is 64 KiB.)
     Endless,
+    /// 200, and a body that never ends, a byte now and then.
+    Trickle,
     /// Nothing, ever.
     Hang,
 }
@@ -59,9 +64,9 @@ type Script = Box<dyn FnMut(&Asked) -> Reply + Send>;
 /// An exchange that is asked over HTTP, on a free port of this host, and answers what its script says.
 pub struct HttpExchange {
     address: SocketAddr,
-    scheme: &'static str,
+    tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    server: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -96,21 +101,42 @@ impl HttpExchange {
         let address = listener.local_addr().unwrap();
         let shared =
             Arc::new(Shared { script: Mutex::new(script), asked: Mutex::default(), count: watch::Sender::new(0) });
-        let app = Router::new().fallback(answer).with_state(Arc::clone(&shared));
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let server = tokio::spawn(async move {
-            let served = match tls {
-                Some(tls) => axum::serve(TlsListener { tcp: listener, tls }, app).await,
-                None => axum::serve(listener, app).await,
-            };
-            served.unwrap();
-        });
-        Self { address, scheme, shared, server }
+        let mut exchange = Self { address, tls, shared, server: None };
+        exchange.accept(listener);
+        exchange
+    }
+
+    fn accept(&mut self, listener: TcpListener) {
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&self.shared));
+        let tls = self.tls.clone();
+        self.server = Some(tokio::spawn(async move {
+            let mut clients = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                clients.spawn(welcome(stream, tls.clone(), app.clone()));
+                while clients.try_join_next().is_some() {}
+            }
+        }));
     }
 
     /// Where it is, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("{}://{}", self.scheme, self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Stops listening and drops every connection.
+    pub async fn go_down(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+            // It was aborted, which is no failure.
+            drop(server.await);
+        }
+    }
+
+    /// Listens again on the same port.
+    pub async fn come_back(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.accept(listener);
     }
 
     /// From now on it answers by another script.
@@ -139,12 +165,14 @@ impl HttpExchange {
 
 impl Drop for HttpExchange {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(server) = &self.server {
+            server.abort();
+        }
     }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response {
-    let asked = Asked { target: uri.to_string(), headers };
+    let asked = Asked { target: uri.to_string(), headers, at: Instant::now() };
     let reply = (lock(&shared.script))(&asked);
     lock(&shared.asked).push(asked);
     shared.count.send_modify(|count| *count += 1);
@@ -164,29 +192,23 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap)
             let piece = Bytes::from(vec![b' '; 64 << 10]);
             Body::from_stream(stream::repeat_with(move || Ok::<_, &str>(piece.clone()))).into_response()
         }
+        Reply::Trickle => {
+            let byte = stream::repeat(()).then(|()| sleep(Duration::from_millis(20)));
+            Body::from_stream(byte.map(|()| Ok::<_, &str>(Bytes::from_static(b" ")))).into_response()
+        }
         Reply::Hang => std::future::pending().await,
     }
 }
 
-struct TlsListener {
-    tcp: TcpListener,
-    tls: TlsAcceptor,
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let Ok((stream, address)) = self.tcp.accept().await else { continue };
-            if let Ok(Ok(stream)) = timeout(Duration::from_secs(5), self.tls.accept(stream)).await {
-                return (stream, address);
+/// Serves a connection until it ends. A client that goes away, or refuses the certificate, is what some tests are about.
+async fn welcome(stream: TcpStream, tls: Option<TlsAcceptor>, app: Router) {
+    let service = TowerToHyperService::new(app);
+    match tls {
+        None => drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await),
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
             }
         }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.tcp.local_addr()
     }
 }

@@ -6,6 +6,7 @@ mod asyncapi;
 mod caps;
 mod chosen;
 mod clients;
+mod conformance;
 mod fanout;
 mod limits;
 mod logins;

@@ -1,6 +1,7 @@
 //! The source against a scripted `CoinMarketCap` over real sockets, and over recorded answers.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what fails must fail the test")]
 
+mod conformance;
 mod errors;
 mod values;
 

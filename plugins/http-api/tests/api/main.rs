@@ -6,6 +6,7 @@ use ratebus_test_servers::Kind;
 include!("suite.rs");
 
 mod config;
+mod conformance;
 mod files;
 mod numbers;
 mod openapi;

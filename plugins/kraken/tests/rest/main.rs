@@ -1,10 +1,12 @@
 //! The REST source against a scripted exchange over real sockets, and over recorded bodies.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what fails must fail the test")]
 
+mod conformance;
+
 use std::{fs, path::Path};
 
 use futures_util::future::join_all;
-use ratebus_conformance::Running;
+use ratebus_conformance::{Running, Unpaced};
 use ratebus_kraken::KrakenRest;
 use ratebus_model::{Market, Message, PairState, Payload, Status};
 use ratebus_sdk::{Factory, HealthState, poll::Poll, testkit::env};
@@ -21,7 +23,7 @@ const LISTED: &str = r#"{"error":[],"result":{
 
 fn start(exchange: &HttpExchange, pairs: &[&str]) -> Running {
     let config = json!({"endpoint": exchange.url(), "pairs": pairs, "interval": "50ms"});
-    Running::with::<Poll<KrakenRest>>(config)
+    Running::with::<Poll<Unpaced<KrakenRest>>>(config)
 }
 
 /// One row of the ticker, as Kraken writes it.
@@ -70,7 +72,7 @@ async fn a_pair_of_another_name_has_no_price_of_its_namesake() {
     let exchange = HttpExchange::start(kraken(|_| Reply::Json(all()))).await;
     let config = json!({"endpoint": exchange.url(), "pairs": ["BTC_USD", "SOL_USD"], "interval": "50ms",
         "symbols": {"BTC_USD": "XBT/USDC"}});
-    let source = Running::with::<Poll<KrakenRest>>(config);
+    let source = Running::with::<Poll<Unpaced<KrakenRest>>>(config);
     source.until_bid("SOL_USD", "111.09000").await;
     source.until_health("BTC_USD (Kraken does not list the pair)").await;
     assert!(source.host.rates().iter().all(|rate| rate.pair.to_string() == "SOL_USD"));

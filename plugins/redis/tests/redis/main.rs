@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what fails must fail the test")]
 
 mod config;
+mod conformance;
 mod feed;
 mod publisher;
 
