@@ -31,7 +31,8 @@ pub(crate) enum Incoming {
 pub(crate) enum Fault {
     /// It is no frame, or not in its place.
     Malformed,
-    /// The message is, or would become, longer than allowed.
+    /// The message is, or would become, longer than allowed, or has more fragments with nothing in them than it may have
+    /// bytes.
     TooLong,
     /// Text that is no UTF-8; noticed with the first byte that cannot be.
     NotUtf8,
@@ -57,6 +58,8 @@ pub(crate) struct Decoder {
     /// The kind of the message that is being put together.
     message: Option<Opcode>,
     payload: Vec<u8>,
+    /// How many of its fragments had nothing in them.
+    empty: usize,
     /// So many bytes of the payload are whole characters, where it is text.
     checked: usize,
     control: Vec<u8>,
@@ -81,6 +84,7 @@ impl Decoder {
             frame: None,
             message: None,
             payload: Vec::new(),
+            empty: 0,
             checked: 0,
             control: Vec::new(),
         }
@@ -146,11 +150,18 @@ impl Decoder {
         if !opcode.is_control() && left > self.max_message - self.payload.len() {
             return Err(Fault::TooLong);
         }
+        let is_last = head[0] & FIN != 0;
+        if left == 0 && !is_last {
+            self.empty += 1;
+            if self.empty > self.max_message {
+                return Err(Fault::TooLong);
+            }
+        }
         if let Opcode::Text | Opcode::Binary = opcode {
             self.message = Some(opcode);
         }
         let mask = mask.try_into().map_err(|_| Fault::Malformed)?;
-        Ok(Some(Frame { opcode, is_last: head[0] & FIN != 0, left, mask }))
+        Ok(Some(Frame { opcode, is_last, left, mask }))
     }
 
     /// Unmasks a part of a frame's payload and keeps it.
@@ -184,7 +195,7 @@ impl Decoder {
             return Ok(None);
         }
         let payload = std::mem::take(&mut self.payload);
-        self.checked = 0;
+        (self.checked, self.empty) = (0, 0);
         Ok(Some(match self.message.take() {
             Some(Opcode::Text) => Incoming::Text(String::from_utf8(payload).map_err(|_| Fault::NotUtf8)?),
             _ => Incoming::Binary(payload.into()),

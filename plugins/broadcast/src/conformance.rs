@@ -48,7 +48,7 @@ const CLIENTS: u32 = 10_000;
 pub fn routes(ctx: &Context) -> Routes {
     let stop = ctx.cancel_token().child_token();
     let door = Door::new(ctx.clone(), Access::Public, Places::new(CLIENTS, CLIENTS), stop.clone());
-    let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::from_secs(30), stop });
+    let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::from_secs(30), max_rate: 0, stop });
     // The suites take no other answer.
     let bad = async || StatusCode::BAD_REQUEST;
     let engine = engineio::route::<Echo>(Arc::clone(&hub), 2, RULES, Meter::new("engineio"), &());

@@ -18,6 +18,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use ratebus_sdk::{Clock, Context, NoSession, Origins, ProblemDocument, SessionPass, bearer, network};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -231,6 +232,11 @@ impl View {
             Self::Open | Self::Awaited => pending().await,
             Self::Session(pass) => pass.over().await,
         }
+    }
+
+    /// Whether nothing may be seen any more. Who waited for the end of a session may hear of it when there is a newer pass.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over().now_or_never().is_some()
     }
 }
 

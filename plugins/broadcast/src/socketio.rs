@@ -148,6 +148,7 @@ impl App for Live {
                 }
                 self.renew(desk);
             }
+            Outcome::Over if !desk.guest.view.is_over() => {}
             Outcome::Over => {
                 desk.send(Packet::message(packet::DISCONNECT));
                 return Err(Ending::SessionOver);

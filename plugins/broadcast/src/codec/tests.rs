@@ -161,3 +161,15 @@ fn close_frames_have_the_codes_that_may_be_sent() {
     assert_eq!(close(b"\x03\xe8\xff").1, Some(Fault::NotUtf8));
     assert_eq!(encode_close(1000, &"ä".repeat(100)).len(), 2 + 2 + 122);
 }
+
+#[test]
+fn a_message_is_not_made_of_nothing_without_end() {
+    let empty = |first| masked(first, [1, 2, 3, 4], b"");
+    let begun = [empty(0x01), empty(0x00).repeat(MAX - 1)].concat();
+    let ended = [&begun[..], &masked(0x80, [0; 4], b"x")].concat();
+    assert_eq!(
+        decode(&ended.repeat(2), &[1000]),
+        (vec![Incoming::Text("x".to_owned()), Incoming::Text("x".to_owned())], None)
+    );
+    assert_eq!(decode(&[begun, empty(0x00)].concat(), &[1000]), (Vec::new(), Some(Fault::TooLong)));
+}

@@ -239,7 +239,8 @@ impl Client {
 
     fn take(&mut self, outcome: Outcome, floor: &mut Floor) -> Result<(), Ending> {
         match outcome {
-            Outcome::Over => Err(Ending::SessionOver),
+            Outcome::Over if self.guest.view.is_over() => Err(Ending::SessionOver),
+            Outcome::Over => Ok(()),
             Outcome::Checked(id, shown) => self.begin(Some((shown?, id)), floor),
             Outcome::Renewed(id, shown) => {
                 self.renewal = None;

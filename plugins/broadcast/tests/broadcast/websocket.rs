@@ -1,4 +1,4 @@
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    clients::{Sio, Sse, Ws, connect, http},
+    clients::{Ws, connect, http},
     quotes::{at_known_times, dead, pairs, quote, withheld},
     server::{DEADLINE, Server},
 };
@@ -216,80 +216,6 @@ async fn who_chose_the_same_pairs_gets_them_together() {
     assert_eq!(server.metric("ratebus_joined_total{transport=\"websocket\"}"), 4);
 }
 
-/// Reads quotes until `pair` has this sequence, and returns how many of that pair there were.
-async fn count_until(client: &mut Ws, pair: &str, sequence: u64) -> u64 {
-    let mut count = 0;
-    loop {
-        let quote = client.quote().await;
-        count += u64::from(quote["pair"] == pair);
-        if quote["pair"] == pair && quote["sequence"] == sequence {
-            return count;
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_is_sent_quotes_only_so_often() {
-    for (settings, query) in [(json!({}), "?max_rate=2"), (json!({ "max_rate": 2 }), "?max_rate=1000")] {
-        let server = Server::start_with(settings, [quote("BTC_USD", 1)]).await;
-        let mut client = Ws::to(&server, &format!("/v1/ws{query}")).await;
-        assert_eq!(client.next().await["type"], "snapshot");
-        server.publish(quote("BTC_USD", 2));
-        assert_eq!(client.quote().await["sequence"], 2);
-        let before = tokio::time::Instant::now();
-        for sequence in 3..=5 {
-            server.publish(quote("BTC_USD", sequence));
-        }
-        assert_eq!(count_until(&mut client, "BTC_USD", 5).await, 1);
-        assert!(before.elapsed() > Duration::from_millis(400), "{:?}", before.elapsed());
-    }
-}
-
-#[tokio::test]
-async fn how_often_can_be_changed() {
-    let server = Server::start_with(json!({ "max_rate": 500 }), [quote("BTC_USD", 1)]).await;
-    let mut client = Ws::to(&server, "/v1/ws?max_rate=1").await;
-    assert_eq!(client.next().await["type"], "snapshot");
-    for (asked, holds) in [(7, 7), (1000, 500), (0, 500)] {
-        let answer = client.ask(json!({ "op": "limit", "max_rate": asked, "id": 1 })).await;
-        assert_eq!(answer, json!({ "type": "limited", "max_rate": holds, "id": 1 }));
-    }
-    let error = client.ask(json!({ "op": "limit", "max_rate": 1001, "id": 2 })).await;
-    let detail = "max_rate: a whole number from 0 to 1000 was expected";
-    assert_eq!((&error["id"], &error["error"]["detail"]), (&json!(2), &json!(detail)));
-    for max_rate in ["1001", "-1", "x", "1.5"] {
-        let answer = http(&server, &format!("GET /v1/rates/stream?max_rate={max_rate}"), "").await;
-        assert_eq!(answer.status, 422, "{max_rate}");
-        assert!(answer.body.contains(detail), "{answer:?}");
-    }
-    server.publish(quote("BTC_USD", 2));
-    assert_eq!(client.quote().await["sequence"], 2);
-}
-
-/// Streams and sockets go by the limit of the config, too.
-#[tokio::test(start_paused = true)]
-async fn the_limit_holds_for_every_transport() {
-    let server = Server::start_with(json!({ "max_rate": 2 }), [quote("BTC_USD", 1)]).await;
-    let (mut stream, _) = Sse::open(&server).await;
-    let (mut socket, _) = Sio::open(&server).await;
-    server.publish(quote("BTC_USD", 2));
-    assert_eq!(stream.quote().await["sequence"], 2);
-    let before = tokio::time::Instant::now();
-    for sequence in 3..=5 {
-        server.publish(quote("BTC_USD", sequence));
-    }
-    let (last, updated) = (quote("BTC_USD", 6), |map: &Value| map["BTC_USD"]["updatedAt"].as_str().unwrap().to_owned());
-    let expected = last.published_time.to_string();
-    server.publish(last);
-    assert_eq!(stream.quote().await["sequence"], 6);
-    let mut maps = 1;
-    while updated(&socket.map().await) != expected {
-        maps += 1;
-    }
-    assert!(maps <= 2, "{maps} maps");
-    assert!(before.elapsed() > Duration::from_millis(400), "{:?}", before.elapsed());
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_tells_a_quiet_market_from_a_dead_feed() {
     let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
@@ -306,59 +232,6 @@ async fn a_heartbeat_tells_a_quiet_market_from_a_dead_feed() {
     let ages = client.next().await["feedAgeMs"].clone();
     let (silent, other) = (ages["kraken"].as_u64().unwrap(), ages["other"].as_u64().unwrap());
     assert!(other + 10_000 < silent, "{ages}");
-}
-
-#[tokio::test]
-async fn who_comes_back_goes_on_where_it_was() {
-    const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "BTC_EUR"];
-    const LAST: u64 = 41;
-    let server = Server::start_with(json!({}), PAIRS.map(|pair| quote(pair, 1))).await;
-    let mut client = Ws::to(&server, "/v1/ws?pairs=*_USD").await;
-    let snapshot = client.next().await;
-    let mut position = snapshot["position"].as_str().unwrap().to_owned();
-    let mut seen = HashMap::from(["BTC_USD", "ETH_USD"].map(|pair| (pair.to_owned(), 1)));
-    assert_eq!(snapshot["quotes"].as_array().unwrap().len(), 2);
-    for sequence in 2..=LAST {
-        for pair in PAIRS {
-            server.publish(quote(pair, sequence));
-        }
-        for _ in 0..sequence % 3 {
-            let message = client.next().await;
-            assert_eq!(message["type"], "quote", "{message}");
-            message["position"].as_str().unwrap().clone_into(&mut position);
-            let quote = &message["quote"];
-            let sequence = quote["sequence"].as_u64().unwrap();
-            let before = seen.insert(quote["pair"].as_str().unwrap().to_owned(), sequence);
-            assert!(before.is_some_and(|before| before < sequence), "{message} after {before:?}");
-        }
-        if sequence % 4 == 0 {
-            client = Ws::to(&server, &format!("/v1/ws?pairs=*_USD&since={position}")).await;
-            assert_eq!(client.next().await, json!({ "type": "resumed" }));
-        }
-    }
-    while seen.values().any(|&sequence| sequence < LAST) {
-        let quote = client.quote().await;
-        let sequence = quote["sequence"].as_u64().unwrap();
-        let before = seen.insert(quote["pair"].as_str().unwrap().to_owned(), sequence);
-        assert!(before.is_some_and(|before| before < sequence), "{quote} after {before:?}");
-    }
-}
-
-#[tokio::test]
-async fn who_shows_a_position_of_another_server_gets_a_snapshot() {
-    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
-    let (_, snapshot) = Ws::open(&server).await;
-    let (board, _) = snapshot["position"].as_str().unwrap().split_once('-').unwrap();
-    for unknown in ["", "7", "5f0c1d2e3b4a5968-1", &format!("{board}-1000")] {
-        let mut client = Ws::to(&server, &format!("/v1/ws?since={unknown}")).await;
-        assert_eq!(client.next().await["quotes"][0]["sequence"], 1, "{unknown}");
-    }
-    let position = snapshot["position"].as_str().unwrap();
-    let mut client = Ws::to(&server, &format!("/v1/ws?pairs=BTC_USD,NO_PAIR&since={position}")).await;
-    assert_eq!(client.next().await["type"], "resumed");
-    assert_eq!(client.next().await["error"]["detail"], "Nobody serves NO_PAIR.");
-    let answer = client.ask(json!({ "op": "ping" })).await;
-    assert_eq!(answer["type"], "pong");
 }
 
 #[tokio::test]
