@@ -6,6 +6,7 @@
 
 mod backoff;
 mod bearer;
+mod body;
 mod clock;
 mod component;
 mod config;
@@ -37,6 +38,7 @@ pub mod tls;
 
 pub use backoff::{AttemptBudget, Backoff};
 pub use bearer::bearer;
+pub use body::{BodyError, read_body};
 pub use clock::Clock;
 pub use component::{Factory, Sink, Source};
 pub use config::{Compat, CompatReference, ConfigError, Env, Problem};

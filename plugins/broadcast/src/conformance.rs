@@ -139,9 +139,9 @@ impl App for Namespaces {
 
     fn on_text(&mut self, text: &str, desk: &mut Desk<'_, Self>) -> Result<(), Ending> {
         let packet = packet::parse(text).filter(|_| self.partial.is_none()).ok_or(Ending::Malformed)?;
-        let namespace = packet.namespace;
+        let packet::Packet { namespace, attachments, body } = packet;
         let prefix = if namespace == "/" { String::new() } else { format!("{namespace},") };
-        match packet.body {
+        match body {
             Body::Connect(auth) if ["/", "/custom"].contains(&namespace) => {
                 self.joined.insert(namespace.to_owned());
                 self.until = None;
@@ -155,7 +155,7 @@ impl App for Namespaces {
                 self.joined.remove(namespace);
                 self.until = self.joined.is_empty().then(|| desk.floor.now + CONNECT_TIMEOUT);
             }
-            Body::Event { list, number, attachments } => {
+            Body::Event { list, number } => {
                 let mut list: Vec<Value> = serde_json::from_str(list.get()).map_err(|_| Ending::Malformed)?;
                 let (kind, number) = match (list[0].as_str(), number) {
                     (Some("message"), _) => {

@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use hyper::upgrade::Upgraded;
-use ratebus_sdk::AttemptBudget;
+use ratebus_sdk::{AttemptBudget, BodyError};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
@@ -74,8 +74,8 @@ enum Request {
     Poll(oneshot::Sender<Bytes>),
     /// To be told whether it could be read.
     Post(Bytes, oneshot::Sender<bool>),
-    /// A body that is too long.
-    TooLong,
+    /// A body that did not come.
+    Unread(BodyError),
     Upgrade(Upgraded),
 }
 
@@ -317,7 +317,9 @@ impl<A: App> Session<A> {
         let Transport::Polling(poll) = &mut self.transport else { return Ok(()) };
         match request {
             Request::Poll(answer) if poll.is_none() => *poll = Some(answer),
-            Request::Poll(_) | Request::TooLong => return Err(Ending::Malformed),
+            Request::Poll(_) => return Err(Ending::Malformed),
+            Request::Unread(BodyError::TooLarge) => return Err(Ending::TooLong),
+            Request::Unread(BodyError::Slow | BodyError::Broken) => return Err(Ending::Lost),
             Request::Post(body, told) => {
                 let done = self.on_payload(&body, floor);
                 // Who no longer waits for it does not care.
@@ -451,7 +453,7 @@ impl<A: App> Session<A> {
             }
             Request::Poll(answer) => answer.send(packet::payload(self.queue.drain(..))).is_err(),
             Request::Post(_, told) => told.send(true).is_err(),
-            Request::TooLong | Request::Upgrade(_) => false,
+            Request::Unread(_) | Request::Upgrade(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -98,7 +99,8 @@ pub(crate) struct Loops<C: Client> {
 }
 
 impl<C: Client> Loops<C> {
-    /// Starts `count` loops. They end when the hub stops and their clients are gone.
+    /// Starts `count` loops. They end when the hub has stopped and everybody is gone, those included who are still on their
+    /// way to a loop.
     pub(crate) fn start(count: usize, hub: &Arc<Hub>, meter: &Meter, common: impl Fn() -> C::Common) -> Self {
         let start = |shard| {
             let (door, orders) = mpsc::channel(ORDERS);
@@ -201,8 +203,10 @@ impl<C: Client> Loop<C> {
         let hub = Arc::clone(&self.floor.hub);
         let (knocks, mut news) = (Arc::clone(&self.knocks), C::news(&hub));
         let mut knocked = Vec::new();
-        while !(self.stopping && self.clients.is_empty()) {
+        let mut empty = pin!(hub.door.empty());
+        loop {
             tokio::select! {
+                () = &mut empty, if self.stopping && self.clients.is_empty() => return,
                 () = hub.stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
                     self.everyone(|| Cause::Stop).await;
@@ -358,13 +362,33 @@ mod tests {
         }
     }
 
+    fn start(places: &Arc<Places>, stop: &CancellationToken) -> Loops<Fragile> {
+        let ctx = RecordingHost::new().context("broadcast");
+        let door = Door::new(ctx, Access::Public, Arc::clone(places), stop.clone());
+        let hub = Hub { board: Board::new(), door, stall_timeout: Duration::MAX, max_rate: 0, stop: stop.clone() };
+        Loops::start(1, &Arc::new(hub), &Meter::new("test"), || ())
+    }
+
+    #[tokio::test]
+    async fn who_was_let_in_before_a_stop_and_comes_after_it_is_told() {
+        let (places, stop) = (Places::new(9, 9), CancellationToken::new());
+        let loops = start(&places, &stop);
+        let [(present, mut of_present), (late, mut of_late)] = [(); 2].map(|()| mpsc::unbounded_channel());
+        let place = places.take(None, Clock.now()).unwrap();
+        loops.join(present).await;
+        of_present.recv().await.unwrap();
+        stop.cancel();
+        assert_eq!((of_present.recv().await, of_present.recv().await), (Some(()), None));
+        loops.join(late).await;
+        assert_eq!((of_late.recv().await, of_late.recv().await), (Some(()), None));
+        drop(place);
+        loops.doors[0].closed().await;
+    }
+
     #[tokio::test]
     async fn a_panic_is_the_end_of_one_client() {
-        let (host, stop) = (RecordingHost::new(), CancellationToken::new());
-        let door = Door::new(host.context("broadcast"), Access::Public, Places::new(9, 9), stop.clone());
-        let hub =
-            Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::MAX, max_rate: 0, stop: stop.clone() });
-        let loops = Loops::<Fragile>::start(1, &hub, &Meter::new("test"), || ());
+        let stop = CancellationToken::new();
+        let loops = start(&Places::new(9, 9), &stop);
         let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
         loops.join(first).await;
         loops.join(second).await;

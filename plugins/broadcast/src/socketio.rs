@@ -55,6 +55,8 @@ pub(crate) struct Live {
     stage: Stage,
     wish: Wish,
     pace: Pace,
+    /// How many messages of bytes are to come that belong to what it sent last.
+    attachments: usize,
     /// What it has asked for and is not answered yet: its tokens are checked one after the other.
     asks: VecDeque<Ask>,
     /// The check of a token.
@@ -98,6 +100,7 @@ impl App for Live {
             stage: Stage::Outside(desk.floor.now + limit),
             wish,
             pace,
+            attachments: 0,
             asks: VecDeque::new(),
             check: None,
             watch: None,
@@ -107,7 +110,8 @@ impl App for Live {
     }
 
     fn on_text(&mut self, text: &str, desk: &mut Desk<'_>) -> Result<(), Ending> {
-        let packet = packet::parse(text).ok_or(Ending::Malformed)?;
+        let packet = packet::parse(text).filter(|_| self.attachments == 0).ok_or(Ending::Malformed)?;
+        self.attachments = packet.attachments;
         match (packet.body, &self.stage) {
             (Body::Connect(_), _) if packet.namespace != "/" => {
                 desk.send(Packet::message(&packet::invalid_namespace(packet.namespace)));
@@ -117,16 +121,17 @@ impl App for Live {
             (Body::Disconnect, _) if packet.namespace == "/" => return Err(Ending::Left),
             // Requests of a polling client overtake each other: it must be the one that joins, and nothing else.
             (_, Stage::Outside(_) | Stage::Joining) => return Err(Ending::Malformed),
-            (Body::Event { attachments: 1.., .. }, _) => return Err(Ending::Binary),
-            (Body::Event { list, number, .. }, _) => self.on_event(list, number, desk),
+            (Body::Event { list, number }, _) => self.on_event(list, number, desk),
             // Nobody here listens to anything else.
             (Body::Disconnect | Body::Ack, _) => {}
         }
         if self.asks.len() > ASKS { Err(Ending::TooMany) } else { Ok(()) }
     }
 
+    /// Nobody here wants bytes: those of an event are let go, and others are out of place.
     fn on_binary(&mut self, _bytes: Bytes, _desk: &mut Desk<'_>) -> Result<(), Ending> {
-        Err(Ending::Binary)
+        self.attachments = self.attachments.checked_sub(1).ok_or(Ending::Binary)?;
+        Ok(())
     }
 
     fn on_outcome(&mut self, outcome: Outcome, desk: &mut Desk<'_>) -> Result<(), Ending> {

@@ -1,10 +1,9 @@
-use std::{error::Error, io};
-
 use axum::{
     body::Bytes,
-    extract::{DefaultBodyLimit, FromRequest, Request},
+    extract::Request,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
 };
+use ratebus_sdk::read_body;
 
 /// The largest body taken, in bytes.
 const LIMIT: usize = 16 * 1024;
@@ -18,12 +17,15 @@ pub(crate) enum BodyError {
     /// It is longer than the limit.
     #[error("The body must not be longer than 16 KiB")]
     TooLarge,
-    /// The client took longer than the listener waits.
-    #[error("The body took too long")]
-    Slow,
-    /// The client stopped in the middle.
-    #[error("The body ended early")]
-    Broken,
+    /// It did not come as a whole, or not in time.
+    #[error(transparent)]
+    Unread(ratebus_sdk::BodyError),
+}
+
+impl From<ratebus_sdk::BodyError> for BodyError {
+    fn from(error: ratebus_sdk::BodyError) -> Self {
+        if error == ratebus_sdk::BodyError::TooLarge { Self::TooLarge } else { Self::Unread(error) }
+    }
 }
 
 impl BodyError {
@@ -31,23 +33,17 @@ impl BodyError {
         match self {
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Unread(error) => error.status(),
         }
     }
 }
 
 /// Reads the body of a request that is declared as JSON.
-pub(crate) async fn read(mut request: Request) -> Result<Bytes, BodyError> {
+pub(crate) async fn read(request: Request) -> Result<Bytes, BodyError> {
     if !is_json(request.headers()) {
         return Err(BodyError::NotJson);
     }
-    DefaultBodyLimit::max(LIMIT).apply(&mut request);
-    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => BodyError::TooLarge,
-        _ if timed_out(&rejection) => BodyError::Slow,
-        _ => BodyError::Broken,
-    })
+    Ok(read_body(request, LIMIT).await?)
 }
 
 /// The body of a request, and who sends it: `sender` says, or refuses them. It is asked before anything is read, and again
@@ -62,34 +58,9 @@ where
     Ok((sender().await?, body))
 }
 
-/// Whether the listener gave the body up.
-fn timed_out(error: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut))
-}
-
 /// `application/json`, with parameters or without.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(Ok(content_type)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else { return false };
     let essence = content_type.split_once(';').map_or(content_type, |(essence, _)| essence);
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use futures_util::stream;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_body_that_does_not_come_is_told_from_one_that_breaks_off() {
-        for (kind, expected) in
-            [(io::ErrorKind::TimedOut, BodyError::Slow), (io::ErrorKind::ConnectionReset, BodyError::Broken)]
-        {
-            let parts = stream::iter([Ok("{"), Err(io::Error::from(kind))]);
-            let request = Request::builder().header(CONTENT_TYPE, "application/json");
-            assert_eq!(read(request.body(Body::from_stream(parts)).unwrap()).await, Err(expected));
-        }
-    }
 }

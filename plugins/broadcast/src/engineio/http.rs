@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    body::to_bytes,
     extract::{FromRequestParts, Query, Request as HttpRequest},
     http::{Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
 use bytes::Bytes;
-use ratebus_sdk::ProblemDocument;
+use ratebus_sdk::{BodyError, ProblemDocument, read_body};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -78,7 +77,7 @@ impl<A: App> Entrance<A> {
                 self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
                 match parts.method {
                     Method::GET => self.poll(sid).await,
-                    Method::POST => self.post(sid, body).await,
+                    Method::POST => self.post(sid, HttpRequest::from_parts(parts, body)).await,
                     _ => Err(bad("GET or POST was expected")),
                 }
             }
@@ -110,11 +109,17 @@ impl<A: App> Entrance<A> {
         polled.await.map(text).map_err(|_| unknown())
     }
 
-    async fn post(&self, sid: String, body: axum::body::Body) -> Result<Response, Response> {
-        let Ok(body) = to_bytes(body, self.rules.max_payload).await else {
-            self.call(sid, Request::TooLong).await;
-            let detail = format!("At most {} bytes are taken at once.", self.rules.max_payload);
-            return Err(ProblemDocument::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response());
+    async fn post(&self, sid: String, request: HttpRequest) -> Result<Response, Response> {
+        let body = match read_body(request, self.rules.max_payload).await {
+            Ok(body) => body,
+            Err(error) => {
+                self.call(sid, Request::Unread(error)).await;
+                let detail = match error {
+                    BodyError::TooLarge => format!("At most {} bytes are taken at once.", self.rules.max_payload),
+                    BodyError::Slow | BodyError::Broken => format!("{error}."),
+                };
+                return Err(ProblemDocument::new(error.status(), detail).into_response());
+            }
         };
         let (told, is_readable) = oneshot::channel();
         self.call(sid, Request::Post(body, told)).await;

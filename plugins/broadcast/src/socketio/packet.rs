@@ -11,6 +11,8 @@ pub(crate) const DISCONNECT: &str = "1";
 /// What a client sent, in a namespace: `/` is the default one. No `Debug`: a token is a secret.
 pub(crate) struct Packet<'a> {
     pub(crate) namespace: &'a str,
+    /// How many messages of bytes follow that belong to it.
+    pub(crate) attachments: usize,
     pub(crate) body: Body<'a>,
 }
 
@@ -22,7 +24,6 @@ pub(crate) enum Body<'a> {
     Event {
         list: &'a RawValue,
         number: Option<u64>,
-        attachments: usize,
     },
     /// A list: the arguments of an acknowledgement.
     Ack,
@@ -49,11 +50,11 @@ pub(crate) fn parse(text: &str) -> Option<Packet<'_>> {
         ("0", None) if json.is_empty() => Body::Connect(None),
         ("0", None) => Body::Connect(Some(serde_json::from_str(json).ok().filter(Value::is_object)?)),
         ("1", None) if json.is_empty() => Body::Disconnect,
-        ("2" | "5", number) => Body::Event { list: list(json).filter(|list| has_name(list))?, number, attachments },
+        ("2" | "5", number) => Body::Event { list: list(json).filter(|list| has_name(list))?, number },
         ("3" | "6", Some(_)) => list(json).map(|_| Body::Ack)?,
         _ => return None,
     };
-    Some(Packet { namespace, body })
+    Some(Packet { namespace, attachments, body })
 }
 
 fn list(json: &str) -> Option<&RawValue> {
@@ -91,12 +92,12 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        let Some(Packet { namespace, body }) = parse(text) else { return "none".to_owned() };
+        let Some(Packet { namespace, attachments, body }) = parse(text) else { return "none".to_owned() };
         match body {
             Body::Connect(auth) => format!("{namespace} connect {}", auth.unwrap_or_default()),
             Body::Disconnect => format!("{namespace} disconnect"),
-            Body::Event { list, number, attachments } => format!("{namespace} event {list} {number:?} {attachments}"),
-            Body::Ack => format!("{namespace} ack"),
+            Body::Event { list, number } => format!("{namespace} event {list} {number:?} {attachments}"),
+            Body::Ack => format!("{namespace} ack {attachments}"),
         }
     }
 
@@ -124,8 +125,8 @@ mod tests {
             ("2{}", "none"),
             ("2abc[\"x\"]", "none"),
             ("5[\"x\"]", "none"),
-            ("31[]", "/ ack"),
-            ("61-3[]", "/ ack"),
+            ("31[]", "/ ack 0"),
+            ("61-3[]", "/ ack 1"),
             ("3[]", "none"),
             ("", "none"),
             ("4{}", "none"),

@@ -95,7 +95,7 @@ async fn a_socket_that_breaks_a_rule_is_closed() {
 #[tokio::test]
 async fn a_polling_client_has_the_same_limits() {
     let server = Server::start().await;
-    let cases = [("4".repeat(4097), 413, "malformed"), (["42[1]"; 11].join("\u{1e}"), 200, "too_many")];
+    let cases = [("4".repeat(4097), 413, "too_long"), (["42[1]"; 11].join("\u{1e}"), 200, "too_many")];
     for (body, status, reason) in cases {
         let open = http(&server, &format!("GET {POLLING}"), "").await;
         let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();

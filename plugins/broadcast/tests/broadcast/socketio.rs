@@ -4,6 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use ratebus_sdk::testkit;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     clients::{Sio, Ws, connect, event, http},
@@ -260,6 +261,41 @@ async fn there_is_one_namespace_and_no_other() {
     client.0.send("42[\"rates:live\",{}]").await;
     client.0.send("41").await;
     server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"left\"}", 1).await;
+}
+
+/// Bytes of an event belong to it, whoever wants them; the event is taken as any other.
+#[tokio::test]
+async fn bytes_of_events_are_let_go_and_others_are_out_of_place() {
+    let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let (mut client, _) = Sio::open(&server).await;
+    let bytes = || Message::binary(vec![1, 2, 3]);
+    client.0.send(r#"452-["file",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).await;
+    client.0.send(bytes()).await;
+    client.0.send(bytes()).await;
+    client.0.send(r#"451-7["subscribe",{"pairs":{"_placeholder":true,"num":0}}]"#).await;
+    client.0.send(bytes()).await;
+    let answer = client.packet().await;
+    assert!(answer.starts_with("437[{\"error\":{") && answer.contains("\"status\":400"), "{answer}");
+    assert_eq!(client.emit(&json!(["subscribe", { "pairs": [] }])).await, json!({ "pairs": ["BTC_USD"] }));
+    client.0.send(bytes()).await;
+    assert_eq!(client.0.close_code().await, 1003);
+
+    let (mut client, _) = Sio::open(&server).await;
+    client.0.send(r#"451-["file",{"_placeholder":true,"num":0}]"#).await;
+    client.0.send("42[\"file\"]").await;
+    assert_eq!(client.0.close_code().await, 1002);
+}
+
+#[tokio::test]
+async fn a_post_that_breaks_off_ends_the_session() {
+    let server = Server::start().await;
+    let session = open(&server).await;
+    let mut post = connect(server.address).await;
+    post.write_all(format!("POST {session} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n40").as_bytes())
+        .await
+        .unwrap();
+    drop(post);
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"lost\"}", 1).await;
 }
 
 #[tokio::test]
