@@ -1,7 +1,7 @@
 // Follows `rates:live` with an official Socket.IO client and prints each event's argument, one line of JSON each:
 // the text as it came over the wire, digits and all, once the client has delivered it. Ends when stdin closes.
 //
-//   node follow.mjs --client 3|4 --transport polling|websocket|upgrade --url http://127.0.0.1:3334 [--count N] [--token T]
+//   node follow.mjs --client 2|3|4 --transport polling|websocket|upgrade --url http://127.0.0.1:3334 [--count N] [--token T]
 //
 // With --token, the clients show it, and what becomes of them is a line too: {"refused":"why"}, {"disconnected":"why"}. Each line
 // on stdin is a newer token, and the answer to it a line: {"answered":{…}}.
@@ -25,10 +25,11 @@ const { values: options } = parseArgs({
   },
 });
 const transports = TRANSPORTS[options.transport];
-if (!options.url || !transports || !['3', '4'].includes(options.client)) {
-  fail('usage: follow.mjs --client 3|4 --transport polling|websocket|upgrade --url URL [--count N] [--token T]');
+if (!options.url || !transports || !['2', '3', '4'].includes(options.client)) {
+  fail('usage: follow.mjs --client 2|3|4 --transport polling|websocket|upgrade --url URL [--count N] [--token T]');
 }
-const { io } = await import(`socket.io-client-${options.client}`);
+const { io, default: before3 } = await import(`socket.io-client-${options.client}`);
+const connect = io ?? before3;
 const sockets = Array.from({ length: Number(options.count ?? 1) }, (_, index) => follow(index));
 
 process.stdout.on('error', () => process.exit(0)); // The reader has gone.
@@ -36,7 +37,7 @@ createInterface({ input: process.stdin }).on('line', renew).on('close', finish);
 
 function follow(index) {
   const auth = options.token === undefined ? {} : { token: options.token };
-  const socket = io(options.url, { transports, forceNew: true, auth });
+  const socket = connect(options.url, { transports, forceNew: true, auth });
   const wire = []; // Arguments as text that the client has read and not yet delivered.
   socket.io.on('open', () => {
     wire.length = 0;

@@ -40,6 +40,31 @@ async fn official_clients_get_the_map_at_once_and_then_every_change() {
 }
 
 #[tokio::test]
+async fn official_clients_of_version_2_are_served_where_the_config_says_so() {
+    let exchange = started().await;
+    exchange.list("BTC/USD", "81413.2", "81413.30000");
+    let ratebus = Launch::new().exchange(&exchange.url()).start().await;
+    ratebus.ready("user-api").await;
+    for transport in ["polling", "websocket"] {
+        let mut client = SocketIo::connect_with(&ratebus.url("user-api"), "2", transport, "none");
+        client.until(|line| line["refused"].is_string()).await;
+    }
+
+    let launch = Launch::new().exchange(&exchange.url()).set("plugin.broadcast.config.socketio_eio3=true");
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let has = |pair: &'static str| move |map: &Value| map[pair].is_object();
+    for transport in ["polling", "websocket", "upgrade"] {
+        let mut client = SocketIo::connect(&ratebus.url("user-api"), "2", transport);
+        client.until(|map| has("BTC_USD")(map) && has("ETH_USD")(map)).await;
+        let ask = if transport == "polling" { "81414" } else { "81415" };
+        exchange.tick("BTC/USD", "81413.25", ask);
+        client.until(|map| map["BTC_USD"]["original"]["buy"].to_string() == ask).await;
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn every_transport_shows_the_same_quote_to_the_digit() {
     let exchange = started().await;
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;

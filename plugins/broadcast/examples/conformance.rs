@@ -1,4 +1,4 @@
-//! A server for the official suites of Engine.IO 4 and Socket.IO 5 and for Autobahn's of WebSocket. It prints its address,
+//! A server for the official suites of Engine.IO 3 and 4 and Socket.IO 5 and for Autobahn's of WebSocket. It prints its address,
 //! with the port that it got for a 0: `cargo run -p ratebus-broadcast --features conformance --example conformance -- 127.0.0.1:0`
 
 use std::{env, error::Error};

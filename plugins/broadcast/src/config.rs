@@ -36,6 +36,9 @@ pub struct Config {
     /// Whether the original project's Socket.IO clients are served.
     #[serde(default = "default_socketio")]
     pub(crate) socketio: bool,
+    /// Whether those of version 2, which speak Engine.IO 3, are served, too.
+    #[serde(default)]
+    pub(crate) socketio_eio3: bool,
     /// What their `rates:live` carries unless they ask for something else.
     #[serde(default)]
     pub(crate) socketio_rates: Rates,

@@ -37,6 +37,7 @@ const RULES: Rules = Rules {
     ping_interval: Duration::from_millis(300),
     ping_timeout: Duration::from_millis(200),
     max_payload: 1_000_000,
+    takes_v3: true,
 };
 /// What Autobahn sends at most.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;

@@ -1,11 +1,13 @@
-//! Sessions of Engine.IO 4, over polling and WebSocket.
+//! Sessions of Engine.IO 4, and of version 3 where that is wanted, over polling and WebSocket.
 //!
 //! A session belongs to a loop whatever it comes over: what requests bring is handed to the loop, so that nothing of a
 //! session is shared. What is said in it is the business of an [`App`].
 
 mod app;
+mod heartbeat;
 mod http;
 mod packet;
+mod version;
 
 use std::{
     collections::VecDeque,
@@ -20,12 +22,13 @@ use ratebus_sdk::{AttemptBudget, BodyError};
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
-use self::packet::Received;
 pub(crate) use self::{
     app::{App, Desk, Rules},
     http::route,
     packet::Packet,
+    version::Version,
 };
+use self::{heartbeat::Heartbeat, packet::Received, version::Payload};
 use crate::{
     codec::{self, Incoming, Opcode},
     door::Guest,
@@ -54,13 +57,14 @@ pub(crate) struct Newcomer<W> {
     secret: [u8; 16],
     guest: Guest,
     over: Over,
+    version: Version,
     wish: W,
 }
 
 /// What a session begins over.
 enum Over {
     /// The answer to the request that asked for it.
-    Polling(oneshot::Sender<Bytes>),
+    Polling(oneshot::Sender<Payload>),
     WebSocket(Upgraded),
 }
 
@@ -71,7 +75,7 @@ pub(crate) struct Call {
 }
 
 enum Request {
-    Poll(oneshot::Sender<Bytes>),
+    Poll(oneshot::Sender<Payload>),
     /// To be told whether it could be read.
     Post(Bytes, oneshot::Sender<bool>),
     /// A body that did not come.
@@ -84,6 +88,7 @@ pub(crate) struct Session<A: App> {
     name: Name,
     waker: Waker,
     sid: Box<str>,
+    version: Version,
     guest: Guest,
     transport: Transport,
     /// A WebSocket that is to take over.
@@ -99,7 +104,7 @@ pub(crate) struct Session<A: App> {
 
 enum Transport {
     /// With the request that waits for something to be sent.
-    Polling(Option<oneshot::Sender<Bytes>>),
+    Polling(Option<oneshot::Sender<Payload>>),
     WebSocket(Box<Link>),
 }
 
@@ -107,12 +112,6 @@ struct Probe {
     link: Box<Link>,
     until: Instant,
     is_answered: bool,
-}
-
-/// When the client is asked whether it is there, or when it must have answered.
-struct Heartbeat {
-    at: Instant,
-    is_asked: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -147,12 +146,13 @@ impl<A: App> loops::Client for Session<A> {
             name,
             waker,
             sid: sid.into(),
+            version: newcomer.version,
             guest: newcomer.guest,
             transport,
             probe: None,
             queue: [Packet::text(&format!("0{open}"))].into(),
             budget: AttemptBudget::new(PACKETS_PER_SECOND, Duration::from_secs(1)),
-            heartbeat: Heartbeat { at: floor.now + rules.ping_interval, is_asked: false },
+            heartbeat: Heartbeat::new(newcomer.version, rules, floor.now),
             stage: Stage::Open,
             wish: newcomer.wish,
             app: None,
@@ -215,7 +215,7 @@ impl<A: App> Session<A> {
     /// Has the app do something, which is there from the first turn on.
     fn with_app<T>(&mut self, floor: &mut Floor<A>, act: impl FnOnce(&mut A, &mut Desk<'_, A>) -> T) -> T {
         let (sid, guest, queue) = (&*self.sid, &mut self.guest, &mut self.queue);
-        let mut desk = Desk { sid, guest, floor, name: self.name, queue };
+        let mut desk = Desk { sid, version: self.version, guest, floor, name: self.name, queue };
         let app = self.app.get_or_insert_with(|| A::new(std::mem::take(&mut self.wish), &mut desk));
         act(app, &mut desk)
     }
@@ -236,7 +236,7 @@ impl<A: App> Session<A> {
         if floor.now >= at {
             self.heartbeat = match (is_asked, stalls_at) {
                 // Who still has something to take is asked for that.
-                (_, Some(_)) => Heartbeat { at: floor.now + rules.ping_interval, is_asked: false },
+                (_, Some(_)) => Heartbeat::new(self.version, &rules, floor.now),
                 (true, None) => return Err(Ending::Silent),
                 (false, None) => {
                     self.queue.push_back(Packet::ping());
@@ -275,7 +275,7 @@ impl<A: App> Session<A> {
             }
             match incoming {
                 Incoming::Text(text) => self.on_packet(packet::parse(&text), floor)?,
-                Incoming::Binary(bytes) => self.on_packet(Some(Received::Binary(bytes)), floor)?,
+                Incoming::Binary(bytes) => self.on_packet(self.version.parse_bytes(bytes), floor)?,
                 Incoming::Ping(payload) => link.send(codec::encode(Opcode::Pong, &payload))?,
                 Incoming::Pong => {}
                 Incoming::Close(_) => return Err(Ending::Left),
@@ -296,13 +296,13 @@ impl<A: App> Session<A> {
             match packet::parse(&text) {
                 Some(Received::Ping("probe")) if !probe.is_answered => {
                     probe.is_answered = true;
-                    probe.link.send(Packet::probed().into_frames()).ok()?;
+                    probe.link.send(Packet::pong("probe").into_frames()).ok()?;
                 }
                 Some(Received::Upgrade) if probe.is_answered => {
                     let before = std::mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
                     if let Transport::Polling(Some(poll)) = before {
                         // Who no longer waits for it has given up polling, too.
-                        let _ = poll.send(packet::payload([Packet::noop()]));
+                        let _ = poll.send(self.version.payload([Packet::noop()]));
                     }
                     return None;
                 }
@@ -338,7 +338,7 @@ impl<A: App> Session<A> {
 
     fn on_payload(&mut self, body: &[u8], floor: &mut Floor<A>) -> Result<(), Ending> {
         let body = str::from_utf8(body).map_err(|_| Ending::Malformed)?;
-        for received in packet::parse_payload(body) {
+        for received in self.version.parse_payload(body) {
             if self.budget.take(floor.now).is_err() {
                 return Err(Ending::TooMany);
             }
@@ -351,17 +351,22 @@ impl<A: App> Session<A> {
     }
 
     fn on_packet(&mut self, received: Option<Received<'_>>, floor: &mut Floor<A>) -> Result<(), Ending> {
-        match received {
-            Some(Received::Message(text)) => self.with_app(floor, |app, desk| app.on_text(text, desk)),
-            Some(Received::Binary(bytes)) => self.with_app(floor, |app, desk| app.on_binary(bytes, desk)),
-            Some(Received::Pong) => {
-                self.heartbeat = Heartbeat { at: floor.now + floor.common.0.ping_interval, is_asked: false };
+        match (received, self.version) {
+            (Some(Received::Message(text)), _) => self.with_app(floor, |app, desk| app.on_text(text, desk)),
+            (Some(Received::Binary(bytes)), _) => self.with_app(floor, |app, desk| app.on_binary(bytes, desk)),
+            (Some(Received::Pong), Version::V4) => {
+                self.heartbeat = Heartbeat::new(self.version, &floor.common.0, floor.now);
                 Ok(())
             }
-            Some(Received::Noop) => Ok(()),
-            Some(Received::Close) => Err(Ending::Left),
-            // Clients do not ask, except on a WebSocket that is to take over.
-            Some(Received::Ping(_) | Received::Upgrade) | None => Err(Ending::Malformed),
+            (Some(Received::Ping(data)), Version::V3 { .. }) => {
+                self.heartbeat = Heartbeat::new(self.version, &floor.common.0, floor.now);
+                self.queue.push_back(Packet::pong(data));
+                Ok(())
+            }
+            (Some(Received::Noop), _) => Ok(()),
+            (Some(Received::Close), _) => Err(Ending::Left),
+            // One side asks, the other answers, except on a WebSocket that is to take over.
+            (Some(Received::Ping(_) | Received::Pong | Received::Upgrade) | None, _) => Err(Ending::Malformed),
         }
     }
 
@@ -386,7 +391,7 @@ impl<A: App> Session<A> {
                 while link.is_clear()
                     && let Some(packet) = self.queue.pop_front()
                 {
-                    link.send(packet.into_frames())?;
+                    link.send(self.version.frames(packet))?;
                 }
                 if self.queue.is_empty() {
                     self.queue = VecDeque::new();
@@ -401,7 +406,7 @@ impl<A: App> Session<A> {
                 if !self.queue.is_empty()
                     && let Some(poll) = poll.take()
                 {
-                    poll.send(packet::payload(self.queue.drain(..))).map_err(|_| Lost)?;
+                    poll.send(self.version.payload(self.queue.drain(..))).map_err(|_| Lost)?;
                 }
                 Ok(poll.is_some())
             }
@@ -429,7 +434,7 @@ impl<A: App> Session<A> {
                 let Some(last) = answer.or_else(|| ending.close_frame()).filter(|_| !is_cut_off) else {
                     return Some(ending);
                 };
-                let mut frames = self.queue.drain(..).map(Packet::into_frames).chain([last]);
+                let mut frames = self.queue.drain(..).map(|packet| self.version.frames(packet)).chain([last]);
                 let told = frames.try_for_each(|frame| link.send(frame));
                 drop(frames);
                 self.stage = Stage::Closing(ending, floor.now + CLOSE_TIMEOUT);
@@ -448,10 +453,10 @@ impl<A: App> Session<A> {
         // Who no longer waits for an answer has left.
         match request {
             Request::Poll(answer) if self.queue.is_empty() => {
-                let _ = answer.send(packet::payload([last_packet(ending)]));
+                let _ = answer.send(self.version.payload([last_packet(ending)]));
                 true
             }
-            Request::Poll(answer) => answer.send(packet::payload(self.queue.drain(..))).is_err(),
+            Request::Poll(answer) => answer.send(self.version.payload(self.queue.drain(..))).is_err(),
             Request::Post(_, told) => told.send(true).is_err(),
             Request::Unread(_) | Request::Upgrade(_) => false,
         }

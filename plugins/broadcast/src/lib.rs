@@ -145,6 +145,6 @@ fn routes(hub: &Arc<Hub>, config: &Config) -> Routes {
     if !config.socketio {
         return routes;
     }
-    let live = socketio::route(Arc::clone(hub), loops, config.socketio_rates);
+    let live = socketio::route(Arc::clone(hub), config);
     routes.route(socketio::PATH, live.clone()).route(&format!("{}/", socketio::PATH), live)
 }

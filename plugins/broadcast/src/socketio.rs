@@ -1,5 +1,5 @@
-//! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4), for the original project's clients: one namespace, one event
-//! to clients, and from them what clients of a plain WebSocket ask for.
+//! `rates:live` over Socket.IO (protocol 5 on Engine.IO 4, and 4 on 3), for the original project's clients: one namespace,
+//! one event to clients, and from them what clients of a plain WebSocket ask for.
 
 mod feed;
 pub(crate) mod packet;
@@ -24,10 +24,11 @@ use self::{
 use crate::{
     batches::Batch,
     board::Board,
+    config::Config,
     cursor::{AT_ONCE, TooManyPatterns},
     door::{self, AUTH_TIMEOUT, View},
     ending::Ending,
-    engineio::{self, App, Packet, Rules},
+    engineio::{self, App, Packet, Rules, Version},
     hub::Hub,
     loops::Errand,
     metrics::Meter,
@@ -38,16 +39,24 @@ use crate::{
 /// The path that clients use unless told otherwise.
 pub(crate) const PATH: &str = "/socket.io";
 
-const RULES: Rules =
-    Rules { ping_interval: Duration::from_secs(25), ping_timeout: Duration::from_secs(20), max_payload: 4096 };
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest message of a client.
+const MAX_PAYLOAD: usize = 4096;
 /// How long a connected client may take to join the namespace.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 /// How many requests of a client wait for an answer at most: more than it may send in a second do not.
 const ASKS: usize = 10;
 
-/// The route's handler. Clients that do not say what they want are sent `rates`.
-pub(crate) fn route(hub: Arc<Hub>, loops: usize, rates: Rates) -> MethodRouter {
-    engineio::route::<Live>(hub, loops, RULES, Meter::new("socketio"), &Shared::new(rates))
+/// The route's handler.
+pub(crate) fn route(hub: Arc<Hub>, config: &Config) -> MethodRouter {
+    let rules = Rules {
+        ping_interval: PING_INTERVAL,
+        ping_timeout: PING_TIMEOUT,
+        max_payload: MAX_PAYLOAD,
+        takes_v3: config.socketio_eio3,
+    };
+    engineio::route::<Live>(hub, config.loops, rules, Meter::new("socketio"), &Shared::new(config.socketio_rates))
 }
 
 /// One client of the event.
@@ -106,6 +115,10 @@ impl App for Live {
             watch: None,
         };
         live.watch(desk);
+        if desk.version != Version::V4 {
+            // They have joined the default namespace as they come.
+            live.join(None, desk);
+        }
         live
     }
 
@@ -214,7 +227,11 @@ impl Live {
         let (feed, unknown) = Feed::new(&self.wish, &desk.floor.common.1, &desk.floor.hub.board);
         if unknown.is_empty() {
             self.stage = Stage::Joined(feed);
-            desk.send(Packet::message(&packet::joined(desk.sid)));
+            let joined = match desk.version {
+                Version::V4 => packet::joined(desk.sid),
+                Version::V3 { .. } => packet::JOINED.to_owned(),
+            };
+            desk.send(Packet::message(&joined));
         } else {
             self.stage = Stage::Outside(desk.floor.now + CONNECT_TIMEOUT);
             desk.send(Packet::message(&packet::refused(&unknown_pairs(&unknown))));

@@ -7,7 +7,7 @@ use axum::{extract::FromRequestParts, response::IntoResponse};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Floor, Packet};
+use super::{Floor, Packet, Version};
 use crate::{
     door::Guest,
     ending::Ending,
@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) ping_timeout: Duration,
     /// The longest message, and the longest body of a request.
     pub(crate) max_payload: usize,
+    /// Whether clients of version 3 are served, too.
+    pub(crate) takes_v3: bool,
 }
 
 /// What is said in a session.
@@ -57,6 +59,7 @@ pub(crate) trait App: Send + Sized + 'static {
 /// What an [`App`] works with.
 pub(crate) struct Desk<'a, A: App> {
     pub(crate) sid: &'a str,
+    pub(crate) version: Version,
     pub(crate) guest: &'a mut Guest,
     pub(crate) floor: &'a mut Floor<A>,
     pub(super) name: Name,

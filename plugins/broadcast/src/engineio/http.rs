@@ -13,7 +13,7 @@ use ratebus_sdk::{BodyError, ProblemDocument, read_body};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{App, Call, Newcomer, Over, Request, Rules, Session, place_of};
+use super::{App, Call, Newcomer, Over, Payload, Request, Rules, Session, Version, place_of};
 use crate::{
     door::{Guest, Refusal, Visitor},
     handshake::Handshake,
@@ -22,9 +22,6 @@ use crate::{
     metrics::Meter,
 };
 
-/// The version of Engine.IO that is spoken.
-const VERSION: &str = "4";
-
 /// The query of every request.
 #[derive(Deserialize)]
 struct Parameters {
@@ -32,6 +29,10 @@ struct Parameters {
     version: String,
     transport: TransportName,
     sid: Option<String>,
+    /// A client of version 3 that cannot take bytes when it polls.
+    b64: Option<String>,
+    /// One that would have a script for an answer.
+    j: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,12 +68,15 @@ impl<A: App> Entrance<A> {
         let (mut parts, body) = request.into_parts();
         let parameters = Query::<Parameters>::from_request_parts(&mut parts, &()).await;
         let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
-        if parameters.version != VERSION {
-            return Err(bad("EIO: 4 was expected"));
+        let version = self.version(&parameters).map_err(bad)?;
+        let mut visitor = Visitor::of(&parts.headers, &parts.extensions);
+        if version != Version::V4 {
+            visitor = visitor.at_once();
         }
-        let visitor = Visitor::of(&parts.headers, &parts.extensions);
         match (parameters.transport, parameters.sid) {
-            (TransportName::Polling, None) if parts.method == Method::GET => self.open(visitor, &mut parts).await,
+            (TransportName::Polling, None) if parts.method == Method::GET => {
+                self.open(visitor, version, &mut parts).await
+            }
             (TransportName::Polling, Some(sid)) => {
                 self.hub.door.knows(&visitor).map_err(Refusal::into_response)?;
                 match parts.method {
@@ -82,7 +86,17 @@ impl<A: App> Entrance<A> {
                 }
             }
             (TransportName::Polling, None) => Err(bad("a session begins with GET")),
-            (TransportName::Websocket, sid) => self.websocket(visitor, sid, &mut parts).await,
+            (TransportName::Websocket, sid) => self.websocket(visitor, version, sid, &mut parts).await,
+        }
+    }
+
+    fn version(&self, parameters: &Parameters) -> Result<Version, &'static str> {
+        match (&*parameters.version, self.rules.takes_v3) {
+            _ if parameters.j.is_some() => Err("j: JSONP is not spoken"),
+            ("4", _) => Ok(Version::V4),
+            ("3", true) => Ok(Version::V3 { base64: parameters.b64.is_some() }),
+            ("3", false) => Err("EIO: 4 was expected; clients of version 3 are not served here"),
+            _ => Err("EIO: 4 was expected"),
         }
     }
 
@@ -95,18 +109,18 @@ impl<A: App> Entrance<A> {
     }
 
     /// A session that begins with polling.
-    async fn open(&self, visitor: Visitor, parts: &mut Parts) -> Result<Response, Response> {
+    async fn open(&self, visitor: Visitor, version: Version, parts: &mut Parts) -> Result<Response, Response> {
         let wish = wish::<A>(parts).await?;
         let (secret, guest) = self.enter(visitor).await?;
         let (answer, opened) = oneshot::channel();
-        self.loops.join(Newcomer { secret, guest, over: Over::Polling(answer), wish }).await;
-        opened.await.map(text).map_err(|_| Refusal::Stopping.into_response())
+        self.loops.join(Newcomer { secret, guest, over: Over::Polling(answer), version, wish }).await;
+        opened.await.map(packets).map_err(|_| Refusal::Stopping.into_response())
     }
 
     async fn poll(&self, sid: String) -> Result<Response, Response> {
         let (answer, polled) = oneshot::channel();
         self.call(sid, Request::Poll(answer)).await;
-        polled.await.map(text).map_err(|_| unknown())
+        polled.await.map(packets).map_err(|_| unknown())
     }
 
     async fn post(&self, sid: String, request: HttpRequest) -> Result<Response, Response> {
@@ -124,7 +138,7 @@ impl<A: App> Entrance<A> {
         let (told, is_readable) = oneshot::channel();
         self.call(sid, Request::Post(body, told)).await;
         match is_readable.await {
-            Ok(true) => Ok(text(Bytes::from_static(b"ok"))),
+            Ok(true) => Ok(packets(Payload { body: Bytes::from_static(b"ok"), is_binary: false })),
             Ok(false) => Err(bad("That is no packet.")),
             Err(_) => Err(unknown()),
         }
@@ -133,6 +147,7 @@ impl<A: App> Entrance<A> {
     async fn websocket(
         self: Arc<Self>,
         visitor: Visitor,
+        version: Version,
         sid: Option<String>,
         parts: &mut Parts,
     ) -> Result<Response, Response> {
@@ -151,7 +166,7 @@ impl<A: App> Entrance<A> {
         tokio::spawn(async move {
             match (on_upgrade.await, for_whom) {
                 (Ok(io), Ok(((secret, guest), wish))) => {
-                    self.loops.join(Newcomer { secret, guest, over: Over::WebSocket(io), wish }).await;
+                    self.loops.join(Newcomer { secret, guest, over: Over::WebSocket(io), version, wish }).await;
                 }
                 (Ok(io), Err(sid)) => self.call(sid, Request::Upgrade(io)).await,
                 (Err(error), _) => tracing::trace!(%error, "gone before it was upgraded"),
@@ -171,8 +186,9 @@ async fn wish<A: App>(parts: &mut Parts) -> Result<A::Wish, Response> {
     A::Wish::from_request_parts(parts, &()).await.map_err(IntoResponse::into_response)
 }
 
-fn text(body: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+fn packets(Payload { body, is_binary }: Payload) -> Response {
+    let content_type = if is_binary { "application/octet-stream" } else { "text/plain; charset=utf-8" };
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
 fn bad(detail: impl Into<String>) -> Response {

@@ -1,12 +1,8 @@
-//! The packets of Engine.IO 4, as both transports carry them.
+//! The packets of Engine.IO.
 
 use bytes::Bytes;
-use data_encoding::BASE64;
 
 use crate::codec::{self, Opcode};
-
-/// What stands between packets in the body of a request or an answer.
-const SEPARATOR: char = '\u{1e}';
 
 /// A packet to clients, or several that go together, ready for any number of them: frames of a WebSocket, of which polling
 /// takes what is inside.
@@ -24,9 +20,9 @@ impl Packet {
         Self::text("2")
     }
 
-    /// The answer to the first packet on a WebSocket that is to take over.
-    pub(crate) fn probed() -> Self {
-        Self::text("3probe")
+    /// The answer to a ping with this in it.
+    pub(crate) fn pong(data: &str) -> Self {
+        Self::text(&format!("3{data}"))
     }
 
     /// Nothing: ends a poll.
@@ -61,25 +57,6 @@ impl Packet {
     }
 }
 
-/// The answer to a poll.
-pub(crate) fn payload(packets: impl IntoIterator<Item = Packet>) -> Bytes {
-    let mut body = Vec::new();
-    for packet in packets {
-        for (opcode, packet) in codec::payloads(&packet.0) {
-            if !body.is_empty() {
-                body.push(SEPARATOR as u8);
-            }
-            if opcode == Opcode::Binary {
-                body.push(b'b');
-                body.extend(BASE64.encode(packet).into_bytes());
-            } else {
-                body.extend_from_slice(packet);
-            }
-        }
-    }
-    body.into()
-}
-
 /// What a client sends.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received<'a> {
@@ -106,14 +83,6 @@ pub(crate) fn parse(packet: &str) -> Option<Received<'_>> {
     }
 }
 
-/// Reads the body of a request.
-pub(crate) fn parse_payload(body: &str) -> impl Iterator<Item = Option<Received<'_>>> {
-    body.split(SEPARATOR).map(|packet| match packet.strip_prefix('b') {
-        Some(encoded) => BASE64.decode(encoded.as_bytes()).ok().map(|bytes| Received::Binary(bytes.into())),
-        None => parse(packet),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,18 +105,6 @@ mod tests {
         ] {
             assert_eq!(parse(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_polled_has_separators_and_base64() {
-        let packets = || [Packet::message("hello"), Packet::binary(&[1, 2, 3, 4]), Packet::ping()];
-        let together = packets().map(Packet::into_frames).concat();
-        for packets in [&packets()[..], &[Packet::from_frames(together.into())]] {
-            assert_eq!(payload(packets.iter().cloned()), "4hello\u{1e}bAQIDBA==\u{1e}2");
-        }
-        let received: Vec<_> = parse_payload("4hello\u{1e}bAQIDBA==\u{1e}b?\u{1e}").collect();
-        let bytes = Bytes::from_static(&[1, 2, 3, 4]);
-        assert_eq!(received, [Some(Received::Message("hello")), Some(Received::Binary(bytes)), None, None]);
         assert_eq!(&Packet::message("x").into_frames()[..], b"\x81\x024x");
     }
 }

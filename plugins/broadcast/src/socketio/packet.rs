@@ -1,4 +1,4 @@
-//! The packets of Socket.IO, protocol 5.
+//! The packets of Socket.IO, protocol 5 and what is left of 4.
 
 use std::fmt::Display;
 
@@ -41,6 +41,8 @@ pub(crate) fn parse(text: &str) -> Option<Packet<'_>> {
         Some(parts) => parts,
         None => (rest, ""),
     };
+    // In protocol 4 a query may follow it, of which nothing is wanted.
+    let namespace = namespace.split_once('?').map_or(namespace, |(namespace, _)| namespace);
     let json = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     let number = match &rest[..rest.len() - json.len()] {
         "" => None,
@@ -66,6 +68,9 @@ fn has_name(list: &RawValue) -> bool {
         list.first().is_some_and(|name| name.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()))
     })
 }
+
+/// As [`joined`], in protocol 4, which has no ids.
+pub(crate) const JOINED: &str = "0";
 
 /// The client has joined the default namespace.
 pub(crate) fn joined(session: impl Display) -> String {
@@ -110,6 +115,7 @@ mod tests {
             (r#"0{"token":"a,b","more":1}"#, r#"/ connect {"more":1,"token":"a,b"}"#),
             (r#"0/admin,{"token":"x"}"#, r#"/admin connect {"token":"x"}"#),
             ("0/admin", "/admin connect null"),
+            ("0/admin?token=x,", "/admin connect null"),
             ("0[]", "none"),
             ("0{", "none"),
             ("01{}", "none"),

@@ -7,6 +7,7 @@ mod caps;
 mod chosen;
 mod clients;
 mod conformance;
+mod eio3;
 mod fanout;
 mod limits;
 mod logins;

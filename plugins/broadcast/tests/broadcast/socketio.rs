@@ -276,7 +276,7 @@ async fn bytes_of_events_are_let_go_and_others_are_out_of_place() {
     client.0.send(bytes()).await;
     let answer = client.packet().await;
     assert!(answer.starts_with("437[{\"error\":{") && answer.contains("\"status\":400"), "{answer}");
-    assert_eq!(client.emit(&json!(["subscribe", { "pairs": [] }])).await, json!({ "pairs": ["BTC_USD"] }));
+    assert_eq!(client.emit(&json!(["subscribe", { "pairs": [] }])).await["pairs"], json!(["BTC_USD"]));
     client.0.send(bytes()).await;
     assert_eq!(client.0.close_code().await, 1003);
 
