@@ -113,6 +113,12 @@ impl Bus {
         last_values
     }
 
+    /// The matching subjects whose last value is of a publisher of that name, of one that has ended too, in no order. What
+    /// was published elsewhere is nobody's here.
+    pub fn last_said_by(&self, publisher: &str, pattern: &Pattern) -> Vec<Subject> {
+        self.hub.subjects.last_said_by(publisher, pattern)
+    }
+
     /// Delivers a message that was published elsewhere, as it is: with the version and the time it has. Never waits, as
     /// [`Publisher::try_publish`]; returns how many subscriptions took it.
     pub fn import(&self, message: Message) -> Result<usize, PublishError> {
@@ -147,7 +153,7 @@ impl Bus {
         *lock(&self.hub.elsewhere) = Some(elsewhere);
     }
 
-    /// Whether a publisher of this bus that goes on has published under a subject.
+    /// Whether a publisher of this bus that goes on has published under a subject, and not said since that it is gone.
     pub fn is_published_here(&self, subject: &Subject) -> bool {
         self.hub.subjects.is_published_here(subject)
     }
@@ -223,7 +229,7 @@ impl Hub {
     ) -> Result<Published, PublishError> {
         let mut locked = self.subjects.lock(&outgoing.subject);
         let entry = self.entry(&mut locked, &outgoing.subject)?;
-        let sequence = entry.next_sequence(run);
+        let sequence = entry.next_sequence(run, &outgoing.payload);
         if entry.is_unwanted() {
             return Ok(Published::default());
         }

@@ -37,6 +37,10 @@ impl Run {
         Self { name, epoch, forgotten: AtomicU64::new(0) }
     }
 
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
     }

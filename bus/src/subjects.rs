@@ -11,7 +11,7 @@ use std::{
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use metrics::Counter;
-use ratebus_model::{Message, Pattern, Subject};
+use ratebus_model::{Epoch, Message, Pattern, Payload, Subject};
 use tokio::time::Instant;
 
 use crate::{
@@ -86,7 +86,11 @@ struct Last {
 #[derive(Debug)]
 struct Sequence {
     run: Weak<Run>,
+    name: Arc<str>,
+    epoch: Epoch,
     last: u64,
+    /// Whether it has more to say than that there is nothing any more.
+    speaks: bool,
 }
 
 impl Subjects {
@@ -144,6 +148,17 @@ impl Subjects {
                     .map(|(_, last)| last.message.clone()),
             );
         }
+    }
+
+    /// The matching subjects whose last value a publisher of that name has published here, in no order.
+    pub(crate) fn last_said_by(&self, name: &str, pattern: &Pattern) -> Vec<Subject> {
+        let mut subjects = Vec::new();
+        for shard in &self.shards {
+            let entries = lock(&shard.0);
+            let said = entries.table.iter().filter(|entry| entry.is_last_said_by(name));
+            subjects.extend(said.map(|entry| &entry.subject).filter(|subject| pattern.matches(subject)).cloned());
+        }
+        subjects
     }
 
     /// How many subjects are remembered.
@@ -210,22 +225,30 @@ impl Entry {
         }
     }
 
-    /// The run's next number for this subject.
-    pub(crate) fn next_sequence(&mut self, run: &Arc<Run>) -> u64 {
+    /// The run's number for this message, the next one of this subject.
+    pub(crate) fn next_sequence(&mut self, run: &Arc<Run>, payload: &Payload) -> u64 {
         self.used = true;
+        let speaks = !matches!(payload, Payload::Gone);
         if let Some(known) = self.sequences.iter_mut().find(|known| known.run.as_ptr() == Arc::as_ptr(run)) {
             known.last += 1;
+            known.speaks = speaks;
             return known.last;
         }
         self.sequences.retain(|known| known.run.strong_count() > 0);
         let last = run.forgotten() + 1;
-        self.sequences.push(Sequence { run: Arc::downgrade(run), last });
+        let (name, epoch) = (run.name(), run.epoch);
+        self.sequences.push(Sequence { run: Arc::downgrade(run), name, epoch, last, speaks });
         last
     }
 
-    /// Whether a publisher that goes on has published it.
+    /// Whether a publisher that goes on has published it, and not said since that it is gone.
     pub(crate) fn is_published_here(&self) -> bool {
-        self.sequences.iter().any(|known| known.run.strong_count() > 0)
+        self.sequences.iter().any(|known| known.speaks && known.run.strong_count() > 0)
+    }
+
+    fn is_last_said_by(&self, name: &str) -> bool {
+        let Some(last) = &self.last else { return false };
+        self.sequences.iter().any(|known| known.epoch == last.message.version.epoch && *known.name == *name)
     }
 
     /// Whether nobody wants a message, now or later.
@@ -257,8 +280,11 @@ impl Entry {
         self.targets.import(message, effects)
     }
 
-    /// Keeps the last value.
+    /// Keeps the last value, unless it is that there is none.
     fn keep(&mut self, message: Arc<Message>, limits: &Limits) {
+        if matches!(message.payload, Payload::Gone) {
+            return self.drop_last_if(limits, |_| true);
+        }
         if self.last.is_none() && limits.last_values.fetch_add(1, Ordering::Relaxed) >= limits.max_last_values {
             limits.last_values.fetch_sub(1, Ordering::Relaxed);
             limits.refused.increment(1);
@@ -269,7 +295,11 @@ impl Entry {
     }
 
     fn expire(&mut self, limits: &Limits) {
-        if self.last.take_if(|last| !last.is_fresh(limits)).is_some() {
+        self.drop_last_if(limits, |last| !last.is_fresh(limits));
+    }
+
+    fn drop_last_if(&mut self, limits: &Limits, condition: impl FnOnce(&Last) -> bool) {
+        if self.last.take_if(|last| condition(last)).is_some() {
             limits.last_values.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use axum::{Router, routing::get};
 use ratebus_bus::{Bus, BusConfig, Outgoing};
 use ratebus_link::Link;
-use ratebus_model::{PairList, SourceName, Subject};
+use ratebus_model::{PairList, Payload, SourceName, Subject};
 use ratebus_sdk::{Context, Env, Error, ErrorKind, Health, HealthState, Retry, Sink, Source};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -230,7 +230,7 @@ impl Engine {
             }
         }
         for &name in &changes.removed {
-            self.take_list_along(name);
+            self.take_back(name);
         }
         for (plugins, order) in
             [(&mut self.sinks, plan.sinks().collect::<Vec<_>>()), (&mut self.sources, plan.sources().collect())]
@@ -246,13 +246,16 @@ impl Engine {
         Ok(changes)
     }
 
-    /// A source that is gone lists no pairs: those that nobody else lists are forgotten when their price is dead.
-    fn take_list_along(&self, name: SourceName) {
-        let subject = Subject::pairs(name);
-        if self.shared.bus.last_value(&subject).is_some() {
-            let nothing = PairList { source: name, pairs: Vec::new() };
+    /// What a plugin has said goes with it. Of a source it stays known that it lists no pairs: who has missed the end of one
+    /// forgets it when its price is dead.
+    fn take_back(&self, name: SourceName) {
+        let (bus, list) = (&self.shared.bus, Subject::pairs(name));
+        let publisher = bus.publisher(name.as_str());
+        let Ok(all) = ">".parse() else { return };
+        for subject in bus.last_said_by(name.as_str(), &all) {
+            let end = if subject == list { PairList { source: name, pairs: Vec::new() }.into() } else { Payload::Gone };
             // A bus that takes nothing more is about to end.
-            let _ = self.shared.bus.publisher(name.as_str()).try_publish(Outgoing::new(subject, nothing));
+            let _ = publisher.try_publish(Outgoing::new(subject, end));
         }
     }
 

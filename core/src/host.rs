@@ -67,6 +67,10 @@ impl Host for PluginHost {
         self.shared.bus.last_values(pattern)
     }
 
+    fn own_subjects(&self, pattern: &Pattern) -> Vec<Subject> {
+        self.shared.bus.last_said_by(self.name.as_str(), pattern)
+    }
+
     fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error> {
         let Some(bound) = self.shared.listeners.get(listener) else {
             return Err(Error::new(ErrorKind::Config, format!("no listener {listener:?} was claimed")));

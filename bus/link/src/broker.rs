@@ -27,8 +27,18 @@ pub(crate) struct Connection {
 pub(crate) struct Parcel {
     pub(crate) subject: Subject,
     pub(crate) text: Bytes,
-    /// For how long the broker is to keep it for those who join; `None`: not at all.
-    pub(crate) keep: Option<Duration>,
+    pub(crate) keep: Keep,
+}
+
+/// What the broker is to have for those who join, if it keeps anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// What is sent, for so long.
+    This(Duration),
+    /// What it has.
+    AsItIs,
+    /// Nothing any more.
+    Nothing,
 }
 
 /// The way out.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    broker::Keep,
     floor::{Said, Word},
     peers::is_mailbox,
     seal::{Forged, Keys},
@@ -130,9 +131,13 @@ impl Letter {
         Self { member: Some(For { group: group.to_owned(), subject: subject.clone(), epoch, sequence }), ..self }
     }
 
-    /// Whether it says something that those who join want to know.
-    pub(crate) fn is_kept(&self) -> bool {
-        self.payload.is_some()
+    /// What the broker is to keep under a subject that says how something is: this for `span`, what it has, or nothing.
+    pub(crate) fn keep(&self, span: Duration) -> Keep {
+        match &self.payload {
+            None => Keep::AsItIs,
+            Some(payload) if payload.is_gone() => Keep::Nothing,
+            Some(_) => Keep::This(span),
+        }
     }
 
     /// The text that goes to the broker.
@@ -226,6 +231,8 @@ pub(crate) fn is_fresh(payload: &Payload, now: Instant) -> bool {
         Payload::Rate(rate) => rate.status(now) == Status::Fresh,
         Payload::Quote(quote) => quote.status(now) == Status::Fresh,
         Payload::Spread(_) | Payload::Pairs(_) | Payload::Bytes(_) => true,
+        // Whoever still has something to say goes before.
+        Payload::Gone => false,
     }
 }
 
@@ -236,7 +243,7 @@ fn speaks_of(payload: &Payload, subject: &Subject) -> bool {
         Payload::Quote(quote) => *subject == Subject::quote(quote.pair),
         Payload::Spread(spread) => *subject == Subject::spread(spread.scope),
         Payload::Pairs(pairs) => *subject == Subject::pairs(pairs.source),
-        Payload::Bytes(_) => true,
+        Payload::Gone | Payload::Bytes(_) => true,
     }
 }
 

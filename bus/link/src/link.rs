@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{Broker, Connection, Intake, Outlet, Parcel},
+    broker::{Broker, Connection, Intake, Keep, Outlet, Parcel},
     letter::{LATE, Letter, Opened},
     outbound::Outbound,
     peers::{self, Member, Peers},
@@ -284,7 +284,7 @@ impl Shared {
     async fn hand_over(&self, outlet: &mut dyn Outlet, letters: Vec<(Subject, Letter)>) -> Result<(), Error> {
         let parcel = |(subject, letter): (Subject, Letter)| match letter.seal(&subject, &self.keys) {
             Ok(text) => {
-                let keep = (letter.is_kept() && table::is_state(&subject)).then_some(KEEP);
+                let keep = if table::is_state(&subject) { letter.keep(KEEP) } else { Keep::AsItIs };
                 Some(Parcel { subject, text, keep })
             }
             Err(error) => {

@@ -25,7 +25,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     authorities::Authorities,
-    broker::{Broker, Connection, Intake, Outlet, Parcel},
+    broker::{Broker, Connection, Intake, Keep, Outlet, Parcel},
 };
 
 /// How many messages may wait to be read. When they are more, the connection is given up, and what was missed comes
@@ -207,17 +207,24 @@ impl Outlet for RedisOutlet {
         // A full or read-only Redis does not keep, and still tells everybody.
         pipeline.ignore_errors();
         for Parcel { subject, text, keep } in &parcels {
-            if let Some(keep) = *keep {
-                self.list(&mut pipeline, subject, keep);
-                let millis = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-                pipeline.pset_ex(key(subject), &text[..], millis);
+            match *keep {
+                Keep::This(span) => {
+                    self.list(&mut pipeline, subject, span);
+                    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+                    pipeline.pset_ex(key(subject), &text[..], millis);
+                }
+                Keep::Nothing => {
+                    self.listed.remove(subject);
+                    pipeline.zrem(SUBJECTS, subject.as_str()).ignore().del(key(subject)).ignore();
+                }
+                Keep::AsItIs => {}
             }
             pipeline.publish(subject.as_str(), &text[..]);
         }
         let results: Vec<RedisResult<Value>> = pipeline.query_async(&mut self.connection).await.map_err(failed)?;
         let (mut results, mut not_kept) = (results.into_iter(), Vec::new());
         for Parcel { subject, keep, .. } in parcels {
-            if keep.is_some()
+            if matches!(keep, Keep::This(_))
                 && let Some(Err(error)) = results.next()
             {
                 not_kept.push((subject, error));

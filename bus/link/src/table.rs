@@ -36,8 +36,15 @@ pub(crate) struct Table {
 
 #[derive(Debug)]
 enum Line {
-    State { floor: Floor, last: Option<Arc<Message>> },
+    State { floor: Floor, last: Option<Last> },
     Open { own: Publishers, foreign: Publishers, used_at: Instant },
+}
+
+/// What this process said last under a subject, and when.
+#[derive(Debug)]
+struct Last {
+    message: Arc<Message>,
+    at: Instant,
 }
 
 /// How far each of several publishers is, the one that was heard last at the end.
@@ -66,7 +73,7 @@ impl Table {
         }
         match self.line(&message.subject, now.at)? {
             Line::State { floor, last } => {
-                *last = Some(message.clone());
+                *last = Some(Last { message: message.clone(), at: now.at });
                 speak(floor, message, now)
             }
             Line::Open { own, .. } => own
@@ -96,7 +103,7 @@ impl Table {
     pub(crate) fn repeat(&mut self, now: Arrival) -> Vec<(Subject, Letter)> {
         let repeat = |(subject, line): (&Subject, &mut Line)| match line {
             Line::State { floor, last: Some(last) } if floor.should_repeat(now.at) => {
-                speak(floor, last, now).map(|letter| (subject.clone(), letter))
+                speak(floor, &last.message, now).map(|letter| (subject.clone(), letter))
             }
             _ => None,
         };
@@ -104,11 +111,12 @@ impl Table {
     }
 
     /// Ends the turns of those who say nothing any more because they are gone, as `is_published` tells: a source that a
-    /// config no longer has. Others may speak then, and are heard here.
+    /// config no longer has, a pair that is served no more. Others may speak then, and are heard here. Until then what they
+    /// said last is repeated, so that nobody misses it.
     pub(crate) fn retire(&mut self, is_published: impl Fn(&Subject) -> bool, now: Arrival) -> Vec<(Subject, Letter)> {
         let retire = |(subject, line): (&Subject, &mut Line)| match line {
             Line::State { floor, last } => {
-                last.take_if(|last| last.published_at.age_at(now.time) > SILENCE && !is_published(subject))?;
+                last.take_if(|last| now.at.saturating_duration_since(last.at) > SILENCE && !is_published(subject))?;
                 floor.leave(now.at).map(|word| (subject.clone(), Letter::goodbye(word, now)))
             }
             Line::Open { .. } => None,

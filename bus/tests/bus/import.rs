@@ -110,6 +110,39 @@ async fn what_is_known_here_is_not_imported_as_long_as_its_publisher_goes_on() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_not_kept_and_leaves_its_place_to_others() {
+    let bus = bus();
+    let mut reader = subscribe(&bus, "rates.>", Policy::DropNewest, 8);
+    let publisher = bus.publisher("p");
+    let end = || Outgoing::new(subject("rates.a.X"), Payload::Gone);
+    publisher.try_publish(message("rates.a.X", 1)).unwrap();
+    publisher.try_publish(end()).unwrap();
+    assert!(bus.last_value(&subject("rates.a.X")).is_none() && !bus.is_published_here(&subject("rates.a.X")));
+    assert_eq!(bus.import_state(foreign("rates.a.X", 40)), Ok(1));
+    assert_eq!(number(&bus.last_value(&subject("rates.a.X")).unwrap()), 40);
+    let heard = pending(&mut reader);
+    assert!(matches!(heard[1].payload, Payload::Gone) && heard[1].version.is_after(heard[0].version));
+    bus.import_state(Message { payload: Payload::Gone, ..foreign("rates.a.X", 41) }).unwrap();
+    assert!(bus.last_value(&subject("rates.a.X")).is_none());
+    publisher.try_publish(message("rates.a.X", 2)).unwrap();
+    assert!(bus.is_published_here(&subject("rates.a.X")));
+}
+
+#[tokio::test]
+async fn whose_a_last_value_is_stays_known_when_its_publisher_has_ended() {
+    let bus = bus();
+    for (name, subject, number) in
+        [("p", "rates.a.X", 1), ("p", "rates.a.Y", 2), ("q", "rates.a.Y", 3), ("q", "rates.a.Z", 4)]
+    {
+        bus.publisher(name).try_publish(message(subject, number)).unwrap();
+    }
+    bus.import_state(foreign("rates.a.Z", 40)).unwrap();
+    let said_by = |name| bus.last_said_by(name, &"rates.>".parse().unwrap());
+    assert_eq!((said_by("p"), said_by("q")), (vec![subject("rates.a.X")], vec![subject("rates.a.Y")]));
+    assert!(bus.last_said_by("p", &"quotes.>".parse().unwrap()).is_empty());
+}
+
+#[tokio::test]
 async fn an_imported_answer_reaches_its_request() {
     let bus = bus();
     let client = bus.publisher("client");

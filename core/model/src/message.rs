@@ -37,6 +37,9 @@ pub enum Payload {
     Spread(Arc<Spread>),
     /// The pairs of a source.
     Pairs(Arc<PairList>),
+    /// Nothing any more: what was said before under the subject holds no longer, and is kept nowhere. A price that only
+    /// ages says so itself.
+    Gone,
     /// Anything else.
     Bytes(Bytes),
 }

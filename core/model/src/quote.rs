@@ -87,6 +87,8 @@ pub enum Withheld {
     Disagreement,
     /// The pair's step, or the number of digits, does not allow for the price.
     OutOfRange,
+    /// Nothing prices the pair any more: the config has changed. Said once, and then the pair is left out.
+    NotServed,
 }
 
 impl Withheld {
@@ -95,6 +97,7 @@ impl Withheld {
         match self {
             Self::NoSpread | Self::SpreadsUnknown | Self::InvalidSpread => Status::Fresh,
             Self::NoQuorum | Self::Disagreement | Self::OutOfRange => Status::Stale,
+            Self::NotServed => Status::Dead,
         }
     }
 
@@ -107,6 +110,7 @@ impl Withheld {
             Self::NoQuorum => "no_quorum",
             Self::Disagreement => "disagreement",
             Self::OutOfRange => "out_of_range",
+            Self::NotServed => "not_served",
         }
     }
 }
@@ -131,6 +135,13 @@ impl Quote {
     pub fn status(&self, now: Instant) -> Status {
         let withheld = self.customer.as_ref().err().map_or(Status::Fresh, |reason| reason.best_status());
         self.limits.status(self.feed_age(now)).max(self.market.best_status()).max(withheld)
+    }
+
+    /// What is shown of the pair last when nothing prices it any more.
+    #[must_use]
+    pub fn not_served(&self) -> Self {
+        let customer = Err(Withheld::NotServed);
+        Self { customer, published_status: Status::Dead, version: self.version.next(), ..self.clone() }
     }
 
     /// The quote as `/v1` shows it, over HTTP, WebSocket and SSE alike.

@@ -28,6 +28,12 @@ impl Subject {
         Self(format!("rates.{source}.{pair}").into())
     }
 
+    /// The source and the pair that [`Subject::rate`] was made of, if this is one.
+    pub fn as_rate(&self) -> Option<(SourceName, Pair)> {
+        let (source, pair) = self.0.strip_prefix("rates.")?.split_once('.')?;
+        Some((source.parse().ok()?, pair.parse().ok()?)).filter(|&(source, pair)| *self == Self::rate(source, pair))
+    }
+
     /// `pairs.<source>`: the pairs a source serves and how their subscriptions stand.
     pub fn pairs(source: SourceName) -> Self {
         Self(format!("pairs.{source}").into())
@@ -51,6 +57,11 @@ impl Subject {
     /// `quotes.<PAIR>`: what customers see.
     pub fn quote(pair: Pair) -> Self {
         Self(format!("quotes.{pair}").into())
+    }
+
+    /// The pair that [`Subject::quote`] was made of, if this is one.
+    pub fn as_quote(&self) -> Option<Pair> {
+        self.0.strip_prefix("quotes.")?.parse().ok().filter(|&pair| *self == Self::quote(pair))
     }
 
     /// `explain.<PAIR>`: asks how the pair's price came about; the answer is an [`Explanation`](crate::Explanation) as JSON,
@@ -289,6 +300,17 @@ mod tests {
             let subject: Subject = subject.parse().unwrap();
             let common = one.and(&other).is_some_and(|both| both.matches(&subject));
             prop_assert_eq!(common, one.matches(&subject) && other.matches(&subject));
+        }
+    }
+
+    #[test]
+    fn a_subject_tells_what_it_was_made_of() {
+        let (source, pair): (SourceName, Pair) = ("kraken".parse().unwrap(), "BTC_USD".parse().unwrap());
+        assert_eq!(Subject::rate(source, pair).as_rate(), Some((source, pair)));
+        assert_eq!(Subject::quote(pair).as_quote(), Some(pair));
+        for text in ["rates.kraken", "rates.kraken.btc_usd", "rates.kraken.BTC_USD.x", "quotes.BTC/USD", "quotes.a.b"] {
+            let subject: Subject = text.parse().unwrap();
+            assert_eq!((subject.as_rate(), subject.as_quote()), (None, None), "{text}");
         }
     }
 

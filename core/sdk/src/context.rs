@@ -20,6 +20,8 @@ pub trait Host: Send + Sync {
     fn last_value(&self, subject: &Subject) -> Option<Arc<Message>>;
     /// The last values of all matching subjects, in no order.
     fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>>;
+    /// The matching subjects whose last value this plugin has published, in an earlier run too, in no order.
+    fn own_subjects(&self, pattern: &Pattern) -> Vec<Subject>;
     /// Puts routes on a listener; where it listens.
     fn mount(&self, listener: &str, routes: Routes) -> Result<SocketAddr, Error>;
     /// Makes `sessions` the service that plugins of this process ask, in the place of one offered before.
@@ -116,6 +118,12 @@ impl Context {
     /// The last values of all subjects under `pattern`, in no order.
     pub fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
         self.host.last_values(pattern)
+    }
+
+    /// The subjects under `pattern` whose last value is this plugin's, of an earlier run too, in no order. What it does not
+    /// say any more it takes back with [`Payload::Gone`]: the config may have changed since that run.
+    pub fn own_subjects(&self, pattern: &Pattern) -> Vec<Subject> {
+        self.host.own_subjects(pattern)
     }
 
     /// Puts routes on the listener of that name, replacing those that this plugin put there before. Returns the address it

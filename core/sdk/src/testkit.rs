@@ -48,6 +48,13 @@ struct State {
     sessions: Option<Arc<dyn Sessions>>,
 }
 
+impl State {
+    fn last_values(&self, pattern: &Pattern) -> impl Iterator<Item = &Arc<Message>> {
+        let is_there = |message: &&Arc<Message>| !matches!(message.payload, Payload::Gone);
+        self.last.values().filter(is_there).filter(move |message| pattern.matches(&message.subject))
+    }
+}
+
 struct Mounted {
     paths: Vec<String>,
     api: Bytes,
@@ -81,7 +88,7 @@ impl RecordingHost {
         let subscribe = |interest: &Interest| {
             let (to, from) = mpsc::unbounded_channel();
             let mut state = self.state();
-            for message in state.last.values().filter(|m| interest.replay && interest.pattern.matches(&m.subject)) {
+            for message in state.last_values(&interest.pattern).filter(|_| interest.replay) {
                 to.send(Arc::clone(message)).unwrap();
             }
             state.inboxes.push((interest.pattern.clone(), to));
@@ -226,11 +233,16 @@ impl Host for RecordingHost {
     }
 
     fn last_value(&self, subject: &Subject) -> Option<Arc<Message>> {
-        self.state().last.get(subject).cloned()
+        self.state().last_values(&subject.clone().into()).next().cloned()
     }
 
     fn last_values(&self, pattern: &Pattern) -> Vec<Arc<Message>> {
-        self.state().last.values().filter(|message| pattern.matches(&message.subject)).cloned().collect()
+        self.state().last_values(pattern).cloned().collect()
+    }
+
+    /// Whoever published them: it knows one plugin.
+    fn own_subjects(&self, pattern: &Pattern) -> Vec<Subject> {
+        self.state().last_values(pattern).map(|message| message.subject.clone()).collect()
     }
 
     /// Routes are called, not connected to: the address is nobody's.

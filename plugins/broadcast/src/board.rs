@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratebus_model::{Epoch, Order, Pair, PairList, PairState, Quote, SourceName, Status};
+use ratebus_model::{Epoch, Order, Pair, PairList, PairState, Quote, SourceName, Status, Withheld};
 use tokio::sync::watch;
 
 use crate::{
@@ -74,6 +74,8 @@ pub(crate) struct Slot {
     pub(crate) since: Instant,
     /// The status that the frame shows.
     status: Status,
+    /// Whether the pair is served; else this is the last word about it.
+    pub(crate) served: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -113,6 +115,20 @@ impl Board {
             }
             Verdict::Confirmation => self.write().confirm(quote),
             Verdict::Old => metrics::counter!("ratebus_quotes_refused_total").increment(1),
+        }
+    }
+
+    /// Nothing prices the pair any more: clients are told once, and from then on it is not among the quotes.
+    pub(crate) fn remove(&self, pair: Pair, now: Instant) {
+        let (held, stamp) = {
+            let table = self.read();
+            let held = table.by_pair.get(&pair).filter(|held| held.slot.served);
+            (held.map(|held| Arc::clone(&held.quote)), table.stamp + 1)
+        };
+        let Some(last) = held.map(|quote| Arc::new(quote.not_served())) else { return };
+        match Frame::encode(&last, Status::Dead, self.token(stamp), &self.encodes) {
+            Ok(frame) => self.write().put(&last, Status::Dead, frame, now),
+            Err(error) => tracing::error!(%pair, %error, "a quote could not be encoded"),
         }
     }
 
@@ -226,26 +242,27 @@ impl Table {
     /// How long ago each source last vouched for the price of any pair.
     pub(crate) fn feed_ages(&self, now: Instant) -> BTreeMap<SourceName, Duration> {
         let mut ages = BTreeMap::new();
-        for held in self.by_pair.values() {
+        for held in self.by_pair.values().filter(|held| held.slot.served) {
             let age = held.quote.feed_age(now);
             ages.entry(held.quote.source).and_modify(|least: &mut Duration| *least = age.min(*least)).or_insert(age);
         }
         ages
     }
 
-    /// Every slot, by pair.
+    /// The slots of all pairs that are served, by pair.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.by_pair.values().map(|held| &held.slot)
+        self.by_pair.values().map(|held| &held.slot).filter(|slot| slot.served)
     }
 
     /// Whether anybody serves the pair.
     pub(crate) fn knows(&self, pair: Pair) -> bool {
-        self.by_pair.contains_key(&pair) || self.sources.values().any(|pairs| pairs.contains(&pair))
+        let has_quote = self.by_pair.get(&pair).is_some_and(|held| held.slot.served);
+        has_quote || self.sources.values().any(|pairs| pairs.contains(&pair))
     }
 
     /// Every pair that somebody serves.
     pub(crate) fn pairs(&self) -> BTreeSet<Pair> {
-        self.by_pair.keys().chain(self.sources.values().flatten()).copied().collect()
+        self.slots().map(|slot| &slot.pair).chain(self.sources.values().flatten()).copied().collect()
     }
 
     fn judge(&self, quote: &Quote) -> Verdict {
@@ -286,7 +303,8 @@ impl Table {
             self.live_changed = true;
             live_stamp = self.stamp;
         }
-        let slot = Slot { pair: quote.pair, stamp: self.stamp, live_stamp, count, frame, since: now, status };
+        let served = quote.customer != Err(Withheld::NotServed);
+        let slot = Slot { pair: quote.pair, stamp: self.stamp, live_stamp, count, frame, since: now, status, served };
         let slot = Arc::new(slot);
         self.by_stamp.insert(slot.stamp, Arc::clone(&slot));
         self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), order, slot });
@@ -297,8 +315,8 @@ impl Table {
         let Some(held) = self.by_pair.get_mut(&pair) else { return };
         self.replaced += 1;
         self.live_changed |= held.slot.frame.live() != frame.live();
-        let Slot { stamp, live_stamp, count, since, .. } = *held.slot;
-        held.slot = Arc::new(Slot { pair, stamp, live_stamp, count, frame, since, status });
+        let Slot { stamp, live_stamp, count, since, served, .. } = *held.slot;
+        held.slot = Arc::new(Slot { pair, stamp, live_stamp, count, frame, since, status, served });
         self.by_stamp.insert(held.slot.stamp, Arc::clone(&held.slot));
     }
 }

@@ -1,7 +1,5 @@
 use std::sync::Arc;
 
-use ratebus_model::Pair;
-
 use crate::{
     board::{Board, Slot, Table},
     wanted::{PairPattern, Wanted},
@@ -102,7 +100,7 @@ impl Cursor {
     fn take_changes(&mut self, table: &Table, until: u64) -> Owed {
         let before = self.seen;
         let slots;
-        (slots, self.seen) = collect(table, before, until, |pair| self.wanted.contains(pair));
+        (slots, self.seen) = collect(table, before, until, |slot| self.wanted.contains(slot.pair));
         let changes = table.changes(before, self.seen, &self.wanted);
         Owed { conflated: changes.saturating_sub(slots.len() as u64), slots, kind: Kind::Changes }
     }
@@ -110,7 +108,7 @@ impl Cursor {
     fn take_snapshot(&mut self, table: &Table, stamp: u64) -> Option<Owed> {
         let Addition { wanted, at, until } = self.addition.as_deref_mut()?;
         *until = Some(stamp);
-        let is_new = |pair| wanted.contains(pair) && !self.wanted.contains(pair);
+        let is_new = |slot: &Slot| slot.served && wanted.contains(slot.pair) && !self.wanted.contains(slot.pair);
         let mut slots;
         (slots, *at) = collect(table, *at, stamp, is_new);
         slots.sort_unstable_by_key(|slot| slot.pair);
@@ -200,11 +198,11 @@ impl Cursor {
     }
 }
 
-/// The slots with a stamp above `from` and up to `until` whose pair is wanted, at most [`AT_ONCE`]; and up to which stamp
+/// The slots with a stamp above `from` and up to `until` that are wanted, at most [`AT_ONCE`]; and up to which stamp
 /// these are all.
-fn collect(table: &Table, from: u64, until: u64, is_wanted: impl Fn(Pair) -> bool) -> (Vec<Arc<Slot>>, u64) {
+fn collect(table: &Table, from: u64, until: u64, is_wanted: impl Fn(&Slot) -> bool) -> (Vec<Arc<Slot>>, u64) {
     let (mut slots, mut last) = (Vec::new(), from);
-    for slot in table.between(from, until).filter(|slot| is_wanted(slot.pair)) {
+    for slot in table.between(from, until).filter(|slot| is_wanted(slot)) {
         if slots.len() == AT_ONCE {
             return (slots, last);
         }
@@ -219,6 +217,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use ratebus_model::Pair;
     use ratebus_sdk::Clock;
 
     use super::*;

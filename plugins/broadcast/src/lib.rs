@@ -135,6 +135,11 @@ fn apply(hub: &Hub, message: &Message, ctx: &Context) {
     match &message.payload {
         Payload::Quote(quote) => hub.board.publish(quote, ctx.clock().now()),
         Payload::Pairs(pairs) => hub.board.serve(pairs),
+        Payload::Gone => {
+            if let Some(pair) = message.subject.as_quote() {
+                hub.board.remove(pair, ctx.clock().now());
+            }
+        }
         _ => {}
     }
 }

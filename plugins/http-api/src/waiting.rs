@@ -80,6 +80,11 @@ impl Heard {
         let version = match &message.payload {
             Payload::Rate(rate) => rate.version,
             Payload::Quote(quote) => quote.version,
+            Payload::Gone => {
+                self.0.remove(&message.subject);
+                waiting.changes.send_replace(());
+                return true;
+            }
             _ => return false,
         };
         if self.0.insert(message.subject.clone(), version) != Some(version) {

@@ -64,9 +64,16 @@ impl Value {
         }
     }
 
-    /// Its JSON as of `now`: the object of `/v1` with what is needed to judge it away from here.
-    pub(crate) fn document(&self, now: Arrival) -> serde_json::Result<String> {
-        let status = self.status(now.at);
+    /// What is said of it last when its pair is served no more.
+    pub(crate) fn ended(&self) -> Self {
+        match self {
+            Self::Rate(rate) => Self::Rate(Arc::clone(rate)),
+            Self::Quote(quote) => Self::Quote(Arc::new(quote.not_served())),
+        }
+    }
+
+    /// Its JSON as of `now`, at which it has this status: the object of `/v1` with what is needed to judge it away from here.
+    pub(crate) fn document(&self, status: Status, now: Arrival) -> serde_json::Result<String> {
         let confirmed_time = before(now.time, now.at.saturating_duration_since(self.confirmed_at()));
         let body = match self {
             Self::Rate(rate) => Body::Rate(rate.view(status)),

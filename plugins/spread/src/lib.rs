@@ -9,7 +9,7 @@ mod desk;
 mod market;
 mod readiness;
 
-use std::{future, time::Instant};
+use std::{collections::HashSet, future, time::Instant};
 
 use async_trait::async_trait;
 use metrics::{counter, histogram};
@@ -59,20 +59,15 @@ impl Sink for Spread {
             queue: None,
             replay: false,
         };
-        vec![Interest::latest(Pattern::rates()), Interest::latest(Pattern::spreads()), questions]
+        let rates = Interest { replay: false, ..Interest::latest(Pattern::rates()) };
+        vec![rates, Interest::latest(Pattern::spreads()), questions]
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
         announce(&self.settings.crosses, &ctx);
         let mut desk = Desk::new(self.settings, ctx.epoch());
         let mut readiness = Readiness::new(ctx.health().clone());
-        // The inbox takes turns; no rate may be priced before the spreads that are already there. They come in no order,
-        // and that all are known is to be believed only after them.
-        let mut there = ctx.last_values(&Pattern::spreads());
-        there.sort_by_key(|message| message.subject == Subject::spreads_known());
-        for message in there {
-            take(&mut desk, &message, &ctx);
-        }
+        begin(&mut desk, &ctx);
         loop {
             readiness.update(&desk, ctx.clock().now());
             let wake = [desk.wake_at(), readiness.wake_at()].into_iter().flatten().min();
@@ -93,6 +88,26 @@ impl Sink for Spread {
                 publish(&ctx, publication);
             }
         }
+    }
+}
+
+/// Goes on from what is there.
+fn begin(desk: &mut Desk, ctx: &Context) {
+    // The inbox takes turns; no rate may be priced before the spreads that are already there. They come in no order, and
+    // that all are known is to be believed only after them.
+    let mut spreads = ctx.last_values(&Pattern::spreads());
+    spreads.sort_by_key(|message| message.subject == Subject::spreads_known());
+    for message in spreads {
+        take(desk, &message, ctx);
+    }
+    let rates = ctx.last_values(&Pattern::rates());
+    let publications: Vec<Publication> = rates.iter().flat_map(|message| take(desk, message, ctx)).collect();
+    // What an earlier run has quoted and this one cannot: the config has changed.
+    let quoted: HashSet<Subject> = publications.iter().map(|publication| publication.subject.clone()).collect();
+    let others = ctx.own_subjects(&Pattern::quotes()).into_iter().filter(|subject| !quoted.contains(subject));
+    let gone = others.map(|subject| Publication { subject, quote: None, news: None });
+    for publication in publications.into_iter().chain(gone.collect::<Vec<_>>()) {
+        publish(ctx, publication);
     }
 }
 
@@ -133,6 +148,7 @@ fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
     let now = ctx.clock().arrival();
     let (dropped, answer) = match &message.payload {
         Payload::Rate(rate) => ("ratebus_rates_dropped_total", desk.rate(message, rate, now)),
+        Payload::Gone => ("ratebus_rates_dropped_total", desk.gone(message, now)),
         Payload::Bytes(_) if message.subject == Subject::spreads_known() => return desk.spreads_known(now),
         Payload::Spread(spread) => ("ratebus_spreads_dropped_total", desk.spread(message, spread, now)),
         _ => return Vec::new(),
@@ -145,7 +161,7 @@ fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
 }
 
 fn publish(ctx: &Context, Publication { subject, quote, news }: Publication) {
-    if let Some(news) = news {
+    if let (Some(quote), Some(news)) = (&quote, news) {
         counter!("ratebus_quotes_total").increment(1);
         if let Err(reason) = quote.customer {
             counter!("ratebus_quotes_withheld_total", "reason" => reason.as_str()).increment(1);
@@ -156,7 +172,7 @@ fn publish(ctx: &Context, Publication { subject, quote, news }: Publication) {
             histogram!("ratebus_tick_to_quote_seconds").record(waited);
         }
     }
-    if let Err(error) = ctx.try_publish(&subject, quote) {
+    if let Err(error) = ctx.try_publish(&subject, quote.map_or(Payload::Gone, Payload::Quote)) {
         tracing::debug!(%subject, %error, "quote not delivered to everybody");
     }
 }

@@ -100,13 +100,42 @@ fn a_source_that_is_gone_leaves_its_place_to_others() {
     let (letter, now) = first_word(&mut one, subject, 1, start);
     two.say(&message(subject, 2, 1), at(start, 100));
     carry(subject, &letter, &mut two, now);
-    assert!(one.retire(|_| true, now).is_empty(), "it goes on");
-    let (_, goodbye) = one.retire(|_| false, now).remove(0);
-    assert!(one.retire(|_| false, now).is_empty() && one.repeat(at(start, 9000)).is_empty());
-    carry(subject, &goodbye, &mut two, now);
-    let later = at(start, 2000);
+    assert!(one.retire(|_| false, now).is_empty(), "first everybody is to hear what it said last");
+    let later = at(start, 3500);
+    assert!(one.retire(|_| true, later).is_empty(), "it goes on");
+    let (_, goodbye) = one.retire(|_| false, later).remove(0);
+    assert!(one.retire(|_| false, later).is_empty() && one.repeat(at(start, 9000)).is_empty());
+    carry(subject, &goodbye, &mut two, later);
     let (_, taken_over) = two.repeat(later).remove(0);
     assert!(carry(subject, &taken_over, &mut one, later).message.is_some(), "and is heard here");
+}
+
+#[test]
+fn what_is_gone_is_told_until_everybody_has_heard_it_and_gives_way_to_whoever_goes_on() {
+    let (start, subject) = (Instant::now(), "rates.kraken.X");
+    let (mut one, mut two, mut reader) = (Table::default(), Table::default(), Table::default());
+    let (letter, now) = first_word(&mut one, subject, 1, start);
+    two.say(&message(subject, 2, 1), at(start, 100));
+    for table in [&mut two, &mut reader] {
+        carry(subject, &letter, table, now);
+    }
+    let gone = Arc::new(Message { payload: Payload::Gone, ..Message::clone(&message(subject, 1, 2)) });
+    let now = at(start, 1600);
+    let letter = one.say(&gone, now).unwrap();
+    for table in [&mut two, &mut reader] {
+        carry(subject, &letter, table, now);
+    }
+    let (_, again) = one.repeat(at(start, 2400)).remove(0);
+    assert!(matches!(carry(subject, &again, &mut reader, at(start, 2400)).message.unwrap().payload, Payload::Gone));
+    let (_, taken_over) = two.repeat(at(start, 2500)).remove(0);
+    for table in [&mut one, &mut reader] {
+        let heard = carry(subject, &taken_over, table, at(start, 2500));
+        assert!(heard.dropped.is_none(), "{heard:?}");
+    }
+    // From then on it hears the other.
+    assert!(one.retire(|_| false, at(start, 5000)).is_empty());
+    let (_, next) = two.repeat(at(start, 5100)).remove(0);
+    assert!(carry(subject, &next, &mut one, at(start, 5100)).message.is_some());
 }
 
 #[test]

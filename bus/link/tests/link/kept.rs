@@ -27,6 +27,26 @@ async fn what_a_full_redis_cannot_keep_is_not_kept_in_an_old_state_either() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_kept_no_longer_and_everybody_hears_of_it() {
+    let broker = start(BrokerKind::Redis);
+    let (exchange, reader) = (Process::join(BrokerKind::Redis, &broker), Process::join(BrokerKind::Redis, &broker));
+    let subject: Subject = "rates.kraken.BTC_USD".parse().unwrap();
+    exchange.rate(100);
+    eventually("the value is kept", || broker.redis_command(&["EXISTS", LAST]) == "1").await;
+    eventually("the reader has it", || reader.bus.last_value(&subject).is_some()).await;
+    exchange.publisher.try_publish(Outgoing::new(subject.clone(), Payload::Gone)).unwrap();
+    eventually("the value is gone", || broker.redis_command(&["EXISTS", LAST]) == "0").await;
+    eventually("the reader has none", || reader.bus.last_value(&subject).is_none()).await;
+    assert_eq!(broker.redis_command(&["ZCARD", "ratebus:subjects"]), "0");
+    exchange.rate(101);
+    eventually("the value is kept again", || broker.redis_command(&["EXISTS", LAST]) == "1").await;
+    eventually("the reader has it again", || reader.bus.last_value(&subject).is_some()).await;
+    for process in [exchange, reader] {
+        process.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_read_only_redis_tells_everybody_and_keeps_again_later() {
     let broker = start(BrokerKind::Redis);
     let exchange = Process::join(BrokerKind::Redis, &broker);

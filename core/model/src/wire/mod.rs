@@ -23,8 +23,8 @@ use quote::WireQuote;
 use rate::WireRate;
 use spread::WireSpread;
 
-/// A payload on its way out or in: `{"rate": {…}}`, `{"quote": {…}}`, `{"spread": {…}}`, `{"pairs": {…}}`, `{"text": "…"}`, or
-/// `{"base64": "…"}` for bytes that are no UTF-8.
+/// A payload on its way out or in: `{"rate": {…}}`, `{"quote": {…}}`, `{"spread": {…}}`, `{"pairs": {…}}`, `{"gone": {}}`, `{"text": "…"}`,
+/// or `{"base64": "…"}` for bytes that are no UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WirePayload(Kind);
 
@@ -35,6 +35,7 @@ enum Kind {
     Quote(Box<WireQuote>),
     Spread(WireSpread),
     Pairs(WirePairs),
+    Gone {},
     Text(String),
     Base64(String),
 }
@@ -47,11 +48,17 @@ impl WirePayload {
             Payload::Quote(quote) => Kind::Quote(Box::new(WireQuote::new(quote, now))),
             Payload::Spread(spread) => Kind::Spread(WireSpread::new(spread)),
             Payload::Pairs(pairs) => Kind::Pairs(WirePairs::new(pairs)),
+            Payload::Gone => Kind::Gone {},
             Payload::Bytes(bytes) => match str::from_utf8(bytes) {
                 Ok(text) => Kind::Text(text.to_owned()),
                 Err(_) => Kind::Base64(BASE64.encode(bytes)),
             },
         })
+    }
+
+    /// Whether it is [`Payload::Gone`].
+    pub fn is_gone(&self) -> bool {
+        matches!(self.0, Kind::Gone {})
     }
 
     /// The payload as it is here. `travelled` is how long it was on its way, and is added to the feed's age.
@@ -65,6 +72,7 @@ impl WirePayload {
             Kind::Quote(quote) => quote.into_quote(arrival, travelled)?.into(),
             Kind::Spread(spread) => spread.into_spread().into(),
             Kind::Pairs(pairs) => pairs.into_list().into(),
+            Kind::Gone {} => Payload::Gone,
             Kind::Text(text) => Payload::Bytes(text.into()),
             Kind::Base64(text) => Payload::Bytes(unbase64(&text)?),
         })

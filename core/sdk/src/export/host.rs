@@ -211,6 +211,10 @@ impl Host for LibraryHost {
         Vec::new()
     }
 
+    fn own_subjects(&self, _: &Pattern) -> Vec<Subject> {
+        Vec::new()
+    }
+
     fn mount(&self, listener: &str, _: Routes) -> Result<SocketAddr, Error> {
         Err(Error::new(ErrorKind::Config, format!("a library has no routes: {listener:?} is not for it")))
     }

@@ -4,7 +4,9 @@ use std::{
 };
 
 use metrics::Counter;
-use ratebus_model::{Arrival, Fold, FoldLimits, Market, Pair, PairList, PairState, Rate, Refusal, Subject, Tick};
+use ratebus_model::{
+    Arrival, Fold, FoldLimits, Market, Pair, PairList, PairState, Pattern, Payload, Rate, Refusal, Subject, Tick,
+};
 
 use crate::{Context, LogLimit};
 
@@ -32,7 +34,7 @@ struct Entry {
 }
 
 impl RateBook {
-    /// A book of `pairs`, all pending, published at once.
+    /// A book of `pairs`, all pending, published at once. Other pairs that an earlier run served are gone from then on.
     pub fn new(ctx: Context, pairs: &[Pair], limits: FoldLimits) -> Self {
         let source = ctx.name();
         let mut book = Self {
@@ -47,7 +49,21 @@ impl RateBook {
             book.add(pair, limits);
         }
         book.publish_pairs();
+        if !pairs.is_empty() {
+            book.take_back_others();
+        }
         book
+    }
+
+    /// An earlier run may have served pairs that the config no longer has. Where no pairs were given they come one by one,
+    /// and nobody knows yet which do not.
+    fn take_back_others(&self) {
+        let is_other = |subject: &Subject| self.pairs.values().all(|entry| entry.subject != *subject);
+        for subject in self.ctx.own_subjects(&Pattern::rates()).into_iter().filter(is_other) {
+            if let Err(error) = self.ctx.try_publish(&subject, Payload::Gone) {
+                tracing::debug!(%subject, %error, "the end of a pair is not delivered to everybody");
+            }
+        }
     }
 
     fn add(&mut self, pair: Pair, limits: FoldLimits) {
@@ -227,7 +243,7 @@ impl Entry {
 mod tests {
     use std::sync::Arc;
 
-    use ratebus_model::{Limits, Payload, Status};
+    use ratebus_model::{Limits, Status};
 
     use super::*;
     use crate::testkit::RecordingHost;
@@ -278,6 +294,20 @@ mod tests {
         assert_eq!(rates.len(), 1);
         assert_eq!(rates[0].value.bid().to_string(), "100.10");
         assert_eq!(book.rate(pair("BTC_USD")), Some(&*rates[0]));
+    }
+
+    #[test]
+    fn a_pair_that_an_earlier_run_served_is_gone_with_the_next() {
+        let host = RecordingHost::new();
+        let mut book = book(&host);
+        for text in ["BTC_USD", "ETH_USD"] {
+            book.tick(&tick(text, "1", "2"), arrival(Duration::ZERO));
+        }
+        // A book that fills as it goes knows of no end.
+        RateBook::new(host.context("test"), &[], FoldLimits::new(Limits::STREAM));
+        assert!(host.rate("test", pair("ETH_USD")).is_some());
+        RateBook::new(host.context("test"), &[pair("BTC_USD")], FoldLimits::new(Limits::STREAM));
+        assert!(host.rate("test", pair("BTC_USD")).is_some() && host.rate("test", pair("ETH_USD")).is_none());
     }
 
     #[test]

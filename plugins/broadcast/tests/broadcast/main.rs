@@ -9,6 +9,7 @@ mod clients;
 mod conformance;
 mod eio3;
 mod fanout;
+mod gone;
 mod limits;
 mod logins;
 mod origin;

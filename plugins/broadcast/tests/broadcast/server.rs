@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::{Extension, serve::ListenerExt};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ratebus_broadcast::Broadcast;
-use ratebus_model::{PairList, Quote, Subject};
+use ratebus_model::{PairList, Payload, Quote, Subject};
 use ratebus_sdk::{
     Context, Error, Factory, HealthState, Origins, Sink,
     testkit::{self, RecordingHost},
@@ -82,6 +82,11 @@ impl Server {
 
     pub(crate) fn publish(&self, quote: Quote) {
         self.context.try_publish(&Subject::quote(quote.pair), quote).unwrap();
+    }
+
+    /// Nothing prices the pair any more.
+    pub(crate) fn end(&self, pair: &str) {
+        self.context.try_publish(&Subject::quote(pair.parse().unwrap()), Payload::Gone).unwrap();
     }
 
     pub(crate) fn serve_pairs(&self, list: PairList) {

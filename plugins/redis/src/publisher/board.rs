@@ -20,7 +20,23 @@ pub(super) struct Board {
 
 struct Slot {
     value: Value,
+    /// Nothing more is said of it: this is the last.
+    ended: bool,
     sent: Option<Sent>,
+}
+
+/// A value that is to go out.
+#[derive(Debug, Clone)]
+pub(super) struct Due {
+    pub(super) value: Value,
+    /// Its pair is served no more: it is told once, and kept nowhere.
+    pub(super) ended: bool,
+}
+
+impl Due {
+    pub(super) fn status(&self, now: Instant) -> Status {
+        if self.ended { Status::Dead } else { self.value.status(now) }
+    }
 }
 
 struct Sent {
@@ -35,15 +51,31 @@ impl Board {
     /// Takes the newest value of a subject.
     pub(super) fn hear(&mut self, subject: &Subject, value: Value) {
         match self.slots.get_mut(subject) {
-            Some(slot) => slot.value = value,
-            None => _ = self.slots.insert(subject.clone(), Slot { value, sent: None }),
+            Some(slot) if !slot.ended => slot.value = value,
+            _ => _ = self.slots.insert(subject.clone(), Slot { value, ended: false, sent: None }),
         }
     }
 
-    /// Up to `most` values that are due at `now`; they count as published from then on.
-    pub(super) fn take_due(&mut self, now: Instant, most: usize) -> Vec<Value> {
-        let due = self.slots.values_mut().filter(|slot| slot.due_at().is_some_and(|due| due <= now)).take(most);
-        due.map(|slot| slot.take(now)).collect()
+    /// There is nothing any more under a subject. What else there is of its pair goes out anew: the places may be the same.
+    pub(super) fn end(&mut self, subject: &Subject) {
+        let Some(slot) = self.slots.get_mut(subject).filter(|slot| !slot.ended) else { return };
+        *slot = Slot { value: slot.value.ended(), ended: true, sent: None };
+        let (pair, ..) = slot.value.labels();
+        for other in self.slots.values_mut().filter(|slot| slot.value.labels().0 == pair) {
+            other.sent = None;
+        }
+    }
+
+    /// Forgets what has ended and has gone out.
+    pub(super) fn forget_ended(&mut self) {
+        self.slots.retain(|_, slot| !slot.ended || slot.sent.is_none());
+    }
+
+    /// Up to `most` values that are due at `now`, first those that have ended; they count as published from then on.
+    pub(super) fn take_due(&mut self, now: Instant, most: usize) -> Vec<Due> {
+        let is_due = |slot: &&mut Slot| slot.due_at().is_some_and(|due| due <= now);
+        let (ended, others): (Vec<_>, Vec<_>) = self.slots.values_mut().filter(is_due).partition(|slot| slot.ended);
+        ended.into_iter().chain(others).take(most).map(|slot| slot.take(now)).collect()
     }
 
     /// When something will be due next if nothing is heard before; in the past if something is due now.
@@ -64,6 +96,9 @@ impl Slot {
     fn due_at(&self) -> Option<Instant> {
         let at_once = Some(self.value.confirmed_at());
         let Some(sent) = &self.sent else { return at_once };
+        if self.ended {
+            return None;
+        }
         if sent.version != self.value.version() {
             return at_once;
         }
@@ -90,11 +125,12 @@ impl Slot {
         Some(self.value.confirmed_at() + after + Duration::from_millis(1))
     }
 
-    fn take(&mut self, now: Instant) -> Value {
-        let value = self.value.clone();
+    fn take(&mut self, now: Instant) -> Due {
+        let Self { value, ended, .. } = &*self;
+        let due = Due { value: value.clone(), ended: *ended };
         let (version, confirmed_at, limits) = (value.version(), value.confirmed_at(), value.limits());
         self.sent = Some(Sent { version, status: value.status(now), confirmed_at, limits, at: now });
-        value
+        due
     }
 }
 
@@ -136,6 +172,31 @@ mod tests {
         assert_eq!((taken(&mut board, start), taken(&mut board, start)), (1, 0));
         board.forget_sent();
         assert_eq!(taken(&mut board, start), 1);
+    }
+
+    #[test]
+    fn what_has_ended_goes_out_once_and_before_what_has_its_place() {
+        let (mut board, (rate, start)) = (Board::default(), rate());
+        let other = Rate { source: "other".parse().unwrap(), ..rate.clone() };
+        for rate in [&rate, &other] {
+            hear(&mut board, rate);
+        }
+        assert_eq!(taken(&mut board, start), 2);
+        board.end(&Subject::rate(rate.source, rate.pair));
+        let due = board.take_due(start, 10);
+        assert_eq!(
+            due.iter().map(|due| (due.ended, due.status(start))).collect::<Vec<_>>(),
+            [(true, Status::Dead), (false, Status::Fresh)]
+        );
+        // The connection was lost with it: it goes out again.
+        board.forget_sent();
+        assert!(board.take_due(start, 1)[0].ended);
+        board.forget_ended();
+        board.forget_sent();
+        assert_eq!(taken(&mut board, start), 1);
+        board.end(&Subject::rate(rate.source, rate.pair));
+        hear(&mut board, &rate);
+        assert!(board.take_due(start, 10).iter().all(|due| !due.ended));
     }
 
     #[test]

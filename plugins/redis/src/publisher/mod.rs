@@ -9,7 +9,7 @@ use std::{convert::Infallible, time::Duration};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use metrics::counter;
-use ratebus_model::{Arrival, Message};
+use ratebus_model::{Arrival, Message, Payload};
 use ratebus_sdk::{Backoff, ConfigError, Context, Env, Error, ErrorKind, Factory, Inbox, Interest, Sink};
 use redis::{Pipeline, RedisResult, aio::MultiplexedConnection};
 use tokio::{
@@ -18,7 +18,11 @@ use tokio::{
 };
 
 pub use self::config::RedisPublisherConfig;
-use self::{board::Board, config::Published, places::Places};
+use self::{
+    board::{Board, Due},
+    config::Published,
+    places::Places,
+};
 use crate::{
     document::Value,
     server::{self, LONGEST_WAIT, Server, failed},
@@ -152,6 +156,8 @@ impl Work {
         let message = message.ok_or(Ended::Closed)?;
         if let Some(value) = Value::of(&message.payload) {
             self.board.hear(&message.subject, value);
+        } else if let Payload::Gone = message.payload {
+            self.board.end(&message.subject);
         }
         Ok(())
     }
@@ -159,18 +165,19 @@ impl Work {
     /// Answers why Redis refused some of it, if it did.
     async fn send(
         &mut self,
-        due: &[Value],
+        due: &[Due],
         now: Arrival,
         connection: &mut MultiplexedConnection,
     ) -> Result<Option<String>, Error> {
         let mut pipeline = Pipeline::new();
         // A full Redis does not keep, and still tells everybody.
         pipeline.ignore_errors();
-        for value in due {
-            let put = self.places.put(value, now, &mut pipeline);
+        for due in due {
+            let put = self.places.put(due, now, &mut pipeline);
             put.map_err(|error| Error::new(ErrorKind::Internal, "JSON").because(error))?;
         }
         let answers: Vec<RedisResult<redis::Value>> = pipeline.query_async(connection).await.map_err(failed)?;
+        self.board.forget_ended();
         let mut refused = None;
         for answers in answers.chunks(self.places.commands()) {
             for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {

@@ -3,7 +3,8 @@ use std::time::Duration;
 use ratebus_model::Arrival;
 use redis::Pipeline;
 
-use crate::{document::Value, template::Template};
+use super::board::Due;
+use crate::template::Template;
 
 /// Where a document goes.
 pub(super) struct Places {
@@ -19,17 +20,25 @@ pub(super) struct Key {
 }
 
 impl Places {
-    /// Adds the commands that put `value` in its places, the channel last: whoever subscribes and then reads misses
-    /// nothing.
-    pub(super) fn put(&self, value: &Value, now: Arrival, pipeline: &mut Pipeline) -> serde_json::Result<()> {
-        let document = value.document(now)?;
-        let (pair, source, kind) = value.labels();
+    /// Adds the commands that put a value in its places, or take one whose pair has ended out of them, the channel last:
+    /// whoever subscribes and then reads misses nothing.
+    pub(super) fn put(&self, due: &Due, now: Arrival, pipeline: &mut Pipeline) -> serde_json::Result<()> {
+        let document = due.value.document(due.status(now.at), now)?;
+        let (pair, source, kind) = due.value.labels();
         let name = |template: &Template| template.fill(pair, source, kind);
         if let Some(hash) = &self.hash {
-            pipeline.hset(name(hash), pair.to_string(), &document);
+            if due.ended {
+                pipeline.hdel(name(hash), pair.to_string());
+            } else {
+                pipeline.hset(name(hash), pair.to_string(), &document);
+            }
         }
         if let Some(Key { name: key, ttl }) = &self.key {
-            pipeline.pset_ex(name(key), &document, u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            if due.ended {
+                pipeline.del(name(key));
+            } else {
+                pipeline.pset_ex(name(key), &document, u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            }
         }
         pipeline.publish(name(&self.channel), document);
         Ok(())

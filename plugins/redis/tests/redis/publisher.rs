@@ -106,6 +106,28 @@ async fn a_silent_feed_becomes_stale_and_then_dead_without_prices() {
 }
 
 #[tokio::test]
+async fn a_pair_that_is_served_no_more_is_dead_once_and_kept_nowhere() {
+    let broker = start(BrokerOptions::default());
+    let mut listener = Listener::to(&broker, "*").await;
+    let publisher =
+        Running::publisher(&broker.url(), &json!({"from": "quotes", "hash": "quotes", "key": "quote:{pair}"}));
+    let subject = Subject::quote(quote().pair);
+    publisher.publish(&subject, quote());
+    assert_eq!(listener.next().await.1["status"], "fresh");
+    publisher.publish(&subject, Payload::Gone);
+    let (_, last) = loop {
+        let next = listener.next().await;
+        if next.1["status"] != "fresh" {
+            break next;
+        }
+    };
+    assert_eq!((&last["status"], &last["withheld"]), (&json!("dead"), &json!("not_served")), "{last}");
+    assert_eq!((&last["original"], &last["sequence"]), (&json!(null), &json!(2)));
+    assert_eq!(broker.redis_command(&["EXISTS", "quotes", "quote:BTC_USD"]), "0");
+    publisher.stop().await;
+}
+
+#[tokio::test]
 async fn after_an_outage_the_newest_values_go_out_and_nothing_else() {
     let broker = start(BrokerOptions::default());
     let publisher = Running::publisher(&broker.url(), &json!({"hash": "rates:latest"}));

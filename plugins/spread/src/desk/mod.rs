@@ -39,7 +39,8 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) subject: Subject,
-    pub(crate) quote: Arc<Quote>,
+    /// `None`: nothing prices the pair any more.
+    pub(crate) quote: Option<Arc<Quote>>,
     /// What is new about it; `None` if the feed only vouched again for the version published before.
     pub(crate) news: Option<News>,
 }
@@ -152,6 +153,17 @@ impl Desk {
         Ok(self.quote_each(vec![rate.pair], now))
     }
 
+    /// A source serves a pair no more, as the subject of its rates says. Answers with the quotes that this changes.
+    pub(crate) fn gone(&mut self, message: &Message, now: Arrival) -> Result<Vec<Publication>, Dropped> {
+        let (source, pair) = message.subject.as_rate().ok_or(Dropped::Mislabelled)?;
+        if let Some(refused) = self.refused.get_mut(&pair) {
+            refused.remove(&source);
+        }
+        let Some(quoter) = self.quoters.get_mut(&pair) else { return Ok(Vec::new()) };
+        quoter.lose(source, message.version)?;
+        Ok(self.quote_each(vec![pair], now))
+    }
+
     /// Takes a spread. Answers with the quotes it changes: none if its revision is known, as after a replay.
     pub(crate) fn spread(
         &mut self,
@@ -180,7 +192,7 @@ impl Desk {
 
     /// How the pair's price came about, as of the quote published last; `None` for a pair without one to come.
     pub(crate) fn explain(&self, pair: Pair, now: Arrival) -> Option<Explanation> {
-        let quoter = self.quoters.get(&pair)?;
+        let quoter = self.quoters.get(&pair).filter(|quoter| quoter.is_served())?;
         let none = BTreeMap::new();
         let refused = self.refused.get(&pair).unwrap_or(&none);
         Some(quoter.explain(&self.prices_of_legs(quoter), self.effective(pair), refused, now))
@@ -205,10 +217,9 @@ impl Desk {
 
     /// How many pairs are fresh, and which are not, in order.
     pub(crate) fn by_freshness(&self) -> (usize, Vec<Pair>) {
-        let fresh = |quoter: &Quoter| quoter.status() == Some(Status::Fresh);
-        let others: Vec<Pair> =
-            self.quoters.iter().filter(|(_, quoter)| !fresh(quoter)).map(|(&pair, _)| pair).collect();
-        (self.quoters.len() - others.len(), others)
+        let served = self.quoters.iter().filter(|(_, quoter)| quoter.is_served());
+        let (fresh, others): (Vec<_>, Vec<_>) = served.partition(|(_, quoter)| quoter.status() == Some(Status::Fresh));
+        (fresh.len(), others.into_iter().map(|(&pair, _)| pair).collect())
     }
 
     /// Grows whenever what [`Desk::by_freshness`] answers may have changed.
@@ -264,8 +275,9 @@ impl Desk {
         let quoter = self.quoters.get_mut(&pair)?;
         let publication = quoter.quote(&legs, effective, now);
         self.wake_at = [self.wake_at, quoter.due_at()].into_iter().flatten().min();
-        let news = publication.as_ref().and_then(|publication| publication.news);
-        self.status_changes += u64::from(news.is_some_and(|news| news.status));
+        let changed =
+            |publication: &Publication| publication.quote.is_none() || publication.news.is_some_and(|news| news.status);
+        self.status_changes += u64::from(publication.as_ref().is_some_and(changed));
         publication
     }
 }

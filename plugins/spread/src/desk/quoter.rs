@@ -72,6 +72,22 @@ impl Quoter {
         Ok(())
     }
 
+    /// A source serves the pair no more.
+    pub(super) fn lose(&mut self, source: SourceName, version: Version) -> Result<(), Dropped> {
+        match &mut self.origin {
+            Origin::Sources(feeds) => feeds.lose(source, version),
+            Origin::Cross(_) => Err(Dropped::SourceNotAllowed),
+        }
+    }
+
+    /// Whether there is anything that gives the pair a price, or will.
+    pub(super) fn is_served(&self) -> bool {
+        match &self.origin {
+            Origin::Sources(feeds) => !feeds.is_empty(),
+            Origin::Cross(_) => true,
+        }
+    }
+
     /// The pairs it is made from; none if sources price it.
     pub(super) fn legs(&self) -> &[Leg] {
         match &self.origin {
@@ -95,7 +111,9 @@ impl Quoter {
         now: Arrival,
     ) -> Option<Publication> {
         let newest = self.market.as_ref().map(|market| market.newest);
-        self.decide(legs, now.at);
+        if !self.decide(legs, now.at) {
+            return self.withdraw();
+        }
         let shown = self.market.as_ref().and_then(|market| market.next_change(now.at));
         let sources = match &self.origin {
             Origin::Sources(feeds) => feeds.next_change(now.at),
@@ -126,7 +144,16 @@ impl Quoter {
         };
         let quote = Arc::new(quote);
         self.published = Some(Arc::clone(&quote));
-        Some(Publication { subject: self.subject.clone(), quote, news })
+        Some(Publication { subject: self.subject.clone(), quote: Some(quote), news })
+    }
+
+    /// Nothing gives the pair a price any more. Should it come back, its versions go on.
+    fn withdraw(&mut self) -> Option<Publication> {
+        (self.market, self.doubt, self.due_at) = (None, None, None);
+        self.published.take()?;
+        // Those who tell clients of it take one.
+        self.next_version = self.next_version.next();
+        Some(Publication { subject: self.subject.clone(), quote: None, news: None })
     }
 
     /// The status last published.
@@ -139,8 +166,9 @@ impl Quoter {
         self.due_at
     }
 
-    /// Settles what the market's price is. One that nobody vouches for any more stays, and is withheld from customers.
-    fn decide(&mut self, legs: &[Decided], now: Instant) {
+    /// Settles what the market's price is, if anything gives one. One that nobody vouches for any more stays, and is withheld
+    /// from customers.
+    fn decide(&mut self, legs: &[Decided], now: Instant) -> bool {
         let decided = match &mut self.origin {
             Origin::Sources(feeds) => feeds.decide(now),
             Origin::Cross(of) => cross::decide(of, legs, &mut self.step),
@@ -148,11 +176,12 @@ impl Quoter {
         let (market, doubt) = match decided {
             Some(Ok(market)) => (Some(market), None),
             Some(Err(doubt)) => (None, Some(doubt)),
-            None => return,
+            None => return false,
         };
         self.tell(market.as_ref(), doubt, now);
         self.doubt = doubt;
         self.market = market.or(self.market.take());
+        true
     }
 
     /// Tells the log that the price is from elsewhere or of another kind, or in doubt, or that a source is too far from it.

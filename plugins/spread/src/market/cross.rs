@@ -7,7 +7,7 @@ use ratebus_sdk::model::{
 
 use super::{Decided, MarketPrice, Step};
 
-/// The price along `legs`, or why one of them or the whole has none that may be believed. `None` before all have one.
+/// The price along `legs`, or why one of them or the whole has none that may be believed. `None` unless all have one.
 pub(crate) fn decide(legs: &[Leg], prices: &[Decided], step: &mut Step) -> Decided {
     let known: Vec<&Result<MarketPrice, Withheld>> = prices.iter().map(Option::as_ref).collect::<Option<_>>()?;
     let believed: Result<Vec<&MarketPrice>, Withheld> =

@@ -1,4 +1,5 @@
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,6 +20,8 @@ const ENOUGH_TO_JUDGE: usize = 3;
 pub(crate) struct Feeds {
     pub(super) rules: Rules,
     pub(super) all: Vec<Feed>,
+    /// How far each source is, one that serves the pair no more too.
+    orders: BTreeMap<SourceName, Order>,
     /// Whose price was the last one, if it was one source's.
     pub(super) current: Option<SourceName>,
 }
@@ -38,7 +41,6 @@ pub(super) struct Rules {
 /// What one source says.
 pub(super) struct Feed {
     pub(super) price: MarketPrice,
-    order: Order,
     standing: Standing,
     pub(super) verdict: Verdict,
 }
@@ -63,13 +65,13 @@ impl Feeds {
             max_disagreement_bps: settings.max_disagreement_bps,
             return_after: settings.return_after.unwrap_or(PairSettings::RETURN_AFTER),
         };
-        Self { rules, all: Vec::new(), current: None }
+        Self { rules, all: Vec::new(), orders: BTreeMap::new(), current: None }
     }
 
     /// Takes a rate of this pair.
     pub(crate) fn hear(&mut self, rate: &Rate, version: Version, now: Instant) -> Result<(), Dropped> {
+        self.advance(rate.source, version)?;
         if let Some(feed) = self.all.iter_mut().find(|feed| feed.price.source == rate.source) {
-            feed.order.advance(version)?;
             if feed.price.status(now) != Status::Fresh {
                 // Nobody may have looked while it was silent.
                 feed.note(false, now);
@@ -77,13 +79,33 @@ impl Feeds {
             feed.price = MarketPrice::of(rate, Arc::clone(&feed.price.sources));
         } else {
             let price = MarketPrice::of(rate, [rate.source].into());
-            let order = Order::starting_with(version);
-            self.all.push(Feed { price, order, standing: Standing::Good, verdict: Verdict::Spare });
+            self.all.push(Feed { price, standing: Standing::Good, verdict: Verdict::Spare });
         }
         Ok(())
     }
 
-    /// The market's price now, or why there is none that may be believed. `None` before the first rate.
+    /// A source serves the pair no more.
+    pub(crate) fn lose(&mut self, source: SourceName, version: Version) -> Result<(), Dropped> {
+        self.advance(source, version)?;
+        self.all.retain(|feed| feed.price.source != source);
+        self.current.take_if(|current| *current == source);
+        Ok(())
+    }
+
+    /// Whether no source serves the pair.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn advance(&mut self, source: SourceName, version: Version) -> Result<(), Dropped> {
+        match self.orders.entry(source) {
+            Entry::Occupied(order) => order.into_mut().advance(version)?,
+            Entry::Vacant(place) => _ = place.insert(Order::starting_with(version)),
+        }
+        Ok(())
+    }
+
+    /// The market's price now, or why there is none that may be believed. `None` without a rate.
     pub(crate) fn decide(&mut self, now: Instant) -> Decided {
         self.judge(now);
         match self.rules.method {

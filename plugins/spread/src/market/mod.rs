@@ -16,7 +16,7 @@ use ratebus_sdk::model::{Limits, Market, Price, Rate, RateKind, Sides, SourceNam
 pub(crate) use feeds::Feeds;
 pub(crate) use step::Step;
 
-/// The market's price of a pair, or why there is none that may be believed; `None` before the first.
+/// The market's price of a pair, or why there is none that may be believed; `None` if nothing gives one.
 pub(crate) type Decided = Option<Result<MarketPrice, Withheld>>;
 
 /// The market's price of a pair, from one source or from several.

@@ -55,7 +55,8 @@ impl Heard {
 
     /// Checks what a client would see change.
     fn publish(&mut self, publications: impl IntoIterator<Item = Publication>) {
-        for Publication { subject, quote, news } in publications {
+        for publication in publications {
+            let (quote, Publication { subject, news, .. }) = (publication.quote(), publication);
             assert_eq!(subject, Subject::quote(quote.pair));
             match self.shown.get(&quote.pair) {
                 None => assert_eq!(quote.version, Version::first(OURS)),

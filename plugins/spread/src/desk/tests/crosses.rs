@@ -15,11 +15,11 @@ impl Bench {
     /// The quotes that a rate changes, as text.
     fn changes(&mut self, source: &str, pair: &str, bid: &str, ask: &str) -> Vec<String> {
         let rate = self.rate(source, pair, bid, ask);
-        self.send(&rate).unwrap().iter().map(|publication| told(&publication.quote)).collect()
+        self.send(&rate).unwrap().iter().map(|publication| told(&publication.quote())).collect()
     }
 
     fn woken(&mut self) -> Vec<String> {
-        self.wake().iter().map(|publication| told(&publication.quote)).collect()
+        self.wake().iter().map(|publication| told(&publication.quote())).collect()
     }
 }
 
@@ -42,8 +42,8 @@ fn a_cross_follows_its_legs() {
     let legs_again = bench.changes("a", "BTC_USD", "81413.2", "81413.2");
     assert_eq!(legs_again, ["BTC_USD 81413.2 81413.2 Fresh", "BTC_EUR 75380.49 75381.90 Fresh"]);
     let spread = bench.set("BTC_EUR", 1, Some(markup("10", "10"))).unwrap();
-    assert_eq!(spread.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["75391.90 / 75370.49"]);
-    let quote = &spread[0].quote;
+    assert_eq!(spread.iter().map(|p| shown(&p.quote())).collect::<Vec<_>>(), ["75391.90 / 75370.49"]);
+    let quote = &spread[0].quote();
     assert_eq!((quote.source.as_str(), quote.step), ("cross", price("0.01")));
     assert_eq!(quote.sources.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
 }
@@ -59,7 +59,7 @@ fn a_cross_is_as_old_as_its_oldest_leg_and_no_fresher_than_any() {
     bench.now = 11_000;
     assert_eq!(bench.changes("a", "BTC_USD", "100", "100")[1], "BTC_EUR 50.00000 50.00000 Fresh");
     let halted = Rate { market: Market::Maintenance, ..bench.rate("a", "EUR_USD", "2", "2") };
-    let quote = &bench.send(&halted).unwrap()[1].quote;
+    let quote = &bench.send(&halted).unwrap()[1].quote();
     assert_eq!((quote.market, quote.published_status), (Market::Maintenance, Status::Stale));
     bench.now = 71_001;
     assert_eq!(bench.woken().len(), 3, "all are dead");
@@ -108,6 +108,6 @@ fn a_cross_of_a_reference_is_one() {
     bench.changes("a", "BTC_USD", "99", "101");
     let value = RateValue::Reference { price: price("3") };
     let rate = Rate { value, ..bench.rate("b", "EUR_USD", "1", "1") };
-    let quote = &bench.send(&rate).unwrap()[1].quote;
+    let quote = &bench.send(&rate).unwrap()[1].quote();
     assert_eq!((quote.kind, quote.bid, quote.ask), (RateKind::Reference, price("33.00000"), price("33.66667")));
 }

@@ -1,6 +1,7 @@
 mod anything;
 mod crosses;
 mod explain;
+mod gone;
 mod several;
 mod sources;
 
@@ -24,6 +25,13 @@ struct Bench {
     sent: HashMap<Subject, Version>,
     /// The quotes so far, of tests that look at several.
     shown: Vec<Arc<Quote>>,
+}
+
+impl Publication {
+    /// The quote of a pair that has one.
+    fn quote(&self) -> Arc<Quote> {
+        self.quote.clone().unwrap()
+    }
 }
 
 impl Bench {
@@ -81,7 +89,7 @@ impl Bench {
     fn tick(&mut self, source: &str, pair: &str, bid: &str, ask: &str) -> Arc<Quote> {
         let publication = self.send(&self.rate(source, pair, bid, ask)).unwrap().remove(0);
         assert!(publication.news.is_some());
-        publication.quote
+        publication.quote()
     }
 
     fn set(&mut self, scope: &str, revision: u64, rule: Option<Rule>) -> Result<Vec<Publication>, Dropped> {
@@ -143,11 +151,11 @@ fn a_spread_reprices_at_once_and_only_what_it_changes() {
     bench.tick("kraken", "BTC_USD", "99", "100");
     bench.tick("kraken", "ETH_USD", "9", "10");
     let changed = bench.set("BTC_USD", 1, Some(markup("1", "2"))).unwrap();
-    assert_eq!(changed.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["101.00 / 97.00"]);
+    assert_eq!(changed.iter().map(|p| shown(&p.quote())).collect::<Vec<_>>(), ["101.00 / 97.00"]);
     let changed = bench.set("*", 1, Some(markup("3", "3"))).unwrap();
     assert_eq!(changed.iter().map(|p| p.subject.as_str()).collect::<Vec<_>>(), ["quotes.ETH_USD"]);
     let changed = bench.set("BTC_USD", 2, None).unwrap();
-    assert_eq!(changed.iter().map(|p| shown(&p.quote)).collect::<Vec<_>>(), ["103.00 / 96.00"]);
+    assert_eq!(changed.iter().map(|p| shown(&p.quote())).collect::<Vec<_>>(), ["103.00 / 96.00"]);
     assert!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).unwrap().is_empty(), "an old revision");
 }
 
@@ -156,7 +164,7 @@ fn an_equal_spread_of_a_new_revision_is_a_new_version() {
     let mut bench = Bench::new(None, &[]);
     assert!(bench.set("BTC_USD", 1, Some(markup("1", "1"))).unwrap().is_empty(), "no rate yet");
     assert_eq!(bench.tick("kraken", "BTC_USD", "99", "100").version.sequence, 1);
-    assert_eq!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).unwrap()[0].quote.version.sequence, 2);
+    assert_eq!(bench.set("BTC_USD", 2, Some(markup("1", "1"))).unwrap()[0].quote().version.sequence, 2);
 }
 
 #[test]
@@ -198,7 +206,7 @@ fn the_default_does_not_stand_in_for_a_stored_spread_that_is_not_known_yet() {
     assert!(bench.set("*", 1, Some(markup("5", "5"))).unwrap().is_empty());
     let now = bench.arrival();
     let quotes = bench.desk.spreads_known(now);
-    let prices: Vec<String> = quotes.iter().map(|publication| shown(&publication.quote)).collect();
+    let prices: Vec<String> = quotes.iter().map(|publication| shown(&publication.quote())).collect();
     assert_eq!(prices, ["105.00 / 94.00", "15.00 / 4.00"]);
 }
 
@@ -237,9 +245,9 @@ fn what_the_feed_only_vouches_for_again_keeps_its_version() {
     let again = Rate { recv_time: first.recv_time, ..bench.rate("kraken", "BTC_USD", "99.00", "100") };
     let publication = bench.send(&again).unwrap().remove(0);
     assert!(publication.news.is_none());
-    assert_eq!(publication.quote.confirmed_at, bench.arrival().at);
-    assert_eq!(*publication.quote, Quote { confirmed_at: bench.arrival().at, ..Quote::clone(&first) });
-    assert_eq!(publication.quote.bid.to_string(), "99.0", "one version has one text");
+    assert_eq!(publication.quote().confirmed_at, bench.arrival().at);
+    assert_eq!(*publication.quote(), Quote { confirmed_at: bench.arrival().at, ..Quote::clone(&first) });
+    assert_eq!(publication.quote().bid.to_string(), "99.0", "one version has one text");
     assert!(bench.send(&again).unwrap().is_empty(), "nothing moved");
 }
 
@@ -252,7 +260,7 @@ fn a_silent_feed_makes_its_quotes_stale_then_dead() {
         bench.now = u64::try_from((wake_at - bench.start).as_millis()).unwrap();
         assert!(bench.wake().is_empty(), "not before the limit is passed");
         bench.now += 1;
-        seen.extend(bench.wake().iter().map(|p| (bench.now, p.quote.published_status, p.quote.version.sequence)));
+        seen.extend(bench.wake().iter().map(|p| (bench.now, p.quote().published_status, p.quote().version.sequence)));
     }
     assert_eq!(seen, [(10_001, Status::Stale, 2), (60_001, Status::Dead, 3)]);
     assert_eq!(bench.tick("kraken", "BTC_USD", "99", "100").published_status, Status::Fresh);
@@ -264,9 +272,9 @@ fn a_quote_made_at_the_very_limit_still_becomes_stale() {
     let confirmed_at = bench.arrival().at;
     bench.now = 10_000;
     let rate = Rate { confirmed_at, ..bench.rate("kraken", "BTC_USD", "99", "100") };
-    assert_eq!(bench.send(&rate).unwrap().remove(0).quote.published_status, Status::Fresh);
+    assert_eq!(bench.send(&rate).unwrap().remove(0).quote().published_status, Status::Fresh);
     bench.now = 10_001;
-    assert_eq!(bench.wake()[0].quote.published_status, Status::Stale);
+    assert_eq!(bench.wake()[0].quote().published_status, Status::Stale);
 }
 
 #[test]
@@ -274,7 +282,7 @@ fn a_market_that_stops_matching_is_stale_at_once() {
     let mut bench = Bench::new(Some("0"), &[]);
     bench.tick("kraken", "BTC_USD", "99", "100");
     let halted = Rate { market: Market::Maintenance, ..bench.rate("kraken", "BTC_USD", "99", "100") };
-    let quote = bench.send(&halted).unwrap().remove(0).quote;
+    let quote = bench.send(&halted).unwrap().remove(0).quote();
     assert_eq!((quote.market, quote.published_status, quote.version.sequence), (Market::Maintenance, Status::Stale, 2));
 }
 
@@ -284,7 +292,7 @@ fn late_and_repeated_messages_and_left_epochs_are_dropped() {
     let [first, second, third] = [1, 2, 3].map(Epoch::new);
     let mut send = |bid: &str, epoch, sequence| {
         let rate = bench.rate("kraken", "BTC_USD", bid, "100");
-        bench.send_as(&rate, Version { epoch, sequence }).map(|publications| publications[0].quote.bid.to_string())
+        bench.send_as(&rate, Version { epoch, sequence }).map(|publications| publications[0].quote().bid.to_string())
     };
     assert_eq!(send("91", first, 5).as_deref(), Ok("91"));
     assert_eq!(send("92", first, 5), Err(Dropped::NotNewer));
@@ -335,19 +343,20 @@ fn only_listed_sources_price_a_pair_the_first_listed_preferred() {
     let acme = bench.rate("acme", "BTC_USD", "93", "100");
     assert!(bench.send(&acme).unwrap().is_empty());
     bench.now = 10_001;
-    let quotes: Vec<_> = bench.wake().iter().map(|p| (p.quote.source.to_string(), p.quote.published_status)).collect();
+    let quotes: Vec<_> =
+        bench.wake().iter().map(|p| (p.quote().source.to_string(), p.quote().published_status)).collect();
     assert_eq!(quotes, [("acme".to_owned(), Status::Fresh)], "the other takes over the moment the first is stale");
     let back = bench.rate("kraken", "BTC_USD", "94", "100");
     assert!(bench.send(&back).unwrap().is_empty(), "not at once");
     for now in [19_000, 28_000, 37_000] {
         bench.now = now;
         let acme = bench.rate("acme", "BTC_USD", "93", "100");
-        assert_eq!(bench.send(&acme).unwrap().remove(0).quote.source.as_str(), "acme");
+        assert_eq!(bench.send(&acme).unwrap().remove(0).quote().source.as_str(), "acme");
         let kraken = bench.rate("kraken", "BTC_USD", "94", "100");
         assert!(bench.send(&kraken).unwrap().is_empty());
     }
     bench.now = 40_001;
-    assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "but when it has been good for a while");
+    assert_eq!(bench.wake()[0].quote().source.as_str(), "kraken", "but when it has been good for a while");
 }
 
 #[test]
@@ -365,7 +374,7 @@ fn without_an_order_the_source_stays_until_it_is_not_fresh() {
     let freshest = bench.rate("other", "BTC_USD", "92", "100");
     assert!(bench.send(&freshest).unwrap().is_empty());
     bench.now = 10_001;
-    assert_eq!(bench.wake()[0].quote.source.as_str(), "other", "the freshest takes over");
+    assert_eq!(bench.wake()[0].quote().source.as_str(), "other", "the freshest takes over");
     let back = bench.rate("kraken", "BTC_USD", "93", "100");
     assert!(bench.send(&back).unwrap().is_empty(), "and stays");
 }
@@ -377,12 +386,12 @@ fn stale_sources_do_not_flap_either() {
     let acme = bench.rate("acme", "BTC_USD", "91", "100");
     assert!(bench.send(&acme).unwrap().is_empty());
     bench.now = 20_000;
-    assert_eq!(bench.wake()[0].quote.source.as_str(), "kraken", "both are stale");
+    assert_eq!(bench.wake()[0].quote().source.as_str(), "kraken", "both are stale");
     let stale =
         Rate { confirmed_at: bench.start + Duration::from_secs(5), ..bench.rate("acme", "BTC_USD", "92", "100") };
     assert!(bench.send(&stale).unwrap().is_empty());
     bench.now = 60_001;
-    let quote = &bench.wake()[0].quote;
+    let quote = &bench.wake()[0].quote();
     assert_eq!((quote.source.as_str(), quote.published_status), ("acme", Status::Stale), "stale before dead");
 }
 

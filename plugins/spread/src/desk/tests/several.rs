@@ -224,6 +224,7 @@ proptest! {
                 heard.iter().map(|(&pair, known)| (pair, known.shown.clone())).collect();
             let several = publications.len() > 3;
             for Publication { quote, news, .. } in publications {
+                let quote = quote.unwrap();
                 heard.entry(quote.pair).or_default().publish(&quote, news.is_some());
             }
             let now = bench.arrival().at;

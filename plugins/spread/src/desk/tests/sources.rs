@@ -29,7 +29,7 @@ impl Bench {
 
     fn show(&mut self, rate: &Rate) {
         let publications = self.send(rate).unwrap();
-        self.shown.extend(publications.into_iter().map(|publication| publication.quote));
+        self.shown.extend(publications.into_iter().map(|publication| publication.quote()));
     }
 
     /// All of these say again what they said, at `now`.
@@ -39,13 +39,13 @@ impl Bench {
             self.say(source, bid, ask);
         }
         let woken = self.wake();
-        self.shown.extend(woken.into_iter().map(|publication| publication.quote));
+        self.shown.extend(woken.into_iter().map(|publication| publication.quote()));
     }
 
     /// The last quote: its sources, and the market's bid and ask or why the customer gets no price.
     fn last(&mut self) -> String {
         let woken = self.wake();
-        self.shown.extend(woken.into_iter().map(|publication| publication.quote));
+        self.shown.extend(woken.into_iter().map(|publication| publication.quote()));
         let Some(quote) = self.shown.last() else { return "nothing".to_owned() };
         let sources: Vec<&str> = quote.sources.iter().map(SourceName::as_str).collect();
         let sources = sources.join("+");
@@ -86,7 +86,7 @@ fn a_median_is_as_old_as_its_oldest_source_and_goes_on_without_it() {
     let quote = bench.shown.last().unwrap();
     assert_eq!((quote.published_status, quote.bid), (Status::Stale, price("99")), "the last one is shown, and marked");
     bench.now = 64_001;
-    assert_eq!(bench.wake()[0].quote.published_status, Status::Dead);
+    assert_eq!(bench.wake()[0].quote().published_status, Status::Dead);
 }
 
 #[test]
