@@ -89,9 +89,9 @@ struct Frame<'f> {
     result: &'f RawValue,
     #[serde(borrow)]
     error: Option<&'f RawValue>,
-    /// Of an error that is not in a table of its own.
+    /// An error that has no object of its own is told by its words.
     #[serde(borrow)]
-    code: Option<&'f RawValue>,
+    msg: Option<&'f RawValue>,
 }
 
 /// The best bid and ask. Alone of all data it has no type.
@@ -112,10 +112,9 @@ struct BookTicker<'f> {
 impl Decode for Decoder {
     fn decode<'f>(&mut self, text: &'f str, events: &mut Vec<FeedEvent<'f>>) -> Result<(), DecodeError> {
         let frame: Frame<'f> = object(text)?;
-        events.push(match (frame.error.or(frame.code), frame.id) {
-            (Some(_), request) => {
-                let reason = frame.error.map_or(text, RawValue::get).into();
-                FeedEvent::Refused { request, symbol: None, reason, permanent: false }
+        events.push(match (frame.error.or(frame.msg), frame.id) {
+            (Some(error), request) => {
+                FeedEvent::Refused { request, symbol: None, reason: error.get().into(), permanent: false }
             }
             (None, Some(request)) if frame.result.get() == "null" => FeedEvent::Accepted { request },
             (None, Some(_)) => FeedEvent::Held { symbols: streams(frame.result)? },

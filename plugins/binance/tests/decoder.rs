@@ -94,7 +94,6 @@ fn a_frame_that_is_not_newer_is_dropped_until_there_is_another_connection() {
 #[test]
 fn each_kind_of_frame_is_told_apart() {
     let error = r#"{"code":2,"msg":"Invalid request: unknown variant"}"#;
-    let bare = r#"{"code":3,"msg":"Invalid JSON: expected value","id":10}"#;
     let cases = [
         (r#"{"result":null,"id":7}"#.to_owned(), FeedEvent::Accepted { request: 7 }),
         (
@@ -106,8 +105,13 @@ fn each_kind_of_frame_is_told_apart() {
             FeedEvent::Refused { request: Some(9), symbol: None, reason: error.into(), permanent: false },
         ),
         (
-            bare.to_owned(),
-            FeedEvent::Refused { request: Some(10), symbol: None, reason: bare.into(), permanent: false },
+            r#"{"code":3,"msg":"Invalid JSON","id":10}"#.to_owned(),
+            FeedEvent::Refused {
+                request: Some(10),
+                symbol: None,
+                reason: r#""Invalid JSON""#.into(),
+                permanent: false,
+            },
         ),
         (r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#.to_owned(), FeedEvent::Reconnect),
         (r#"{"e":"serverShutdown","E":1770123456789}"#.to_owned(), FeedEvent::Reconnect),

@@ -10,7 +10,7 @@ use ratebus_sdk::{
     stream::{self, Rules, Stream, Symbols},
     testkit::eventually,
 };
-use ratebus_test_exchange::{DEADLINE, Exchange};
+use ratebus_test_exchange::{Answer, DEADLINE, Exchange};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -74,6 +74,19 @@ async fn a_connection_is_replaced_before_it_is_too_old() {
         .await;
     }
     source.until_counted(&["ratebus_feed_reconnects_total", "aged"], 2).await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_refused_is_not_taken_for_one_and_has_a_name() {
+    let exchange = exchange().await;
+    exchange.answer("BTCUSDT", Answer::Refuse("Unknown property".to_owned()));
+    let source = Running::start::<Stream<Binance>>(&exchange.url(), &["BTC_USDT"], &json!({}));
+    source.until_health("BTC_USDT (not acknowledged yet); refused for now: \"Unknown property\"").await;
+    exchange.answer("BTCUSDT", Answer::Acknowledge);
+    exchange.wait_subscribed(&["BTCUSDT"], DEADLINE).await;
+    exchange.tick("BTCUSDT", "81414.00", "81414.10");
+    source.until_ready().await;
     source.stop().await;
 }
 

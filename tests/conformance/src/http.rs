@@ -134,7 +134,7 @@ pub mod cases {
 
     /// An answer has its time, and no more: whether it does not begin or does not end.
     pub async fn an_answer_that_takes_too_long_is_given_up<S: Factory + Source + 'static>(venue: &HttpVenue) {
-        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({"timeout": "400ms"})).await;
+        let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({"timeout": "1s"})).await;
         for reply in [Reply::Hang, Reply::Trickle] {
             source.until_ready().await;
             exchange.script(move |_| reply.clone());

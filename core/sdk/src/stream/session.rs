@@ -259,6 +259,7 @@ impl<'s, E: Exchange> Session<'s, E> {
             self.feed.book.set_state(pair, PairState::Subscribed);
         }
         if !pairs.is_empty() {
+            self.feed.refusal = None;
             self.feed.report(self.settled);
         }
     }
@@ -302,6 +303,7 @@ impl<'s, E: Exchange> Session<'s, E> {
         let reason = cut(reason);
         if !permanent {
             tracing::debug!(symbol = cut(symbol), reason, "a subscription was refused for now; asking again later");
+            self.feed.refusal = Some(reason);
             return;
         }
         if let Some(pair) = self.subscriptions.refused(symbol, request) {

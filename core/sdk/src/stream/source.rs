@@ -60,6 +60,7 @@ impl<E: Exchange> Source for Stream<E> {
             decoder: exchange.decoder(symbols.iter().map(|(pair, symbol)| (symbol.clone(), *pair)).collect()),
             meter: Meter::new(ctx.name()),
             market: Market::default(),
+            refusal: None,
             complaints: LogLimit::default(),
             exchange,
             symbols,
@@ -84,6 +85,8 @@ pub(crate) struct Feed<E> {
     pub(crate) audit_after: Duration,
     symbols: Vec<(Pair, String)>,
     pub(crate) market: Market,
+    /// Why the exchange would not have a subscription on this connection, when it was not for good.
+    pub(crate) refusal: Option<String>,
     /// Of frames that cannot be read, and of being told to send less.
     pub(crate) complaints: LogLimit,
 }
@@ -111,6 +114,7 @@ impl<E: Exchange> Feed<E> {
                     let reason = format!("the connection to {shown} ended: {ending}; connecting again");
                     let worked = self.pairs_live() > 0;
                     self.book.disconnected();
+                    self.refusal = None;
                     let state = if worked { HealthState::Degraded(reason) } else { HealthState::NotReady(reason) };
                     (state, pace.ended(healthy, self.market == Market::Maintenance, clock.now()))
                 }
@@ -181,9 +185,10 @@ impl<E: Exchange> Feed<E> {
             _ => format!("{pair} (not acknowledged yet)"),
         });
         let named = named.collect::<Vec<_>>().join(", ");
+        let refusal = self.refusal.as_ref().map(|reason| format!("; refused for now: {reason}")).unwrap_or_default();
         match missing.len().checked_sub(Self::NAMED) {
-            None | Some(0) => format!("without a rate: {named}"),
-            Some(more) => format!("without a rate: {named} and {more} more"),
+            None | Some(0) => format!("without a rate: {named}{refusal}"),
+            Some(more) => format!("without a rate: {named} and {more} more{refusal}"),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Protocol for Binance {
     }
 
     fn refusal(&self, request: &Request, _: &str, words: &str) -> String {
-        json!({"error": {"code": 2, "msg": words}, "id": request.json["id"]}).to_string()
+        json!({"code": 2, "msg": words, "id": request.json["id"]}).to_string()
     }
 
     fn is_all_or_nothing(&self) -> bool {
