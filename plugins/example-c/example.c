@@ -107,6 +107,7 @@ static void *run(void *instance) {
     source *self = instance;
     struct timespec pause = {self->every_ms / 1000, self->every_ms % 1000 * 1000000};
     self->host->health(self->context, RATEBUS_READY, text(""));
+    self->host->gauge(self->context, text("every_ms"), self->every_ms);
     for (long step = 0; !atomic_load(&self->stopping); step++) {
         publish_tick(self, self->cents + step % 100);
         nanosleep(&pause, NULL);

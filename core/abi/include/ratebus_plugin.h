@@ -210,10 +210,12 @@ typedef struct ratebus_host {
      */
     int32_t (*stopped)(uint64_t context, uint32_t how, ratebus_text why, uint32_t after_ms);
     /*
-     * Adds to a counter of the plugin, which is ratebus_library_counts_total{plugin,name} of the metrics. A name is
-     * lower-case letters, digits and underscores, at most 48. RATEBUS_FULL: the plugin has 64 names already.
+     * Adds to a counter of the plugin: ratebus_library_counts_total{plugin,name} of the metrics. A name is lower-case
+     * letters, digits and underscores, at most 48. RATEBUS_FULL: the plugin has 64 names already.
      */
     int32_t (*count)(uint64_t context, ratebus_text name, uint64_t number);
+    /* Sets a gauge of the plugin: ratebus_library_value{plugin,name}. Its names are as those of counters, and among the 64. */
+    int32_t (*gauge)(uint64_t context, ratebus_text name, int64_t value);
 } ratebus_host;
 
 /*

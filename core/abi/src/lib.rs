@@ -323,6 +323,8 @@ pub struct Host {
     pub stopped: unsafe extern "C" fn(context: u64, how: u32, why: Text, after_ms: u32) -> i32,
     /// Adds to a counter of the plugin.
     pub count: unsafe extern "C" fn(context: u64, name: Text, number: u64) -> i32,
+    /// Sets a gauge of the plugin.
+    pub gauge: unsafe extern "C" fn(context: u64, name: Text, value: i64) -> i32,
 }
 
 /// [`Component::create`].

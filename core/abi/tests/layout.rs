@@ -74,7 +74,7 @@ fn the_header_says_the_same() {
         }
         Host = ratebus_host {
             size as size, minor as minor, publish as publish, health as health, log as log, now as now,
-            stopped as stopped, count as count,
+            stopped as stopped, count as count, gauge as gauge,
         }
         Component = ratebus_component {
             size as size, kind as kind, r#type as type, create as create, start as start, on_writable as on_writable,

@@ -23,8 +23,8 @@ pub(super) enum Excess {
     Log,
     /// Changes of its health: not logged, and taken nevertheless.
     Health,
-    /// Names of counters.
-    Count,
+    /// Names of counters and gauges.
+    Names,
 }
 
 impl Excess {
@@ -35,7 +35,7 @@ impl Excess {
             Self::Invalid => "invalid",
             Self::Log => "log",
             Self::Health => "health",
-            Self::Count => "count",
+            Self::Names => "names",
         }
     }
 
@@ -45,7 +45,7 @@ impl Excess {
             Self::Invalid => "says what makes no sense",
             Self::Log => "says more lines than are logged",
             Self::Health => "changes its health more often than is logged",
-            Self::Count => "counts under more names than are kept",
+            Self::Names => "measures under more names than are kept",
         }
     }
 }

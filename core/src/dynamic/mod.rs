@@ -3,13 +3,13 @@
 //! The interface is `ratebus_abi`; `docs/plugins.md` and decision 12 say what is checked and why. A library is trusted code:
 //! the checks are against the wrong file, not against a hostile one of the right hash.
 
-mod counters;
 mod deliver;
 mod excess;
 mod feed;
 mod image;
 mod instance;
 mod library;
+mod measures;
 mod place;
 mod port;
 mod refusal;

@@ -16,8 +16,8 @@ use ratebus_sdk::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    counters::{self, NotCounted},
     excess::{Allowance, Excess},
+    measures::{self, Unmeasured},
     said::Said,
 };
 
@@ -39,6 +39,7 @@ pub(super) static HOST: abi::Host = abi::Host {
     now,
     stopped,
     count,
+    gauge,
 };
 
 /// One running instance, as its library reaches it.
@@ -219,20 +220,30 @@ fn end_of(how: u32, why: String, after_ms: u32) -> Option<Result<(), Error>> {
 
 #[expect(unsafe_code, reason = "called by a library")]
 unsafe extern "C" fn count(context: u64, name: Text, number: u64) -> i32 {
+    // SAFETY: the text is lent for this call.
+    unsafe { measure(context, name, |plugin, name| measures::count(plugin, name, number)) }
+}
+
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe extern "C" fn gauge(context: u64, name: Text, value: i64) -> i32 {
+    // SAFETY: as above.
+    unsafe { measure(context, name, |plugin, name| measures::gauge(plugin, name, value)) }
+}
+
+/// # Safety
+/// The name can be read.
+#[expect(unsafe_code, reason = "called by a library")]
+unsafe fn measure(context: u64, name: Text, put: impl FnOnce(SourceName, &str) -> Result<(), Unmeasured>) -> i32 {
     answer(context, |port| {
-        // SAFETY: the text is lent for this call.
-        let Some(name) = (unsafe { text(name) }) else { return status::INVALID };
-        match counters::count(port.name, &name, number) {
-            Ok(()) => status::OK,
-            Err(NotCounted::NoName) => {
-                port.allowance.refuse(Excess::Invalid, 1);
-                status::INVALID
-            }
-            Err(NotCounted::TooMany) => {
-                port.allowance.refuse(Excess::Count, 1);
-                status::FULL
-            }
-        }
+        // SAFETY: the caller's promise.
+        let put = unsafe { text(name) }.map_or(Err(Unmeasured::NoName), |name| put(port.name, &name));
+        let (excess, status) = match put {
+            Ok(()) => return status::OK,
+            Err(Unmeasured::NoName) => (Excess::Invalid, status::INVALID),
+            Err(Unmeasured::TooMany) => (Excess::Names, status::FULL),
+        };
+        port.allowance.refuse(excess, 1);
+        status
     })
 }
 

@@ -20,6 +20,11 @@ async fn a_source_in_c_reaches_clients() {
         (&rate["source"], &rate["status"], &rate["kind"]),
         (&"example".into(), &"fresh".into(), &"two_sided".into())
     );
+    eventually("its gauge", || async {
+        let label = "plugin=\"example\",name=\"every_ms\"";
+        (ratebus.metric_of("ratebus_library_value", label).await == 20).then_some(())
+    })
+    .await;
     ratebus.signal("TERM");
     let (status, log) = ratebus.exited().await;
     assert_eq!(status.code(), Some(0), "{log:?}");
@@ -31,7 +36,7 @@ async fn an_instance_that_misbehaves_costs_itself_only() {
     let sha256 = bench.compile_example();
     bench.library("example", "source/example-c", "libexample.so", &sha256, "");
     let sha256 = bench.compile_misbehaving("libmisbehaving.so", &[]);
-    for name in ["hang_create", "hang_start", "hang_stop", "nonsense", "fail", "slower"] {
+    for name in ["hang_create", "hang_start", "hang_stop", "hang_destroy", "nonsense", "fail", "slower"] {
         let config = format!(r#",config={{misbehave="{name}"}}"#);
         bench.library(name, "source/misbehaving", "libmisbehaving.so", &sha256, &config);
     }
@@ -78,7 +83,7 @@ async fn an_instance_that_never_pauses_loses_its_own_words_only() {
         ("full", "spam says events faster than they are taken"),
         ("log", "spam says more lines than are logged"),
         ("health", "spam changes its health more often than is logged"),
-        ("count", "spam counts under more names than are kept"),
+        ("names", "spam measures under more names than are kept"),
     ] {
         let label = format!("plugin=\"spam\",reason=\"{reason}\"");
         eventually(&label, || async {

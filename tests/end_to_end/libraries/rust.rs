@@ -44,6 +44,11 @@ async fn a_source_in_rust_is_the_same_as_a_library() {
     }
     let line = ratebus.logged("steady goes on").await;
     assert!(line.contains("\"plugin\":\"steady\"") && line.contains("pairs=2"), "{line}");
+    eventually("a tick of each pair to be counted", || async {
+        let label = "plugin=\"steady\",name=\"ticks_total\"";
+        (ratebus.metric_of("ratebus_library_counts_total", label).await == 2).then_some(())
+    })
+    .await;
     // Its heartbeats cross, too.
     let feed_age = async || quote_over_http(&url, "BTC_USD").await["feedAgeMs"].as_u64().unwrap();
     let age = async || quote_over_http(&url, "BTC_USD").await["ageMs"].as_u64().unwrap();

@@ -83,6 +83,18 @@ impl LibraryHost {
         unsafe { (self.host.stopped)(self.context, how, Text::new(why), after_ms) };
     }
 
+    #[expect(unsafe_code, reason = "a call of ratebus")]
+    pub(super) fn count(&self, name: &str, number: u64) {
+        // SAFETY: the text lives until it returns.
+        unsafe { (self.host.count)(self.context, Text::new(name), number) };
+    }
+
+    #[expect(unsafe_code, reason = "a call of ratebus")]
+    pub(super) fn gauge(&self, name: &str, value: i64) {
+        // SAFETY: the text lives until it returns.
+        unsafe { (self.host.gauge)(self.context, Text::new(name), value) };
+    }
+
     /// Sends what waits, then `payload`, if it fits.
     fn send(&self, waiting: &mut Waiting, payload: &Payload) -> Sent {
         match self.flush(waiting) {

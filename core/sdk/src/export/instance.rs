@@ -1,6 +1,6 @@
 use std::{
     ffi::c_void,
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
     task::{self, Poll},
@@ -20,7 +20,7 @@ use tracing::instrument::WithSubscriber;
 use super::{
     convert::{delivered, error_code, guarded, read_rate},
     host::LibraryHost,
-    log::ToHost,
+    log, measures,
 };
 use crate::{
     Clock, ConfigError, Context, Env, Error, ErrorKind, Factory, Health, Inbox, PollInbox, Retry, Sink, Source,
@@ -146,13 +146,15 @@ fn run(runtime: &Runtime, built: Built, host: LibraryHost) -> Running {
     let to_health = Arc::clone(&host);
     let health = Health::told_to(host.name().as_str(), move |state, _| to_health.tell_health(state));
     let ctx = Context::new(host.name(), epoch(), Arc::clone(&host) as _, health, cancel.clone());
-    let work = async move {
+    let mut work = Box::pin(async move {
         match built {
             Built::Source(source) => source.run(ctx).await,
             Built::Sink(sink) => sink.run(Inbox::new(vec![Box::new(Delivered(messages))]), ctx).await,
         }
-    };
-    let task = runtime.spawn(work.with_subscriber(ToHost(Arc::clone(&host))));
+    });
+    let recorder = measures::ToHost(Arc::clone(&host));
+    let work = poll_fn(move |cx| metrics::with_local_recorder(&recorder, || work.as_mut().poll(cx)));
+    let task = runtime.spawn(work.with_subscriber(log::ToHost(Arc::clone(&host))));
     let abort = task.abort_handle();
     runtime.spawn(tell_end(Arc::clone(&host), task));
     Running { host, cancel, task: abort, inbox }

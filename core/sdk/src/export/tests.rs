@@ -61,8 +61,21 @@ extern "C" fn count(_: u64, _: Text, _: u64) -> i32 {
     status::OK
 }
 
-static RATEBUS: abi::Host =
-    abi::Host { size: abi::size_of::<abi::Host>(), minor: 0, publish, health: text, log: text, now, stopped, count };
+extern "C" fn gauge(_: u64, _: Text, _: i64) -> i32 {
+    status::OK
+}
+
+static RATEBUS: abi::Host = abi::Host {
+    size: abi::size_of::<abi::Host>(),
+    minor: 0,
+    publish,
+    health: text,
+    log: text,
+    now,
+    stopped,
+    count,
+    gauge,
+};
 
 fn rate(pair: &str, cents: i64) -> (Subject, Rate) {
     let (source, pair): (SourceName, Pair) = ("acme".parse().unwrap(), pair.parse().unwrap());
