@@ -34,25 +34,25 @@ type Part = fn(&Slot, u64) -> Option<&Bytes>;
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
     part: Part,
-    /// The board's edition that these belong to.
-    edition: (u64, u64),
+    /// The board's stamp that these belong to.
+    stamp: u64,
     /// By where a client is: what it is owed, and where it is then.
     shared: HashMap<Position, (Option<Batch>, Cursor)>,
 }
 
 impl Batches {
     pub(crate) fn new(part: Part) -> Self {
-        Self { part, edition: (0, 0), shared: HashMap::new() }
+        Self { part, stamp: 0, shared: HashMap::new() }
     }
 
     /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.
     pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
-        let edition @ (stamp, _) = board.read().edition();
+        let stamp = board.read().stamp();
         if cursor.is_at(stamp) {
             return None;
         }
-        if self.edition != edition {
-            self.edition = edition;
+        if self.stamp != stamp {
+            self.stamp = stamp;
             self.shared.clear();
         }
         let position = cursor.position();
@@ -96,6 +96,7 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use proptest::prelude::*;
+    use ratebus_model::Quote;
     use ratebus_sdk::Clock;
 
     use super::*;
@@ -112,7 +113,7 @@ mod tests {
     }
 
     fn batches() -> Batches {
-        Batches::new(|slot, _| Some(slot.frame.message()))
+        Batches::new(|slot, seen| Some(slot.message(seen)))
     }
 
     fn publish(board: &Board, pair: &str, sequence: u64) {
@@ -153,15 +154,28 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_is_not_told_that_what_has_aged_is_fresh() {
+    fn what_ages_is_told_to_everybody_once() {
         let (board, mut batches) = (Board::new(), batches());
         let quote = Arc::new(quote("BTC_USD", 1));
         let [mut prompt, mut late] = [(); 2].map(|()| cursor(&board, &[">"]));
         board.publish(&quote, Clock.now());
         let told = |batch: Option<Batch>| String::from_utf8_lossy(&batch.unwrap().bytes).into_owned();
         assert!(told(batches.take(&mut prompt, &board)).contains(r#""status":"fresh""#));
-        board.review(quote.confirmed_at + quote.limits.stale_after + Duration::from_secs(1));
-        assert!(told(batches.take(&mut late, &board)).contains(r#""status":"stale""#));
+        let stale_at = quote.confirmed_at + quote.limits.stale_after + Duration::from_secs(1);
+        board.review(stale_at);
+        let of_late = told(batches.take(&mut late, &board));
+        assert!(of_late.contains(r#""type":"quote""#) && of_late.contains(r#""status":"stale""#), "{of_late}");
+        let of_prompt = told(batches.take(&mut prompt, &board));
+        assert!(of_prompt.contains(r#"{"type":"status","pair":"BTC_USD","status":"stale""#), "{of_prompt}");
+        board.review(stale_at);
+        assert!(batches.take(&mut prompt, &board).is_none());
+        // Vouched for again, it is fresh again.
+        let confirmed = Quote { confirmed_at: stale_at, ..Quote::clone(&quote) };
+        board.publish(&Arc::new(confirmed), stale_at);
+        board.review(stale_at);
+        assert!(
+            told(batches.take(&mut late, &board)).contains(r#"{"type":"status","pair":"BTC_USD","status":"fresh""#)
+        );
     }
 
     /// What a client of the property does.

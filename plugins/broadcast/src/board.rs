@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use ratebus_model::{Epoch, Order, Pair, PairList, PairState, Quote, SourceName, Status, Withheld};
 use tokio::sync::watch;
 
@@ -39,8 +40,6 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     stamp: u64,
-    /// How often a frame was replaced without a change.
-    replaced: u64,
     by_stamp: BTreeMap<u64, Arc<Slot>>,
     /// The pairs of the last changes, up to the one with the number `stamp`.
     history: VecDeque<Pair>,
@@ -67,8 +66,8 @@ pub(crate) struct Slot {
     pub(crate) stamp: u64,
     /// The stamp of the last change of the pair in the map of `rates:live`, of its going included; 0 if it was never there.
     pub(crate) live_stamp: u64,
-    /// Counts this pair's changes.
-    pub(crate) count: u64,
+    /// The stamp of the quote itself: later ones are of its status.
+    quoted: u64,
     pub(crate) frame: Frame,
     /// When this was put on the board.
     pub(crate) since: Instant,
@@ -76,6 +75,18 @@ pub(crate) struct Slot {
     status: Status,
     /// Whether the pair is served; else this is the last word about it.
     pub(crate) served: bool,
+}
+
+impl Slot {
+    /// The WebSocket message for who has been sent everything up to the stamp `seen`.
+    pub(crate) fn message(&self, seen: u64) -> &Bytes {
+        self.frame.message(seen >= self.quoted)
+    }
+
+    /// The SSE event for who has been sent everything up to the stamp `seen`.
+    pub(crate) fn event(&self, seen: u64) -> &Bytes {
+        self.frame.event(seen >= self.quoted)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -151,19 +162,18 @@ impl Board {
         }
     }
 
-    /// Encodes anew what is no longer as fresh as it says, for those who connect from now on. The publisher of quotes
-    /// tells of such changes itself, as new versions; this is for when it is gone.
+    /// Tells of what is no longer as fresh as it says, or is again. The publisher of quotes does so itself, with new
+    /// versions; this is for when it is gone.
     pub(crate) fn review(&self, now: Instant) {
         let aged: Vec<_> = {
             let table = self.read();
             let aged = |held: &&Held| status(&held.quote, now) != held.slot.status;
-            let aged = table.by_pair.values().filter(aged);
-            aged.map(|held| (Arc::clone(&held.quote), held.slot.stamp)).collect()
+            table.by_pair.values().filter(aged).map(|held| Arc::clone(&held.quote)).collect()
         };
-        for (quote, stamp) in aged {
-            let status = status(&quote, now);
-            match Frame::encode(&quote, status, self.token(stamp), &self.encodes) {
-                Ok(frame) => self.write().replace(quote.pair, status, frame),
+        for quote in aged {
+            let (status, token) = (status(&quote, now), self.token(self.read().stamp + 1));
+            match Frame::encode_again(&quote, status, token, &self.encodes) {
+                Ok(frame) => self.write().put(&quote, status, frame, now),
                 Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
             }
         }
@@ -216,11 +226,6 @@ impl Table {
     /// The number of the last change.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp
-    }
-
-    /// Differs whenever anything that clients are sent does.
-    pub(crate) fn edition(&self) -> (u64, u64) {
-        (self.stamp, self.replaced)
     }
 
     /// What changed last after the stamp `from` and not after `until`, the latest change last.
@@ -288,36 +293,27 @@ impl Table {
             self.history.pop_front();
         }
         self.history.push_back(quote.pair);
-        let (mut count, mut order) = (1, Order::starting_with(quote.version));
+        let (mut quoted, mut order) = (self.stamp, Order::starting_with(quote.version));
         let (mut is_live, mut live_stamp) = (frame.live().is_some(), 0);
         if let Some(before) = self.by_pair.remove(&quote.pair) {
             self.by_stamp.remove(&before.slot.stamp);
             is_live |= before.slot.frame.live().is_some();
             live_stamp = before.slot.live_stamp;
-            count += before.slot.count;
             order = before.order;
-            // It was judged to be newer before.
-            _ = order.advance(quote.version);
+            // It was judged before: it is newer, or the same with another status.
+            if order.advance(quote.version).is_err() {
+                quoted = before.slot.quoted;
+            }
         }
         if is_live {
             self.live_changed = true;
             live_stamp = self.stamp;
         }
         let served = quote.customer != Err(Withheld::NotServed);
-        let slot = Slot { pair: quote.pair, stamp: self.stamp, live_stamp, count, frame, since: now, status, served };
+        let slot = Slot { pair: quote.pair, stamp: self.stamp, live_stamp, quoted, frame, since: now, status, served };
         let slot = Arc::new(slot);
         self.by_stamp.insert(slot.stamp, Arc::clone(&slot));
         self.by_pair.insert(quote.pair, Held { quote: Arc::clone(quote), order, slot });
-    }
-
-    /// Another frame for the same change.
-    fn replace(&mut self, pair: Pair, status: Status, frame: Frame) {
-        let Some(held) = self.by_pair.get_mut(&pair) else { return };
-        self.replaced += 1;
-        self.live_changed |= held.slot.frame.live() != frame.live();
-        let Slot { stamp, live_stamp, count, since, served, .. } = *held.slot;
-        held.slot = Arc::new(Slot { pair, stamp, live_stamp, count, frame, since, status, served });
-        self.by_stamp.insert(held.slot.stamp, Arc::clone(&held.slot));
     }
 }
 

@@ -250,7 +250,7 @@ mod tests {
         PATTERNS[index].parse().unwrap_or_else(|error| panic!("{error:?}"))
     }
 
-    /// A client, and what it has been sent: the last sequence of each pair since it subscribes to it.
+    /// A client, and what it has been sent: the last change of each pair since it subscribes to it.
     struct Client {
         board: Board,
         sequences: [u64; PAIRS.len()],
@@ -287,10 +287,10 @@ mod tests {
             let owed = self.cursor.take(&self.board);
             for slot in &owed.slots {
                 assert!(self.wants(&slot.pair.to_string()), "{} is not subscribed", slot.pair);
-                let last = self.sent.insert(slot.pair, slot.count);
+                let last = self.sent.insert(slot.pair, slot.stamp);
                 match owed.kind {
                     Kind::Snapshot { .. } => assert_eq!(last, None, "{slot:?}"),
-                    Kind::Changes => assert!(last.is_none_or(|last| last < slot.count), "{last:?} {slot:?}"),
+                    Kind::Changes => assert!(last.is_none_or(|last| last < slot.stamp), "{last:?} {slot:?}"),
                 }
             }
             if owed.kind == Kind::Changes {
@@ -303,9 +303,9 @@ mod tests {
             while !self.cursor.is_at(self.board.read().stamp()) {
                 self.take();
             }
-            for (&text, sequence) in PAIRS.iter().zip(&self.sequences) {
-                let sent = self.sent.get(&pair(text));
-                assert!(!self.wants(text) || sent == Some(sequence), "{text}: {sent:?} {sequence}");
+            for slot in self.board.read().slots() {
+                let sent = self.sent.get(&slot.pair);
+                assert!(!self.cursor.wanted().contains(slot.pair) || sent == Some(&slot.stamp), "{sent:?} {slot:?}");
             }
             let changes: u64 = self.sequences.iter().map(|sequence| sequence - 1).sum();
             assert!(if self.has_all { self.counted == changes } else { self.counted <= changes }, "{changes}");

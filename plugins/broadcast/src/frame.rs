@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use ratebus_model::{Quote, Status, compat::live_entry};
+use ratebus_model::{Quote, Status, Version, compat::live_entry};
 
 use crate::{
     codec::{self, Opcode},
@@ -16,6 +16,15 @@ pub(crate) struct Frame {
     event: Bytes,
     live: Option<Box<str>>,
     live_event: Bytes,
+    /// For who has the quote, where it is the same with another status.
+    again: Option<Box<Again>>,
+}
+
+/// What is said of a quote again.
+#[derive(Debug)]
+struct Again {
+    message: Bytes,
+    event: Bytes,
 }
 
 impl Frame {
@@ -36,17 +45,36 @@ impl Frame {
                 format!(r#"{{"type":"quote","quote":{json},"position":"{token}"}}"#).as_bytes(),
             ),
             json: json.into(),
+            again: None,
         })
     }
 
-    /// The WebSocket message, as it goes over the wire.
-    pub(crate) fn message(&self) -> &Bytes {
-        &self.message
+    /// A quote that was told before, with another status.
+    pub(crate) fn encode_again(
+        quote: &Quote,
+        status: Status,
+        token: Token,
+        encodes: &Encodes,
+    ) -> serde_json::Result<Self> {
+        let (pair, Version { epoch, sequence }) = (quote.pair, quote.version);
+        let status_text = serde_json::to_string(&status)?;
+        let fields = format!(r#""pair":"{pair}","status":{status_text},"epoch":"{epoch}","sequence":{sequence}"#);
+        let message = format!(r#"{{"type":"status",{fields},"position":"{token}"}}"#);
+        let again = Again {
+            message: codec::encode(Opcode::Text, message.as_bytes()),
+            event: format!("event: status\nid: {token}\ndata: {{{fields}}}\n\n").into(),
+        };
+        Ok(Self { again: Some(Box::new(again)), ..Self::encode(quote, status, token, encodes)? })
     }
 
-    /// The SSE event.
-    pub(crate) fn event(&self) -> &Bytes {
-        &self.event
+    /// The WebSocket message, as it goes over the wire: the quote, or for who has that its status.
+    pub(crate) fn message(&self, has_quote: bool) -> &Bytes {
+        self.again.as_ref().filter(|_| has_quote).map_or(&self.message, |again| &again.message)
+    }
+
+    /// The SSE event, as [`Frame::message`].
+    pub(crate) fn event(&self, has_quote: bool) -> &Bytes {
+        self.again.as_ref().filter(|_| has_quote).map_or(&self.event, |again| &again.event)
     }
 
     /// The entry of `rates:live` with its key; `None` where old clients must not see the pair.

@@ -245,7 +245,11 @@ impl Sse {
     pub(crate) async fn until(&mut self, pair: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let (event, data) = self.next().await;
-            let quotes = if event == "snapshot" { data["quotes"].as_array().unwrap().clone() } else { vec![data] };
+            let quotes = match event.as_str() {
+                "snapshot" => data["quotes"].as_array().unwrap().clone(),
+                "quote" => vec![data],
+                _ => Vec::new(),
+            };
             if let Some(quote) = self.table.take(quotes, pair, &wanted) {
                 return quote;
             }

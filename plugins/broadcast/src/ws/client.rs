@@ -40,7 +40,7 @@ pub(crate) struct Common {
 
 impl Default for Common {
     fn default() -> Self {
-        Self { batches: Batches::new(|slot, _| Some(slot.frame.message())), heartbeat: Heartbeat::default() }
+        Self { batches: Batches::new(|slot, seen| Some(slot.message(seen))), heartbeat: Heartbeat::default() }
     }
 }
 

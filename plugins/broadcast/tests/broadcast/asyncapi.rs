@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use ratebus_model::Limits;
 use serde_json::{Value, json};
 
 use crate::{
@@ -116,8 +117,21 @@ async fn what_is_sent_and_taken_is_in_the_document() {
     let token = [("authorization", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln")];
     let mut again = Ws::try_with(&server, &again, &token, connect(server.address).await).await.unwrap();
     contract.got("resumed", &again.next().await);
+    // Its publisher falls silent.
+    let mut last = quote("BTC_USD", 4);
+    last.limits = Limits::STREAM;
     tokio::time::pause();
-    contract.got("heartbeat", &again.next().await);
+    server.publish(last);
+    contract.got("quoteEvent", &stream.event("quote").await.1);
+    contract.got("statusEvent", &stream.event("status").await.1);
+    while !contract.seen.contains("heartbeat") || !contract.seen.contains("status") {
+        let message = again.next().await;
+        match message["type"].as_str() {
+            Some("heartbeat") => contract.got("heartbeat", &message),
+            Some("status") => contract.got("status", &message),
+            _ => contract.got("quote", &message),
+        }
+    }
     tokio::time::resume();
 
     let messages = contract.document["components"]["messages"].as_object().unwrap();

@@ -1,6 +1,7 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::join_all;
+use ratebus_model::Limits;
 use serde_json::json;
 
 use crate::{
@@ -167,14 +168,39 @@ async fn no_client_outlives_a_run_that_breaks_off() {
     assert_eq!(http(&server, "GET /v1/rates/stream", "").await.status, 503);
 }
 
-/// The publisher of quotes says when they age. Should it be gone, those who connect are still told the truth.
+/// The publisher of quotes says when they age. Should it be gone, who has them is told, once each time.
+#[tokio::test(start_paused = true)]
+async fn who_has_a_quote_is_told_when_it_ages() {
+    let mut quiet = quote("BTC_USD", 7);
+    // Before anybody is asked whether they are there.
+    quiet.limits = Limits { stale_after: Duration::from_secs(3), dead_after: Duration::from_secs(6) };
+    let server = Server::start_with(json!({}), [quiet]).await;
+    let (mut websocket, _) = Ws::open(&server).await;
+    let (mut changes, _) = Sio::open_with(&server, "&rates=changes").await;
+    let (mut socket, _) = Sio::open(&server).await;
+    for status in ["stale", "dead"] {
+        let (mut stream, _) = Sse::open(&server).await;
+        let told = websocket.next().await;
+        assert_eq!((&told["type"], &told["status"], &told["sequence"]), (&json!("status"), &json!(status), &json!(7)));
+        let (map, change) = (socket.map().await, changes.map().await);
+        let entry = if status == "dead" { json!(null) } else { json!(status) };
+        assert_eq!((&map["BTC_USD"]["status"], &change["BTC_USD"]["status"]), (&entry, &entry));
+        let (_, event) = stream.event("status").await;
+        assert_eq!((&event["status"], &event["sequence"]), (&json!(status), &json!(7)));
+    }
+    // Who was sent the quote itself goes on with the next one.
+    server.publish(quote("BTC_USD", 8));
+    assert_eq!(websocket.quote().await["sequence"], 8);
+}
+
+/// And who connects then is told the truth.
 #[tokio::test(start_paused = true)]
 async fn who_connects_is_told_how_old_a_quote_is() {
     let mut quiet = quote("BTC_USD", 1);
-    quiet.limits = ratebus_model::Limits::STREAM;
+    quiet.limits = Limits::STREAM;
     let server = Server::start_with(json!({}), [quiet]).await;
     for (seconds, status) in [(0, "fresh"), (12, "stale"), (60, "dead")] {
-        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
         let (_, snapshot) = Ws::open(&server).await;
         assert_eq!(snapshot["quotes"][0]["status"], status);
         assert_eq!(snapshot["quotes"][0]["original"].is_null(), status == "dead");
