@@ -59,6 +59,8 @@ impl Exchange for KrakenRest {
 impl KrakenRest {
     /// How many pairs are asked for at once: the address must not become too long.
     const GROUP: usize = 100;
+    /// How many pairs may turn out to be unknown in a round: each takes requests to find, and all others wait for them.
+    const MOST_UNKNOWN: usize = 3;
     /// How long its last word of its market holds while it cannot be asked for another.
     const WORD_HOLDS: Duration = Duration::from_mins(1);
 
@@ -116,16 +118,23 @@ impl KrakenRest {
         let (mut doubted, known): (Vec<_>, Vec<_>) =
             self.names.iter().cloned().partition(|(_, pair)| self.doubted.contains_key(pair));
         doubted.retain(|(_, pair)| self.doubted[pair].is_due(now));
+        doubted.truncate(Self::MOST_UNKNOWN);
         // The last ones go first: what is known.
         let mut groups: Vec<_> = doubted.chunks(1).chain(known.chunks(Self::GROUP)).collect();
+        let mut unknown = 0;
         while let Some(group) = groups.pop() {
             if Self::tell(feed, group).await? {
                 self.doubted.retain(|doubted, _| !group.iter().any(|(_, pair)| pair == doubted));
                 continue;
             }
-            // One pair that Kraken does not know fails the request for all: the halves tell which it is.
+            // One pair that Kraken does not know fails the request for all: the halves tell which it is. More than a few
+            // are left for the next round.
             match group {
-                [(_, pair)] => self.doubt(feed, *pair, now),
+                [(_, pair)] => {
+                    unknown += 1;
+                    self.doubt(feed, *pair, now);
+                }
+                _ if unknown >= Self::MOST_UNKNOWN => {}
                 _ => groups.extend(<[_; 2]>::from(group.split_at(group.len() / 2))),
             }
         }

@@ -162,6 +162,37 @@ async fn a_pair_that_is_unknown_once_is_asked_for_again_at_once() {
     source.stop().await;
 }
 
+#[tokio::test]
+async fn a_moment_in_which_nothing_is_known_costs_few_requests_and_no_pair() {
+    let pairs: Vec<String> = (0..64).map(|number| format!("C{number}_USD")).collect();
+    let keys = pairs.iter().map(|pair| pair.replace('_', ""));
+    let name = |key: String| format!(r#""{key}":{{"wsname":"{}/USD"}}"#, key.trim_end_matches("USD"));
+    let listed = format!(r#"{{"error":[],"result":{{{}}}}}"#, keys.clone().map(name).collect::<Vec<_>>().join(","));
+    let all = ticker(&keys.map(|key| row(&key, "1", "2")).collect::<Vec<_>>());
+    let mut rounds = 0;
+    let exchange = HttpExchange::start(move |asked| {
+        Reply::Json(match asked.target.split('?').next().unwrap() {
+            "/0/public/AssetPairs" => listed.clone(),
+            "/0/public/SystemStatus" => {
+                rounds += 1;
+                ONLINE.to_owned()
+            }
+            _ if rounds == 1 => r#"{"error":["EQuery:Unknown asset pair"]}"#.to_owned(),
+            _ => all.clone(),
+        })
+    })
+    .await;
+    let pairs: Vec<&str> = pairs.iter().map(String::as_str).collect();
+    let source = start(&exchange, &pairs);
+    source.until_ready().await;
+    let asked = exchange.asked();
+    let status = |asked: &&Asked| asked.target.ends_with("SystemStatus");
+    let first_round =
+        asked.iter().skip_while(|asked| !status(asked)).skip(1).take_while(|asked| !status(asked)).count();
+    assert!((7..=20).contains(&first_round), "{first_round}");
+    source.stop().await;
+}
+
 /// Answers as Kraken does, but for its status.
 fn kraken_without_status(ticker: String) -> impl FnMut(&Asked) -> Reply + Send + 'static {
     let mut kraken = kraken(move |_| Reply::Json(ticker.clone()));
