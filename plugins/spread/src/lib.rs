@@ -21,12 +21,14 @@ use tokio::{select, time::sleep_until};
 
 use crate::{
     config::Config,
-    desk::{Desk, Publication, Settings},
+    desk::{Desk, Dropped, Publication, Settings},
     readiness::Readiness,
 };
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const RATES_DROPPED: &str = "ratebus_rates_dropped_total";
 
 /// Turns rates and spreads into quotes.
 pub struct Spread {
@@ -100,8 +102,15 @@ fn begin(desk: &mut Desk, ctx: &Context) {
     for message in spreads {
         take(desk, &message, ctx);
     }
-    let rates = ctx.last_values(&Pattern::rates());
-    let publications: Vec<Publication> = rates.iter().flat_map(|message| take(desk, message, ctx)).collect();
+    let now = ctx.clock().arrival();
+    for message in ctx.last_values(&Pattern::rates()) {
+        let Payload::Rate(rate) = &message.payload else { continue };
+        if let Err(reason) = desk.hear(&message, rate, now) {
+            count_dropped(RATES_DROPPED, reason, &message);
+        }
+    }
+    // All at once: none is quoted from a source before which another goes.
+    let publications = desk.quote_all(now);
     // What an earlier run has quoted and this one cannot: the config has changed.
     let quoted: HashSet<Subject> = publications.iter().map(|publication| publication.subject.clone()).collect();
     let others = ctx.own_subjects(&Pattern::quotes()).into_iter().filter(|subject| !quoted.contains(subject));
@@ -147,17 +156,21 @@ async fn answer(desk: &Desk, request: &Message, ctx: &Context) {
 fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
     let now = ctx.clock().arrival();
     let (dropped, answer) = match &message.payload {
-        Payload::Rate(rate) => ("ratebus_rates_dropped_total", desk.rate(message, rate, now)),
-        Payload::Gone => ("ratebus_rates_dropped_total", desk.gone(message, now)),
+        Payload::Rate(rate) => (RATES_DROPPED, desk.rate(message, rate, now)),
+        Payload::Gone => (RATES_DROPPED, desk.gone(message, now)),
         Payload::Bytes(_) if message.subject == Subject::spreads_known() => return desk.spreads_known(now),
         Payload::Spread(spread) => ("ratebus_spreads_dropped_total", desk.spread(message, spread, now)),
         _ => return Vec::new(),
     };
     answer.unwrap_or_else(|reason| {
-        counter!(dropped, "reason" => reason.as_str()).increment(1);
-        tracing::debug!(subject = %message.subject, reason = reason.as_str(), "message dropped");
+        count_dropped(dropped, reason, message);
         Vec::new()
     })
+}
+
+fn count_dropped(counter: &'static str, reason: Dropped, message: &Message) {
+    counter!(counter, "reason" => reason.as_str()).increment(1);
+    tracing::debug!(subject = %message.subject, reason = reason.as_str(), "message dropped");
 }
 
 fn publish(ctx: &Context, Publication { subject, quote, news }: Publication) {

@@ -134,6 +134,12 @@ impl Desk {
 
     /// Takes a rate. Answers with the quotes that it changes.
     pub(crate) fn rate(&mut self, message: &Message, rate: &Rate, now: Arrival) -> Result<Vec<Publication>, Dropped> {
+        self.hear(message, rate, now)?;
+        Ok(self.quote_each(vec![rate.pair], now))
+    }
+
+    /// Takes a rate, of several that are to be quoted together, with [`Desk::quote_all`].
+    pub(crate) fn hear(&mut self, message: &Message, rate: &Rate, now: Arrival) -> Result<(), Dropped> {
         if message.subject != Subject::rate(rate.source, rate.pair) {
             return Err(Dropped::Mislabelled);
         }
@@ -150,7 +156,12 @@ impl Desk {
         if let Some(refused) = self.refused.get_mut(&rate.pair) {
             refused.remove(&rate.source);
         }
-        Ok(self.quote_each(vec![rate.pair], now))
+        Ok(())
+    }
+
+    /// The quotes of all pairs that have changed.
+    pub(crate) fn quote_all(&mut self, now: Arrival) -> Vec<Publication> {
+        self.quote_each(self.quoters.keys().copied().collect(), now)
     }
 
     /// A source serves a pair no more, as the subject of its rates says. Answers with the quotes that this changes.
@@ -187,7 +198,7 @@ impl Desk {
     /// All stored spreads have come. Answers with the quotes that have customer prices now.
     pub(crate) fn spreads_known(&mut self, now: Arrival) -> Vec<Publication> {
         self.spreads_known = true;
-        self.quote_each(self.quoters.keys().copied().collect(), now)
+        self.quote_all(now)
     }
 
     /// How the pair's price came about, as of the quote published last; `None` for a pair without one to come.
