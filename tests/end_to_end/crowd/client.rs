@@ -59,14 +59,14 @@ pub(super) struct Refused {
 
 /// One connection.
 pub(super) enum Client {
-    WebSocket(WebSocketStream<TcpStream>),
+    WebSocket(Quotes),
     Events(Events),
     SocketIo(WebSocketStream<TcpStream>),
     Polling(Polling),
 }
 
 impl Client {
-    /// Connects; `last` is the id of the last event of an earlier connection.
+    /// Connects; `last` is the last position of an earlier connection, to go on from there.
     pub(super) async fn connect(
         address: SocketAddr,
         transport: Transport,
@@ -89,7 +89,7 @@ impl Client {
 
     async fn over(stream: TcpStream, transport: Transport, last: Option<&str>) -> Result<Self, Refused> {
         match transport {
-            Transport::WebSocket => Ok(Self::WebSocket(websocket(stream, "/v1/ws").await?)),
+            Transport::WebSocket => Ok(Self::WebSocket(Quotes::open(stream, last).await?)),
             Transport::Events => Ok(Self::Events(Events::open(stream, last).await?)),
             Transport::SocketIo | Transport::Polling => {
                 let mut socket = websocket(stream, "/socket.io/?EIO=4&transport=websocket").await?;
@@ -102,14 +102,7 @@ impl Client {
     /// What it is told next, whenever that is; none when the server has ended the connection.
     pub(super) async fn next(&mut self) -> Option<Told> {
         match self {
-            Self::WebSocket(socket) => loop {
-                let frame: Value = serde_json::from_str(&text(socket).await?).unwrap();
-                match frame["type"].as_str() {
-                    Some("snapshot") => return Some(Told::Snapshot(frame["quotes"].as_array().unwrap().clone())),
-                    Some("quote") => return Some(Told::Quote(frame["quote"].clone())),
-                    _ => {}
-                }
-            },
+            Self::WebSocket(quotes) => quotes.next().await,
             Self::Events(events) => events.next().await,
             Self::SocketIo(socket) => loop {
                 let packet = text(socket).await?;
@@ -123,14 +116,18 @@ impl Client {
         }
     }
 
-    /// The id of the last event.
+    /// The last position.
     pub(super) fn last(&self) -> Option<&str> {
-        if let Self::Events(events) = self { events.last.as_deref() } else { None }
+        match self {
+            Self::WebSocket(quotes) => quotes.last.as_deref(),
+            Self::Events(events) => events.last.as_deref(),
+            Self::SocketIo(_) | Self::Polling(_) => None,
+        }
     }
 
     pub(super) async fn leave(self, how: Leave) {
         match self {
-            Self::WebSocket(mut socket) | Self::SocketIo(mut socket) => {
+            Self::WebSocket(Quotes { mut socket, .. }) | Self::SocketIo(mut socket) => {
                 if matches!(how, Leave::Politely) && socket.close(None).await.is_ok() {
                     within("a close frame", async { while let Some(Ok(_)) = socket.next().await {} }).await;
                     return;
@@ -187,6 +184,34 @@ fn map_of(packet: &str) -> Option<Told> {
     let event: Value = serde_json::from_str(packet.strip_prefix("42")?).unwrap();
     assert_eq!(event[0], "rates:live");
     Some(Told::Map(event[1].clone()))
+}
+
+/// The plain WebSocket.
+pub(super) struct Quotes {
+    socket: WebSocketStream<TcpStream>,
+    last: Option<String>,
+}
+
+impl Quotes {
+    async fn open(stream: TcpStream, last: Option<&str>) -> Result<Self, Refused> {
+        let since = last.map(|position| format!("?since={position}")).unwrap_or_default();
+        let socket = websocket(stream, &format!("/v1/ws{since}")).await?;
+        Ok(Self { socket, last: last.map(str::to_owned) })
+    }
+
+    async fn next(&mut self) -> Option<Told> {
+        loop {
+            let frame: Value = serde_json::from_str(&text(&mut self.socket).await?).unwrap();
+            if let Some(position) = frame["position"].as_str() {
+                self.last = Some(position.to_owned());
+            }
+            match frame["type"].as_str() {
+                Some("snapshot") => return Some(Told::Snapshot(frame["quotes"].as_array().unwrap().clone())),
+                Some("quote") => return Some(Told::Quote(frame["quote"].clone())),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Server-sent events.

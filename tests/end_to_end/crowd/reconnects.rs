@@ -128,6 +128,9 @@ impl Visitor {
         if dice.roll(10) == 0 {
             ask_by_halves(self.address).await;
         }
+        if dice.roll(3) == 0 {
+            self.last = None;
+        }
         let mut client = self.connect().await;
         for _ in 0..dice.roll(8) {
             let told = within("news", client.next()).await.expect("the connection goes on");
