@@ -7,10 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 use super::{
     client::{Client, Leave, Refused, TRANSPORTS, Transport, ask_by_halves},
@@ -25,6 +25,9 @@ use crate::harness::{Admin, Ratebus, eventually, quote_over_http, within};
 const CLIENTS: usize = 48;
 /// Of all of them some still seem to be there when they come again.
 const PLACES: usize = 64;
+
+/// After which who was told to come later tries again.
+const IMPATIENCE: Duration = Duration::from_millis(10);
 
 /// One who comes again and again, and remembers what it was told.
 struct Visitor {
@@ -141,7 +144,7 @@ impl Visitor {
         client.leave(leave).await;
     }
 
-    /// Comes again at once when it was told to come later.
+    /// Comes again and again when it was told to come later.
     async fn connect(&mut self) -> Client {
         let trying = async {
             loop {
@@ -150,6 +153,7 @@ impl Visitor {
                     Err(Refused { status: 503, retry_after: Some(_) }) => self.refused += 1,
                     Err(refused) => panic!("{refused:?}"),
                 }
+                sleep(IMPATIENCE).await;
             }
         };
         within("a place", trying).await

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     client::{Client, Transport},
@@ -51,6 +51,8 @@ async fn the_stuck_cost_no_memory_and_nobody_else_a_price() {
     drop(stuck);
 }
 
+/// Between two prices when it is waited for something else.
+const PACE: Duration = Duration::from_millis(10);
 /// What a client may be told between the end of its pause and the newest price: what was under way.
 const UNDER_WAY: usize = 150;
 
@@ -66,6 +68,7 @@ async fn who_reads_again_after_a_pause_gets_the_newest_prices() {
         let began = Instant::now();
         rounds(&mut market, &mut reading, TICKS).await;
         while began.elapsed() < pause {
+            sleep(PACE).await;
             rounds(&mut market, &mut reading, 1).await;
         }
         let taken = until(&mut paused, &mut seen, &market.states()).await;
@@ -87,8 +90,10 @@ async fn who_pauses_for_too_long_is_closed() {
         let stalled = async || ratebus.metric_of("ratebus_clients_closed_total", "reason=\"stalled\"").await;
         let before = stalled().await;
         let closing = async {
+            rounds(&mut market, &mut reading, TICKS).await;
             while stalled().await == before {
-                rounds(&mut market, &mut reading, 100).await;
+                sleep(PACE).await;
+                rounds(&mut market, &mut reading, 1).await;
             }
         };
         timeout(Duration::from_mins(2), closing).await.expect("it is closed");
