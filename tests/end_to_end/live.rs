@@ -54,12 +54,11 @@ async fn official_clients_of_version_2_are_served_where_the_config_says_so() {
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
     let has = |pair: &'static str| move |map: &Value| map[pair].is_object();
-    for transport in ["polling", "websocket", "upgrade"] {
+    for (transport, ask) in [("polling", 81414), ("websocket", 81415), ("upgrade", 81416)] {
         let mut client = SocketIo::connect(&ratebus.url("user-api"), "2", transport);
         client.until(|map| has("BTC_USD")(map) && has("ETH_USD")(map)).await;
-        let ask = if transport == "polling" { "81414" } else { "81415" };
-        exchange.tick("BTC/USD", "81413.25", ask);
-        client.until(|map| map["BTC_USD"]["original"]["buy"].to_string() == ask).await;
+        exchange.tick("BTC/USD", "81413.25", &ask.to_string());
+        client.until(|map| map["BTC_USD"]["original"]["buy"] == ask).await;
         client.leave().await;
     }
 }
