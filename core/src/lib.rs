@@ -22,6 +22,7 @@ mod places;
 mod proxies;
 mod registry;
 mod reload;
+mod seated;
 mod shutdown;
 mod supervisor;
 mod telemetry;

@@ -1,13 +1,13 @@
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use ratebus_sdk::{Clock, LogLimit, Origins};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -21,8 +21,9 @@ use crate::{
     config,
     http::{self, OverTls},
     mounts::Mounts,
-    places::{Places, Seated},
+    places::Places,
     proxies::TrustedProxies,
+    seated::Seated,
 };
 
 /// How many connections the kernel holds for us before we accept them: a storm of reconnects must fit.
@@ -88,6 +89,10 @@ impl Listener {
         // Lets a restart bind while connections of the last run linger; it does not share a port that is in use.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // What is accepted has these from here (`tcp(7)`).
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+        socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
@@ -110,6 +115,7 @@ impl Listener {
     /// Accepts connections until `cancel`, then lets the requests in flight finish: `tracker` knows when they have.
     pub(crate) async fn serve(self, cancel: CancellationToken, tracker: TaskTracker) {
         let (mut failures, mut refusals) = (LogLimit::default(), LogLimit::default());
+        let connections = metrics::counter!("ratebus_connections_total", "listener" => self.name.clone());
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -117,7 +123,7 @@ impl Listener {
             };
             match accepted {
                 Ok((Ok(stream), peer)) => {
-                    metrics::counter!("ratebus_connections_total", "listener" => self.name.clone()).increment(1);
+                    connections.increment(1);
                     tracker.spawn(connection(stream, peer, self.gate.clone(), cancel.clone()));
                 }
                 Ok((Err(stream), peer)) => {
@@ -156,9 +162,6 @@ impl Listener {
     async fn accept(&self) -> io::Result<(Result<Seated, TcpStream>, SocketAddr)> {
         let permit = self.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
         let (stream, peer) = self.socket.accept().await?;
-        if let Err(error) = tune(&stream) {
-            tracing::debug!(%peer, %error, "socket options not set");
-        }
         let limited = (!self.gate.proxies.trusts(peer.ip())).then_some(peer.ip());
         Ok((self.places.seat(stream, limited, permit), peer))
     }
@@ -167,8 +170,17 @@ impl Listener {
 async fn connection(stream: Seated, peer: SocketAddr, gate: Arc<Gate>, cancel: CancellationToken) {
     let handlers = TaskTracker::new();
     handlers.close();
+    let switch = stream.switch();
     let service = service_fn(|request: Request<Incoming>| {
-        handlers.track_future(gate.mounts.current().oneshot(gate.admit(peer, request)))
+        let answered = gate.mounts.current().oneshot(gate.admit(peer, request));
+        let switch = &switch;
+        handlers.track_future(async move {
+            let response = answered.await?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                switch.set();
+            }
+            Ok::<_, Infallible>(response)
+        })
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -201,13 +213,6 @@ async fn left_alone(handlers: &TaskTracker) {
             return;
         }
     }
-}
-
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))
 }
 
 #[cfg(test)]

@@ -1,19 +1,14 @@
 use std::{
     collections::HashMap,
-    io::{self, IoSlice},
     net::IpAddr,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
 };
 
 use metrics::Gauge;
 use ratebus_sdk::network;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    sync::OwnedSemaphorePermit,
-};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+
+use crate::seated::Seated;
 
 /// How many connections each address has on a listener.
 pub(crate) struct Places {
@@ -23,7 +18,7 @@ pub(crate) struct Places {
 }
 
 /// One connection's place among all, and among those of its address.
-struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     /// Whose place it is; nobody's in particular for a trusted proxy.
     network: Option<IpAddr>,
@@ -55,7 +50,7 @@ impl Places {
             *taken += 1;
         }
         self.open.increment(1);
-        Ok(Seated { stream, _place: Place { places: Arc::clone(self), network, _of_all: of_all } })
+        Ok(Seated::new(stream, Place { places: Arc::clone(self), network, _of_all: of_all }))
     }
 }
 
@@ -70,43 +65,5 @@ impl Drop for Place {
                 taken.remove(&network);
             }
         }
-    }
-}
-
-/// A connection that has its place. A WebSocket takes it along when it leaves HTTP behind.
-pub(crate) struct Seated {
-    stream: TcpStream,
-    _place: Place,
-}
-
-impl AsyncRead for Seated {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Seated {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -87,6 +87,37 @@ async fn an_address_has_so_many_connections_and_others_have_theirs() {
     assert!(ask(&mut fourth, GET).await.ends_with("got"));
 }
 
+/// Leaves HTTP for a protocol in which the server speaks first.
+async fn greet(mut request: AnyRequest) -> Response {
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move { TokioIo::new(upgraded.await.unwrap()).write_all(b"welcome").await });
+    let headers = [(CONNECTION, "upgrade"), (UPGRADE, "test")];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+#[tokio::test]
+async fn what_a_new_protocol_says_first_comes_with_the_answer() {
+    let served = plain(Router::new().route("/", get(greet)));
+    let mut client = TcpStream::connect(served.address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n").await.unwrap();
+    let mut buffer = [0; 1024];
+    let length = client.read(&mut buffer).await.unwrap();
+    let answer = String::from_utf8_lossy(&buffer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("\r\n\r\nwelcome"), "{answer}");
+}
+
+#[tokio::test]
+async fn accepted_connections_have_the_options_of_the_listener() {
+    let settings = config::Listener::plain(LOCAL, 1);
+    let listener = Listener::bind("test", settings, Mounts::fixed("test", echo(), Readiness::default())).unwrap();
+    let _client = TcpStream::connect(listener.address()).await.unwrap();
+    let (stream, _) = listener.socket.accept().await.unwrap();
+    let options = socket2::SockRef::from(&stream);
+    assert!(options.tcp_nodelay().unwrap());
+    assert_eq!(options.tcp_notsent_lowat().unwrap(), UNSENT);
+    assert_eq!(options.tcp_user_timeout().unwrap(), Some(STALL_TIMEOUT));
+}
+
 /// A connection that was not refused, as soon as there is one.
 async fn seated(to: SocketAddr) -> TcpStream {
     let deadline = Instant::now() + Duration::from_secs(10);
