@@ -1,6 +1,6 @@
 //! What many clients are owed alike, put together once.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use bytes::Bytes;
 
@@ -37,12 +37,12 @@ pub(crate) struct Batches {
     /// The board's stamp that these belong to.
     stamp: u64,
     /// By where a client is: what it is owed, and where it is then.
-    shared: HashMap<Position, (Option<Batch>, Cursor)>,
+    shared: BTreeMap<Position, (Option<Batch>, Cursor)>,
 }
 
 impl Batches {
     pub(crate) fn new(part: Part) -> Self {
-        Self { part, stamp: 0, shared: HashMap::new() }
+        Self { part, stamp: 0, shared: BTreeMap::new() }
     }
 
     /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.

@@ -240,7 +240,7 @@ impl loops::Client for EchoSocket {
             let ending = self.hear(floor).err()?;
             self.closing = Some((ending, floor.now + CLOSE_TIMEOUT));
             if let Some(frame) = ending.close_frame() {
-                let _ = self.link.send(frame);
+                let _ = self.link.send(&frame);
             }
         }
         let (ending, until) = self.closing?;
@@ -268,11 +268,11 @@ impl EchoSocket {
                 Incoming::Pong => continue,
                 Incoming::Close(code) => {
                     let code = code.map(u16::to_be_bytes);
-                    self.link.send(codec::encode(Opcode::Close, code.as_ref().map_or(&[], |code| &code[..])))?;
+                    self.link.send(&codec::encode(Opcode::Close, code.as_ref().map_or(&[], |code| &code[..])))?;
                     return Err(Ending::Left);
                 }
             };
-            self.link.send(answer)?;
+            self.link.send(&answer)?;
         }
         Ok(())
     }

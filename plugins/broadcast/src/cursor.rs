@@ -36,7 +36,7 @@ struct Addition {
 }
 
 /// Tells cursors apart that are owed different things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     wanted: u64,
     seen: u64,

@@ -11,6 +11,7 @@ mod version;
 
 use std::{
     collections::VecDeque,
+    mem,
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -19,7 +20,6 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use hyper::upgrade::Upgraded;
 use ratebus_sdk::{AttemptBudget, BodyError};
-use serde_json::json;
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::{
@@ -137,11 +137,13 @@ impl<A: App> loops::Client for Session<A> {
             Over::Polling(answer) => Transport::Polling(Some(answer)),
             Over::WebSocket(io) => Transport::WebSocket(Box::new(Link::new(io, waker.clone(), rules.max_payload))),
         };
-        let upgrades = if let Transport::Polling(_) = transport { &["websocket"][..] } else { &[] };
-        let open = json!({
-            "sid": sid, "upgrades": upgrades, "pingInterval": millis(rules.ping_interval),
-            "pingTimeout": millis(rules.ping_timeout), "maxPayload": rules.max_payload,
-        });
+        let upgrades = if let Transport::Polling(_) = transport { r#"["websocket"]"# } else { "[]" };
+        let open = format!(
+            r#"0{{"sid":"{sid}","upgrades":{upgrades},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            rules.ping_interval.as_millis(),
+            rules.ping_timeout.as_millis(),
+            rules.max_payload
+        );
         Self {
             name,
             waker,
@@ -150,7 +152,7 @@ impl<A: App> loops::Client for Session<A> {
             guest: newcomer.guest,
             transport,
             probe: None,
-            queue: [Packet::text(&format!("0{open}"))].into(),
+            queue: [Packet::text(&open)].into(),
             budget: AttemptBudget::new(PACKETS_PER_SECOND, Duration::from_secs(1)),
             heartbeat: Heartbeat::new(newcomer.version, rules, floor.now),
             stage: Stage::Open,
@@ -216,7 +218,7 @@ impl<A: App> Session<A> {
     fn with_app<T>(&mut self, floor: &mut Floor<A>, act: impl FnOnce(&mut A, &mut Desk<'_, A>) -> T) -> T {
         let (sid, guest, queue) = (&*self.sid, &mut self.guest, &mut self.queue);
         let mut desk = Desk { sid, version: self.version, guest, floor, name: self.name, queue };
-        let app = self.app.get_or_insert_with(|| A::new(std::mem::take(&mut self.wish), &mut desk));
+        let app = self.app.get_or_insert_with(|| A::new(mem::take(&mut self.wish), &mut desk));
         act(app, &mut desk)
     }
 
@@ -276,7 +278,7 @@ impl<A: App> Session<A> {
             match incoming {
                 Incoming::Text(text) => self.on_packet(packet::parse(&text), floor)?,
                 Incoming::Binary(bytes) => self.on_packet(self.version.parse_bytes(bytes), floor)?,
-                Incoming::Ping(payload) => link.send(codec::encode(Opcode::Pong, &payload))?,
+                Incoming::Ping(payload) => link.send(&codec::encode(Opcode::Pong, &payload))?,
                 Incoming::Pong => {}
                 Incoming::Close(_) => return Err(Ending::Left),
             }
@@ -296,10 +298,10 @@ impl<A: App> Session<A> {
             match packet::parse(&text) {
                 Some(Received::Ping("probe")) if !probe.is_answered => {
                     probe.is_answered = true;
-                    probe.link.send(Packet::pong("probe").into_frames()).ok()?;
+                    probe.link.send(&Packet::pong("probe").into_frames()).ok()?;
                 }
                 Some(Received::Upgrade) if probe.is_answered => {
-                    let before = std::mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
+                    let before = mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
                     if let Transport::Polling(Some(poll)) = before {
                         // Who no longer waits for it has given up polling, too.
                         let _ = poll.send(self.version.payload([Packet::noop()]));
@@ -372,30 +374,29 @@ impl<A: App> Session<A> {
 
     /// Sends what is queued, and then what is new, for as long as it is taken.
     fn send_news(&mut self, floor: &mut Floor<A>) -> Result<(), Ending> {
-        loop {
-            if !self.send_queued()? {
-                return Ok(());
+        while self.has_room()? {
+            // What is queued is the whole answer to a poll.
+            let is_answer = matches!(self.transport, Transport::Polling(_)) && !self.queue.is_empty();
+            let news = if is_answer { None } else { self.with_app(floor, App::next) };
+            match (news, &mut self.transport) {
+                (None, _) if self.queue.is_empty() => break,
+                (None, _) => {}
+                (Some(packet), Transport::WebSocket(link)) if self.queue.is_empty() => {
+                    link.send(&self.version.frames(packet))?;
+                    continue;
+                }
+                (Some(packet), _) => self.queue.push_back(packet),
             }
-            match self.with_app(floor, App::next) {
-                Some(packet) => self.queue.push_back(packet),
-                None => return Ok(()),
-            }
+            self.send_queued()?;
         }
+        Ok(())
     }
 
-    /// Sends what is queued. Returns whether more would be taken.
-    fn send_queued(&mut self) -> Result<bool, Lost> {
+    /// Whether something can be sent now.
+    fn has_room(&mut self) -> Result<bool, Lost> {
         match &mut self.transport {
             Transport::WebSocket(link) => {
                 link.flush()?;
-                while link.is_clear()
-                    && let Some(packet) = self.queue.pop_front()
-                {
-                    link.send(self.version.frames(packet))?;
-                }
-                if self.queue.is_empty() {
-                    self.queue = VecDeque::new();
-                }
                 Ok(link.is_clear())
             }
             Transport::Polling(poll) => {
@@ -403,13 +404,26 @@ impl<A: App> Session<A> {
                 {
                     self.queue.push_back(Packet::noop());
                 }
-                if !self.queue.is_empty()
-                    && let Some(poll) = poll.take()
-                {
-                    poll.send(self.version.payload(self.queue.drain(..))).map_err(|_| Lost)?;
-                }
                 Ok(poll.is_some())
             }
+        }
+    }
+
+    /// Sends what is queued, together, if something can be sent now.
+    fn send_queued(&mut self) -> Result<(), Lost> {
+        if self.queue.is_empty() || !self.has_room()? {
+            return Ok(());
+        }
+        let queue = mem::take(&mut self.queue);
+        match &mut self.transport {
+            Transport::WebSocket(link) => {
+                let frames: Vec<_> = queue.into_iter().map(|packet| self.version.frames(packet)).collect();
+                link.send(&frames.concat().into())
+            }
+            Transport::Polling(poll) => match poll.take() {
+                Some(poll) => poll.send(self.version.payload(queue)).map_err(|_| Lost),
+                None => Ok(()),
+            },
         }
     }
 
@@ -435,7 +449,7 @@ impl<A: App> Session<A> {
                     return Some(ending);
                 };
                 let mut frames = self.queue.drain(..).map(|packet| self.version.frames(packet)).chain([last]);
-                let told = frames.try_for_each(|frame| link.send(frame));
+                let told = frames.try_for_each(|frame| link.send(&frame));
                 drop(frames);
                 self.stage = Stage::Closing(ending, floor.now + CLOSE_TIMEOUT);
                 told.and_then(|()| link.drain(&mut floor.buffer)).err().map(|Lost| ending)
@@ -480,8 +494,4 @@ fn place_of(sid: &str) -> Option<(usize, usize)> {
     let (shard, index) = bytes.first_chunk::<8>()?.split_at(2);
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
     Some((number(shard), number(index)))
-}
-
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }

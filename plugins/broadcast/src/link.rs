@@ -63,36 +63,41 @@ impl Link {
 
     /// Sends, or keeps for [`Link::flush`] what cannot be sent now. Rates are sent only when everything before has been
     /// taken, so that what is kept stays small.
-    pub(crate) fn send(&mut self, frames: Bytes) -> Result<(), Lost> {
+    pub(crate) fn send(&mut self, frames: &Bytes) -> Result<(), Lost> {
         if !self.is_clear() {
             self.unsent = [&self.unsent[..], &frames[..]].concat().into();
             return self.flush();
         }
-        self.unsent = frames;
-        self.flush()?;
-        if !self.is_clear() {
+        // Nearly always all of it goes at once.
+        let sent = self.write(frames)?.unwrap_or_default();
+        if sent < frames.len() {
+            self.unsent = frames.slice(sent..);
             self.progress = Clock.now();
+            self.flush()?;
         }
         Ok(())
     }
 
     /// Sends as much as the connection takes of what was kept.
     pub(crate) fn flush(&mut self) -> Result<(), Lost> {
-        while !self.unsent.is_empty() {
-            let mut context = Context::from_waker(&self.waker);
-            match Pin::new(&mut self.io).poll_write(&mut context, &self.unsent) {
-                Poll::Ready(Ok(0) | Err(_)) => return Err(Lost),
-                Poll::Ready(Ok(length)) if length == self.unsent.len() => break,
-                Poll::Ready(Ok(length)) => {
-                    self.unsent.advance(length);
-                    self.progress = Clock.now();
-                }
-                Poll::Pending => return Ok(()),
-            }
+        while !self.is_clear() {
+            let unsent = self.unsent.clone();
+            let Some(sent) = self.write(&unsent)? else { return Ok(()) };
+            // What is shared by all who are sent the same is held on to by nobody idle.
+            self.unsent = if sent < unsent.len() { unsent.slice(sent..) } else { Bytes::new() };
+            self.progress = Clock.now();
         }
-        // Shared by all who are sent the same: nobody idle holds on to it.
-        self.unsent = Bytes::new();
         Ok(())
+    }
+
+    /// Sends as much as the connection takes, `None` if that is nothing now.
+    fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Lost> {
+        let mut context = Context::from_waker(&self.waker);
+        match Pin::new(&mut self.io).poll_write(&mut context, bytes) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(Ok(0) | Err(_)) => Err(Lost),
+            Poll::Ready(Ok(length)) => Ok(Some(length)),
+        }
     }
 
     /// The next message or control frame, if it has come.

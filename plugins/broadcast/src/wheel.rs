@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::sleep_until;
 
-/// How exact a deadline is: nothing is early, and nothing later than this.
+/// How exact a deadline is: nothing is early, and nothing later than this. A second is a whole number of them.
 const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 20;
 
@@ -26,8 +26,9 @@ impl Wheel {
 
     /// The tick that a deadline falls to.
     pub(crate) fn tick(&self, deadline: Instant) -> u64 {
-        let ticks = deadline.saturating_duration_since(self.start).as_nanos().div_ceil(TICK.as_nanos());
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        let after = deadline.saturating_duration_since(self.start);
+        let of_second = u64::from(after.subsec_nanos()).div_ceil(u64::from(TICK.subsec_nanos()));
+        after.as_secs().saturating_mul(1000 / TICK_MILLIS).saturating_add(of_second)
     }
 
     /// Has the connection at `index` looked at on `tick`.

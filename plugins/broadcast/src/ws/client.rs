@@ -171,7 +171,7 @@ impl Client {
         // Who takes nothing at the moment must not have the rest later.
         let is_cut_off = ending == Ending::SessionOver && !self.link.is_clear();
         let told = match ending.close_frame() {
-            Some(frame) if !is_cut_off => self.link.send(frame),
+            Some(frame) if !is_cut_off => self.link.send(&frame),
             None if ending == Ending::Left => Ok(()),
             _ => Err(Lost),
         };
@@ -211,7 +211,7 @@ impl Client {
         }
         let word = message(&Reply::Error { error: unknown_pairs(&unknown), id: None })?;
         if is_resumed {
-            return Ok(self.link.send(word)?);
+            return Ok(self.link.send(&word)?);
         }
         self.after_snapshot = Some(Box::new(word));
         Ok(())
@@ -277,7 +277,7 @@ impl Client {
             Stage::Streaming => floor.common.heartbeat.get(&floor.hub.board, floor.now),
             _ => codec::encode(Opcode::Ping, &[]),
         };
-        Ok(self.link.send(beat)?)
+        Ok(self.link.send(&beat)?)
     }
 
     /// Whether a request is taken: one after the other, and none while its answer could not go out.
@@ -297,11 +297,11 @@ impl Client {
             match incoming {
                 Incoming::Text(text) => self.on_text(&text, floor)?,
                 Incoming::Binary(_) => return Err(Ending::Binary),
-                Incoming::Ping(payload) => self.link.send(codec::encode(Opcode::Pong, &payload))?,
+                Incoming::Ping(payload) => self.link.send(&codec::encode(Opcode::Pong, &payload))?,
                 Incoming::Pong => {}
                 Incoming::Close(code) => {
                     let code = code.map(u16::to_be_bytes);
-                    self.link.send(codec::encode(Opcode::Close, code.as_ref().map_or(&[], |code| &code[..])))?;
+                    self.link.send(&codec::encode(Opcode::Close, code.as_ref().map_or(&[], |code| &code[..])))?;
                     return Err(Ending::Left);
                 }
             }
@@ -380,18 +380,18 @@ impl Client {
                 floor.meter.joined(quotes);
                 self.pace.sent(floor.now);
             }
-            self.link.send(bytes)?;
+            self.link.send(&bytes)?;
             if kind == (Kind::Snapshot { is_last: true })
                 && let Some(word) = self.after_snapshot.take()
             {
-                self.link.send(*word)?;
+                self.link.send(&word)?;
             }
         }
         Ok(())
     }
 
     fn reply(&mut self, reply: &Reply<'_>) -> Result<(), Ending> {
-        Ok(self.link.send(message(reply)?)?)
+        Ok(self.link.send(&message(reply)?)?)
     }
 }
 
