@@ -41,7 +41,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use ratebus_model::{Message, Pattern, Payload};
-use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Inbox, Interest, Routes, Sink};
+use ratebus_sdk::{ConfigError, Context, Env, Error, ErrorKind, Factory, Inbox, Interest, Routes, Sink};
 use tokio::{
     task::yield_now,
     time::{MissedTickBehavior, interval, timeout},
@@ -97,13 +97,18 @@ impl Sink for Broadcast {
         ctx.mount(&self.config.listener, routes(&hub, &self.config))?;
         ctx.health().ready();
 
-        publish(&hub, &mut inbox, &ctx).await;
+        let ended = tokio::select! {
+            biased;
+            () = publish(&hub, &mut inbox, &ctx) => Ok(()),
+            // Nobody else stops what we have not stopped.
+            () = stop.cancelled() => Err(Error::new(ErrorKind::Internal, "a loop that serves clients broke")),
+        };
 
         stop.cancel();
         if timeout(LEAVE_TIMEOUT, hub.door.empty()).await.is_err() {
             tracing::debug!("some clients did not leave in time");
         }
-        Ok(())
+        ended
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+use futures_util::FutureExt;
 use ratebus_sdk::Clock;
 use slab::Slab;
 use tokio::{
@@ -105,8 +106,13 @@ impl<C: Client> Loops<C> {
         let start = |shard| {
             let (door, orders) = mpsc::channel(ORDERS);
             let floor = Floor::new(Arc::clone(hub), meter.clone(), common());
+            let stop = hub.stop.clone();
             // The budget that tokio gives a task is for one connection, not for thousands.
-            tokio::spawn(unconstrained(Loop::new(shard, floor).run(orders)));
+            tokio::spawn(unconstrained(async move {
+                // A loop that breaks has lost its clients: all are to come again, to loops that run.
+                let _stop = stop.drop_guard();
+                Loop::new(shard, floor).run(orders).await;
+            }));
             door
         };
         Self { doors: (0..count).map(start).collect(), next: AtomicUsize::new(0) }
@@ -163,7 +169,8 @@ pub(crate) struct Floor<C: Client> {
     pub(crate) now: Instant,
     /// When the oldest change that went out in this round was put on the board.
     pub(crate) since: Option<Instant>,
-    errands: JoinSet<(Name, C::Outcome)>,
+    /// `None` for one that panicked.
+    errands: JoinSet<(Name, Option<C::Outcome>)>,
     wheel: Wheel,
 }
 
@@ -190,7 +197,7 @@ impl<C: Client> Floor<C> {
         name: Name,
         outcome: impl Future<Output = C::Outcome> + Send + 'static,
     ) -> Errand {
-        Errand(self.errands.spawn(async move { (name, outcome.await) }))
+        Errand(self.errands.spawn(async move { (name, AssertUnwindSafe(outcome).catch_unwind().await.ok()) }))
     }
 }
 
@@ -276,10 +283,14 @@ impl<C: Client> Loop<C> {
         }
     }
 
-    fn bring(&mut self, name: Name, outcome: C::Outcome) {
+    fn bring(&mut self, name: Name, outcome: Option<C::Outcome>) {
         self.floor.now = Clock.now();
-        if self.clients.get(name.index).is_some_and(|seat| seat.name == name) {
-            self.visit(name.index, Cause::Done(outcome));
+        if self.clients.get(name.index).is_none_or(|seat| seat.name != name) {
+            return;
+        }
+        match outcome {
+            Some(outcome) => self.visit(name.index, Cause::Done(outcome)),
+            None => self.remove(name.index, Ending::Failed),
         }
     }
 
@@ -306,15 +317,18 @@ impl<C: Client> Loop<C> {
         self.floor.now = Clock.now();
     }
 
+    fn remove(&mut self, index: usize, ending: Ending) {
+        self.floor.meter.closed(ending.as_str());
+        self.clients.remove(index);
+    }
+
     /// A client's turn.
     fn visit(&mut self, index: usize, cause: Cause<C>) {
         let Some(Seat { client, tick, .. }) = self.clients.get_mut(index) else { return };
         // A fault that shows with one client is not the end of all the others.
         let turn = catch_unwind(AssertUnwindSafe(|| client.turn(cause, &mut self.floor)));
         if let Some(ending) = turn.unwrap_or(Some(Ending::Failed)) {
-            self.floor.meter.closed(ending.as_str());
-            self.clients.remove(index);
-            return;
+            return self.remove(index, ending);
         }
         let due = self.floor.wheel.tick(client.due(&self.floor));
         if due < *tick {
@@ -338,22 +352,39 @@ mod tests {
         places::Places,
     };
 
-    /// Says that it had a turn, or panics if it is told to.
-    struct Fragile(mpsc::UnboundedSender<()>);
+    /// Says that it had a turn, or breaks if it is told to.
+    struct Fragile {
+        name: Name,
+        turns: mpsc::UnboundedSender<()>,
+        errand: Option<Errand>,
+    }
+
+    enum Told {
+        Nothing,
+        Panic,
+        /// Wait for something that panics.
+        Wait,
+    }
 
     impl Client for Fragile {
         type Newcomer = mpsc::UnboundedSender<()>;
-        type Call = bool;
+        type Call = Told;
         type Outcome = ();
         type Common = ();
 
-        fn new(newcomer: mpsc::UnboundedSender<()>, _chair: Chair, _floor: &Floor<Self>) -> Self {
-            Self(newcomer)
+        fn new(turns: mpsc::UnboundedSender<()>, chair: Chair, _floor: &Floor<Self>) -> Self {
+            assert!(!turns.is_closed(), "who takes the loop with it");
+            Self { name: chair.name, turns, errand: None }
         }
 
-        fn turn(&mut self, cause: Cause<Self>, _floor: &mut Floor<Self>) -> Option<Ending> {
-            assert!(!matches!(cause, Cause::Call(true)), "as it was told");
-            self.0.send(()).unwrap();
+        fn turn(&mut self, cause: Cause<Self>, floor: &mut Floor<Self>) -> Option<Ending> {
+            match cause {
+                Cause::Call(Told::Panic) => panic!("as it was told"),
+                Cause::Call(Told::Wait) => {
+                    self.errand = Some(floor.send_for(self.name, async { panic!("as it was told") }));
+                }
+                _ => self.turns.send(()).unwrap(),
+            }
             matches!(cause, Cause::Stop).then_some(Ending::Stopping)
         }
 
@@ -391,18 +422,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_the_end_of_one_client() {
+        for fault in [Told::Panic, Told::Wait] {
+            let stop = CancellationToken::new();
+            let loops = start(&Places::new(9, 9), &stop);
+            let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
+            loops.join(first).await;
+            loops.join(second).await;
+            loops.call(0, 0, fault).await;
+            loops.call(0, 1, Told::Nothing).await;
+            assert_eq!((of_first.recv().await, of_first.recv().await), (Some(()), None));
+            for _ in 0..2 {
+                of_second.recv().await.unwrap();
+            }
+            stop.cancel();
+            assert_eq!((of_second.recv().await, of_second.recv().await), (Some(()), None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_breaks_stops_all_of_them() {
         let stop = CancellationToken::new();
         let loops = start(&Places::new(9, 9), &stop);
-        let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
-        loops.join(first).await;
-        loops.join(second).await;
-        loops.call(0, 0, true).await;
-        loops.call(0, 1, false).await;
-        assert_eq!((of_first.recv().await, of_first.recv().await), (Some(()), None));
-        for _ in 0..2 {
-            of_second.recv().await.unwrap();
-        }
-        stop.cancel();
-        assert_eq!((of_second.recv().await, of_second.recv().await), (Some(()), None));
+        let (newcomer, of_newcomer) = mpsc::unbounded_channel();
+        drop(of_newcomer);
+        loops.join(newcomer).await;
+        stop.cancelled().await;
     }
 }
