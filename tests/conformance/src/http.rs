@@ -161,20 +161,21 @@ pub mod cases {
         source.stop().await;
     }
 
-    /// The pause that is asked for is kept, and no longer.
-    pub async fn too_many_requests_are_followed_by_the_pause_that_is_asked_for<S: Factory + Source + 'static>(
-        venue: &HttpVenue,
-    ) {
+    /// The pause that is asked for is kept.
+    pub async fn the_pause_that_is_asked_for_is_kept<S: Factory + Source + 'static>(venue: &HttpVenue) {
         let (exchange, source) = venue.start::<S>(FIRST, 1, &json!({})).await;
-        source.until_ready().await;
-        exchange.script(|_| Reply::Raw(429, vec![("retry-after", "2".to_owned())], Vec::new()));
-        source.until_health("HTTP 429").await;
-        let refused = exchange.asked().len() - 1;
-        exchange.script(venue.script(NEXT));
-        source.until_bid(venue.pairs[0].0, NEXT.0).await;
-        let asked = exchange.asked();
-        let pause = asked[refused + 1].at.saturating_duration_since(asked[refused].at);
-        assert!(pause >= Duration::from_secs(2), "{pause:?}");
+        for (status, price) in [(429, NEXT), (503, FIRST)] {
+            source.until_ready().await;
+            let before = exchange.asked().len();
+            exchange.script(move |_| Reply::Raw(status, vec![("retry-after", "1".to_owned())], Vec::new()));
+            source.until_health(&format!("HTTP {status}")).await;
+            exchange.script(venue.script(price));
+            source.until_ready().await;
+            let asked = &exchange.asked()[before..];
+            let pauses = asked.windows(2).map(|two| two[1].at.saturating_duration_since(two[0].at));
+            let longest = pauses.max().unwrap_or_default();
+            assert!(longest >= Duration::from_secs(1), "HTTP {status}: {longest:?}");
+        }
         source.stop().await;
     }
 

@@ -104,7 +104,7 @@ macro_rules! http_suite {
             a_useless_answer_is_named_and_the_next_good_one_is_taken,
             an_answer_that_takes_too_long_is_given_up,
             an_exchange_that_is_down_is_found_again,
-            too_many_requests_are_followed_by_the_pause_that_is_asked_for,
+            the_pause_that_is_asked_for_is_kept,
             what_is_no_price_is_refused_and_the_last_good_one_stays,
             prices_go_on_while_the_bus_is_full,
             it_stops_at_once_whatever_it_is_doing,

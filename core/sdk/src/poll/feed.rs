@@ -168,6 +168,7 @@ impl Feed {
     fn name_missing(&self, missing: &[Pair]) -> String {
         let named = missing.iter().take(Self::NAMED).map(|&pair| match self.book.state(pair) {
             Some(PairState::Refused(reason)) => format!("{pair} ({reason})"),
+            _ if self.market.best_status() != Status::Fresh => format!("{pair} (its market is {})", said(self.market)),
             _ if self.book.rate(pair).is_some() => format!("{pair} (no longer fresh)"),
             _ => format!("{pair} (no price yet)"),
         });
@@ -183,6 +184,16 @@ impl Feed {
         let counter =
             || metrics::counter!("ratebus_feed_polls_total", "source" => source.to_string(), "outcome" => outcome);
         self.outcomes.entry(outcome).or_insert_with(counter).increment(1);
+    }
+}
+
+/// The state of a market in words.
+fn said(market: Market) -> &'static str {
+    match market {
+        Market::Online => "online",
+        Market::NotMatching => "not matching",
+        Market::Maintenance => "in maintenance",
+        Market::Unknown => "in an unknown state",
     }
 }
 

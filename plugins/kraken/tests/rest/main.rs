@@ -220,7 +220,7 @@ async fn without_any_word_of_the_market_prices_are_marked() {
     let source = start(&exchange, &["BTC_USD"]);
     let rate = source.until_bid("BTC_USD", "81413.20000").await;
     assert_eq!(rate.market, Market::Unknown);
-    source.until_health("BTC_USD (no longer fresh)").await;
+    source.until_health("BTC_USD (its market is in an unknown state)").await;
     exchange.script(kraken(|_| Reply::Json(all())));
     source.until_status("BTC_USD", Status::Fresh).await;
     source.until_ready().await;
@@ -245,15 +245,17 @@ async fn a_market_that_does_not_match_is_never_fresh() {
     let exchange = HttpExchange::start(kraken(|_| Reply::Json(all()))).await;
     let source = start(&exchange, &["BTC_USD"]);
     source.until_ready().await;
-    for (word, market) in
-        [("maintenance", Market::Maintenance), ("cancel_only", Market::NotMatching), ("limit_only", Market::Unknown)]
-    {
+    for (word, market, said) in [
+        ("maintenance", Market::Maintenance, "in maintenance"),
+        ("cancel_only", Market::NotMatching, "not matching"),
+        ("limit_only", Market::Unknown, "in an unknown state"),
+    ] {
         let status = ONLINE.replace("online", word);
         let mut kraken = kraken(|_| Reply::Json(all()));
         exchange.script(move |asked| {
             if asked.target.ends_with("SystemStatus") { Reply::Json(status.clone()) } else { kraken(asked) }
         });
-        source.until_health("no longer fresh").await;
+        source.until_health(&format!("BTC_USD (its market is {said})")).await;
         let published = |message: &Message| matches!(&message.payload, Payload::Rate(rate) if rate.market == market);
         source.host.wait_for(published, DEADLINE).await;
         assert_ne!(source.status("BTC_USD"), Status::Fresh);
