@@ -13,7 +13,7 @@ use ratebus_model::{PairList, Payload, SourceName, Subject};
 use ratebus_sdk::{Context, Env, Error, ErrorKind, Health, HealthState, Retry, Sink, Source};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -69,8 +69,9 @@ pub enum Stopped {
 /// whole or not at all: pairs, sources and everything else without clients of its own.
 ///
 /// Order of a start: every port is bound, then the sinks run, then the sources, then connections are accepted. Order
-/// of a stop: readiness turns 503, no connection is accepted any more, sources stop, then the sinks one after another
-/// in the role's order, and the requests in flight finish; all within the shutdown grace.
+/// of a stop: readiness turns 503 and for the shutdown delay nothing else happens; the sinks whose clients stay connected
+/// send them away; no connection is accepted any more, sources stop, then the other sinks one after another in the role's
+/// order, and the requests in flight finish; all of this within the shutdown grace.
 ///
 /// # Errors
 /// A port is taken. Nothing was started then.
@@ -260,20 +261,28 @@ impl Engine {
     }
 
     /// Whether everything finished within the grace. A stage that hangs takes neither the time of those after it nor
-    /// their goodbye to their clients: each has an equal share of what is left.
+    /// their goodbye to their clients: who sends clients away has half of what is left, the others equal shares.
     async fn stop(self) -> bool {
         self.readiness.stop();
-        self.listening.cancel();
+        // Whoever sends people here looks elsewhere from now on, and may need a while to see that.
+        sleep(self.plan.runtime.shutdown_delay).await;
         let deadline = Instant::now() + self.grace();
+        let left = || deadline.saturating_duration_since(Instant::now());
         let mut finished = true;
+        let (keeping, sinks): (Vec<_>, Vec<_>) =
+            self.sinks.into_iter().partition(|plugin| plugin.env.is_keeping_clients());
+        for plugin in keeping {
+            finished &= stop_stage(vec![plugin.running], left() / 2).await;
+        }
+        self.listening.cancel();
         let sources = self.sources.into_iter().map(|plugin| plugin.running);
         let mut stages: Vec<Vec<Running>> = vec![sources.chain([self.presence]).collect()];
-        stages.extend(self.sinks.into_iter().map(|plugin| vec![plugin.running]));
+        stages.extend(sinks.into_iter().map(|plugin| vec![plugin.running]));
         // Stops last: what the others still say goes out, and then its goodbyes.
         stages.extend(self.link.map(|link| vec![link]));
         let mut shares = u32::try_from(stages.len()).unwrap_or(u32::MAX).saturating_add(1);
         for stage in stages {
-            let share = deadline.saturating_duration_since(Instant::now()) / shares;
+            let share = left() / shares;
             shares -= 1;
             finished &= stop_stage(stage, share).await;
         }

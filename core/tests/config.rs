@@ -101,7 +101,7 @@ listen = "everywhere"
 test.toml:5: log.format: \"xml\" is not one of: auto, text, json
 test.toml:12: listener.web.listen: invalid socket address syntax
 test.toml:10: plugin.toy.librry: unknown key; expected one of: use, library, sha256, required, config
-test.toml:2: runtime.rol: unknown key; expected one of: role, shutdown_grace
+test.toml:2: runtime.rol: unknown key; expected one of: role, shutdown_delay, shutdown_grace
 test.toml:3: runtime.shutdown_grace: \"soon\" is not a duration such as \"500ms\", \"10s\", \"5m\" or \"2h\"";
     let sorted = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -40,6 +40,7 @@ mod exchanges;
 mod faults;
 mod harness;
 mod instances;
+mod leaving;
 mod libraries;
 mod live;
 mod logins;

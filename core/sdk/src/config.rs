@@ -83,6 +83,7 @@ pub struct Env {
     /// Those that were asked for while building.
     claimed: Arc<Mutex<BTreeSet<String>>>,
     sessions: Arc<Mutex<SessionsClaim>>,
+    keeps_clients: Arc<AtomicBool>,
 }
 
 /// What a component said of sessions while it was built.
@@ -111,6 +112,7 @@ impl Env {
             listeners,
             claimed: Arc::default(),
             sessions: Arc::default(),
+            keeps_clients: Arc::default(),
         }
     }
 
@@ -159,6 +161,17 @@ impl Env {
     /// The key because of which the component needs sessions, if it does.
     pub fn sessions_needed_by(&self) -> Option<String> {
         self.sessions().needed_by.clone()
+    }
+
+    /// Says that clients of the component stay connected. When the process stops, it is asked to stop first: it sends them
+    /// away while everything else goes on, for as long as half of the shutdown grace.
+    pub fn keeps_clients(&self) {
+        self.keeps_clients.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether clients of the component stay connected.
+    pub fn is_keeping_clients(&self) -> bool {
+        self.keeps_clients.load(Ordering::Relaxed)
     }
 
     fn sessions(&self) -> MutexGuard<'_, SessionsClaim> {

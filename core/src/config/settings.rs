@@ -41,14 +41,18 @@ pub struct Settings {
 pub struct Runtime {
     /// Which `[role.<name>]` this process plays. `--role` and `RATEBUS_ROLE` win.
     pub role: String,
-    /// How long everything may take to stop, together.
+    /// How long the process goes on when it is to stop and has turned not ready.
+    #[serde(with = "ratebus_sdk::duration")]
+    pub shutdown_delay: Duration,
+    /// How long everything may take to stop then, together.
     #[serde(with = "ratebus_sdk::duration")]
     pub shutdown_grace: Duration,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { role: "all".to_owned(), shutdown_grace: Duration::from_secs(10) }
+        let (shutdown_delay, shutdown_grace) = (Duration::from_secs(1), Duration::from_secs(10));
+        Self { role: "all".to_owned(), shutdown_delay, shutdown_grace }
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Config {
     /// are. A client may ask for less.
     #[serde(default)]
     pub(crate) max_rate: u32,
+    /// Over how long clients are sent away at most when the server stops.
+    #[serde(default = "default_drain", with = "ratebus_sdk::duration")]
+    pub(crate) drain: Duration,
     /// How many clients may be connected at once, over all transports; more are refused with 503.
     #[serde(default = "default_max_clients")]
     pub(crate) max_clients: u32,
@@ -46,6 +49,10 @@ pub struct Config {
 
 const fn default_stall_timeout() -> Duration {
     Duration::from_secs(30)
+}
+
+const fn default_drain() -> Duration {
+    Duration::from_secs(2)
 }
 
 const fn default_max_clients() -> u32 {

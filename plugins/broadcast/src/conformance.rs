@@ -26,6 +26,7 @@ use crate::{
     engineio::{self, App, Desk, Packet, Rules},
     handshake::Handshake,
     hub::Hub,
+    leave::Leave,
     link::Link,
     loops::{self, Cause, Chair, Floor, Loops},
     metrics::Meter,
@@ -49,7 +50,14 @@ const CLIENTS: u32 = 10_000;
 pub fn routes(ctx: &Context) -> Routes {
     let stop = ctx.cancel_token().child_token();
     let door = Door::new(ctx.clone(), Access::Public, Places::new(CLIENTS, CLIENTS), stop.clone());
-    let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout: Duration::from_secs(30), max_rate: 0, stop });
+    let hub = Arc::new(Hub {
+        board: Board::new(),
+        door,
+        stall_timeout: Duration::from_secs(30),
+        max_rate: 0,
+        stop,
+        leave: Leave::default(),
+    });
     // The suites take no other answer.
     let bad = async || StatusCode::BAD_REQUEST;
     let engine = engineio::route::<Echo>(Arc::clone(&hub), 2, RULES, Meter::new("engineio"), &());

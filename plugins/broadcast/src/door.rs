@@ -177,6 +177,11 @@ impl Door {
         Ok(if shown.expires_at() > held.expires_at() { shown } else { held.clone() })
     }
 
+    /// How many guests there are.
+    pub(crate) fn guests(&self) -> usize {
+        self.places.taken()
+    }
+
     /// Resolves when the last guest is gone.
     pub(crate) async fn empty(&self) {
         self.places.empty().await;

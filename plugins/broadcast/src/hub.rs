@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use crate::{board::Board, door::Door};
+use crate::{board::Board, door::Door, leave::Leave};
 
 /// What every client's task shares.
 pub(crate) struct Hub {
@@ -12,6 +13,16 @@ pub(crate) struct Hub {
     pub(crate) stall_timeout: Duration,
     /// How many writes of quotes a second a client is sent at most; 0: as many as there are.
     pub(crate) max_rate: u32,
-    /// Resolves when clients are to be sent away.
+    /// Resolves when clients are to be sent away,
     pub(crate) stop: CancellationToken,
+    /// each at its turn.
+    pub(crate) leave: Leave,
+}
+
+impl Hub {
+    /// Resolves when the server stops and it is the turn of who has a place of so many. Cancel-safe.
+    pub(crate) async fn sends_away(&self, place: u32, of: u32) {
+        self.stop.cancelled().await;
+        sleep_until(self.leave.turn(place, of).into()).await;
+    }
 }

@@ -19,6 +19,7 @@ mod handshake;
 mod heartbeat;
 mod hub;
 mod knocks;
+mod leave;
 mod link;
 mod loops;
 mod metrics;
@@ -36,7 +37,7 @@ mod wanted;
 mod wheel;
 mod ws;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -46,9 +47,10 @@ use tokio::{
     task::yield_now,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::{board::Board, door::Door, hub::Hub, places::Places};
+use crate::{board::Board, door::Door, hub::Hub, leave::Leave, places::Places};
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,8 +59,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const BATCH: usize = 256;
 /// How often quotes are checked for having aged without their publisher saying so.
 const REVIEW_INTERVAL: Duration = Duration::from_secs(1);
-/// How long clients may take to leave when the server stops.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last clients may take to leave when the server stops.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends quotes to everybody who is connected. See `docs/api.md`, "Live rates".
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl Factory for Broadcast {
     const TYPE: &'static str = "sink/broadcast";
 
     fn build(config: Config, env: &Env) -> Result<Self, ConfigError> {
+        env.keeps_clients();
         config.check(env).map(|config| Self { config })
     }
 }
@@ -83,12 +86,19 @@ impl Sink for Broadcast {
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
-        let stop = ctx.cancel_token().child_token();
+        let stop = CancellationToken::new();
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
-        let Config { max_clients, max_clients_per_address, access, stall_timeout, max_rate, .. } = self.config;
+        let Config { max_clients, max_clients_per_address, access, stall_timeout, max_rate, drain, .. } = self.config;
         let door = Door::new(ctx.clone(), access, Places::new(max_clients, max_clients_per_address), stop.clone());
-        let hub = Arc::new(Hub { board: Board::new(), door, stall_timeout, max_rate, stop: stop.clone() });
+        let hub = Arc::new(Hub {
+            board: Board::new(),
+            door,
+            stall_timeout,
+            max_rate,
+            stop: stop.clone(),
+            leave: Leave::default(),
+        });
         // Nobody is to be told that a pair does not exist because we have just started.
         for message in [Pattern::pairs(), Pattern::quotes()].iter().flat_map(|pattern| ctx.last_values(pattern)) {
             apply(&hub, &message, &ctx);
@@ -99,27 +109,37 @@ impl Sink for Broadcast {
 
         let ended = tokio::select! {
             biased;
+            () = ctx.cancelled() => Ok(()),
             () = publish(&hub, &mut inbox, &ctx) => Ok(()),
             // Nobody else stops what we have not stopped.
             () = stop.cancelled() => Err(Error::new(ErrorKind::Internal, "a loop that serves clients broke")),
         };
-
+        let clients = hub.door.guests();
+        let time = hub.leave.begin(clients, drain);
+        if clients > 0 {
+            tracing::info!(clients, over = ?time, "clients are told to come again");
+        }
         stop.cancel();
-        if timeout(LEAVE_TIMEOUT, hub.door.empty()).await.is_err() {
+        let left = timeout(time + LEAVE_TIMEOUT, hub.door.empty());
+        // Those whose turn has not come go on as before.
+        let all_left = tokio::select! {
+            left = left => left.is_ok(),
+            never = async { publish(&hub, &mut inbox, &ctx).await; pending().await } => never,
+        };
+        if !all_left {
             tracing::debug!("some clients did not leave in time");
         }
         ended
     }
 }
 
-/// Puts what arrives on the board, until the plugin is to stop or the bus has closed.
+/// Puts what arrives on the board, until the bus has closed. Cancel-safe.
 async fn publish(hub: &Hub, inbox: &mut Inbox, ctx: &Context) {
     let mut review = interval(REVIEW_INTERVAL);
     review.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            () = ctx.cancelled() => return,
             _ = review.tick() => hub.board.review(ctx.clock().now()),
             message = inbox.recv() => {
                 let Some(message) = message else { return };

@@ -3,6 +3,7 @@
 //! together in the next one.
 
 use std::{
+    future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
@@ -139,7 +140,15 @@ struct Loop<C: Client> {
     came: u64,
     knocks: Arc<Knocks>,
     floor: Floor<C>,
-    stopping: bool,
+    /// Of those who are sent away, when the server stops.
+    leaving: Option<Leaving>,
+}
+
+/// How far it has come with the seats that were taken when the server stopped.
+#[derive(Clone, Copy)]
+struct Leaving {
+    next: u32,
+    seats: u32,
 }
 
 /// A client and what the loop knows of it.
@@ -203,7 +212,7 @@ impl<C: Client> Floor<C> {
 
 impl<C: Client> Loop<C> {
     fn new(shard: usize, floor: Floor<C>) -> Self {
-        Self { shard, clients: Slab::new(), came: 0, knocks: Arc::default(), floor, stopping: false }
+        Self { shard, clients: Slab::new(), came: 0, knocks: Arc::default(), floor, leaving: None }
     }
 
     async fn run(mut self, mut orders: mpsc::Receiver<Order<C>>) {
@@ -213,11 +222,13 @@ impl<C: Client> Loop<C> {
         let mut empty = pin!(hub.door.empty());
         loop {
             tokio::select! {
-                () = &mut empty, if self.stopping && self.clients.is_empty() => return,
-                () = hub.stop.cancelled(), if !self.stopping => {
-                    self.stopping = true;
-                    self.everyone(|| Cause::Stop).await;
+                () = &mut empty, if self.leaving.is_some() && self.clients.is_empty() => return,
+                () = hub.stop.cancelled(), if self.leaving.is_none() => {
+                    let last = self.clients.iter().next_back();
+                    let seats = last.map_or(0, |(index, _)| u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1));
+                    self.leaving = Some(Leaving { next: 0, seats });
                 }
+                () = turn_to_leave(&hub, self.leaving) => self.send_away().await,
                 Some(order) = orders.recv() => self.follow(order),
                 Some(errand) = self.floor.errands.join_next() => {
                     // Others were given up.
@@ -249,7 +260,19 @@ impl<C: Client> Loop<C> {
         let chair = Chair { name, waker: Arc::clone(&knock).into() };
         let client = Box::new(C::new(newcomer, chair, &self.floor));
         entry.insert(Seat { client, name, knock, tick: u64::MAX });
-        self.visit(name.index, if self.stopping { Cause::Stop } else { Cause::Arrival });
+        self.visit(name.index, if self.leaving.is_some() { Cause::Stop } else { Cause::Arrival });
+    }
+
+    /// Sends away those whose turn has come.
+    async fn send_away(&mut self) {
+        let Some(Leaving { next, seats }) = self.leaving else { return };
+        let mut seat = next;
+        while seat < seats && self.floor.hub.leave.turn(seat, seats) <= Clock.now() {
+            self.pause((seat - next) as usize).await;
+            self.visit(seat as usize, Cause::Stop);
+            seat += 1;
+        }
+        self.leaving = Some(Leaving { next: seat, seats });
     }
 
     /// One round through all clients with what has changed.
@@ -338,6 +361,14 @@ impl<C: Client> Loop<C> {
     }
 }
 
+/// Resolves when it is the next one's turn to be sent away. Cancel-safe.
+async fn turn_to_leave(hub: &Hub, leaving: Option<Leaving>) {
+    match leaving {
+        Some(Leaving { next, seats }) if next < seats => hub.sends_away(next, seats).await,
+        _ => pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -349,6 +380,7 @@ mod tests {
     use crate::{
         board::Board,
         door::{Access, Door},
+        leave::Leave,
         places::Places,
     };
 
@@ -397,17 +429,19 @@ mod tests {
         }
     }
 
-    fn start(places: &Arc<Places>, stop: &CancellationToken) -> Loops<Fragile> {
+    fn start(places: &Arc<Places>, stop: &CancellationToken) -> (Arc<Hub>, Loops<Fragile>) {
         let ctx = RecordingHost::new().context("broadcast");
         let door = Door::new(ctx, Access::Public, Arc::clone(places), stop.clone());
-        let hub = Hub { board: Board::new(), door, stall_timeout: Duration::MAX, max_rate: 0, stop: stop.clone() };
-        Loops::start(1, &Arc::new(hub), &Meter::new("test"), || ())
+        let (board, leave, stall_timeout) = (Board::new(), Leave::default(), Duration::MAX);
+        let hub = Arc::new(Hub { board, door, stall_timeout, max_rate: 0, stop: stop.clone(), leave });
+        let loops = Loops::start(1, &hub, &Meter::new("test"), || ());
+        (hub, loops)
     }
 
     #[tokio::test]
     async fn who_was_let_in_before_a_stop_and_comes_after_it_is_told() {
         let (places, stop) = (Places::new(9, 9), CancellationToken::new());
-        let loops = start(&places, &stop);
+        let (_, loops) = start(&places, &stop);
         let [(present, mut of_present), (late, mut of_late)] = [(); 2].map(|()| mpsc::unbounded_channel());
         let place = places.take(None, Clock.now()).unwrap();
         loops.join(present).await;
@@ -424,7 +458,7 @@ mod tests {
     async fn a_panic_is_the_end_of_one_client() {
         for fault in [Told::Panic, Told::Wait] {
             let stop = CancellationToken::new();
-            let loops = start(&Places::new(9, 9), &stop);
+            let (_, loops) = start(&Places::new(9, 9), &stop);
             let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
             loops.join(first).await;
             loops.join(second).await;
@@ -442,10 +476,33 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_breaks_stops_all_of_them() {
         let stop = CancellationToken::new();
-        let loops = start(&Places::new(9, 9), &stop);
+        let (_, loops) = start(&Places::new(9, 9), &stop);
         let (newcomer, of_newcomer) = mpsc::unbounded_channel();
         drop(of_newcomer);
         loops.join(newcomer).await;
         stop.cancelled().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_sent_away_one_after_the_other() {
+        const CLIENTS: u32 = 100;
+        let (stop, second) = (CancellationToken::new(), Duration::from_secs(1));
+        let (hub, loops) = start(&Places::new(9, 9), &stop);
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let (newcomer, mut client) = mpsc::unbounded_channel();
+            loops.join(newcomer).await;
+            client.recv().await.unwrap();
+            clients.push(client);
+        }
+        let start = Clock.now();
+        assert_eq!(hub.leave.begin(usize::MAX, second), second);
+        stop.cancel();
+        for (number, mut client) in (0..).zip(clients) {
+            assert_eq!((client.recv().await, client.recv().await), (Some(()), None));
+            let (after, turn) = (Clock.now() - start, second * number / CLIENTS);
+            // tokio's timers count milliseconds.
+            assert!(after >= turn && after <= turn + Duration::from_millis(2), "{number}: {after:?}");
+        }
     }
 }

@@ -82,6 +82,11 @@ impl Places {
         Ok(Place { places: Arc::clone(self), address, _total: total })
     }
 
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        (self.max as usize).saturating_sub(self.total.available_permits())
+    }
+
     /// Resolves when the last client is gone.
     pub(crate) async fn empty(&self) {
         // An error means that the semaphore is closed, which it never is.

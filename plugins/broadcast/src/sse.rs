@@ -81,6 +81,8 @@ struct Stream {
     pace: Pace,
     changes: watch::Receiver<u64>,
     guest: Guest,
+    /// Its turn among all, when they are sent away.
+    turn: u32,
     ending: Option<&'static str>,
 }
 
@@ -100,7 +102,8 @@ impl Stream {
         }
         changes.mark_changed();
         let pace = Pace::new([hub.max_rate, selection.max_rate], Clock.now());
-        Ok(Self { hub, meter, cursor, pace, changes, guest, ending: None })
+        let turn = getrandom::u32().unwrap_or_default();
+        Ok(Self { hub, meter, cursor, pace, changes, guest, turn, ending: None })
     }
 
     /// The next bytes to send, once there are any; `None` at the end. A server that stops says first when to come again.
@@ -112,7 +115,7 @@ impl Stream {
         loop {
             tokio::select! {
                 biased;
-                () = self.hub.stop.cancelled() => {
+                () = self.hub.sends_away(self.turn, u32::MAX) => {
                     self.ending = Some("stopping");
                     return Some(format!("retry: {}\n\n", door::wait().as_millis()).into());
                 }

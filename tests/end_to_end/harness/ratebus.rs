@@ -47,6 +47,7 @@ impl Launch {
         Self { folder, args: Vec::new(), variables: Vec::new(), shell: None }
             .set("listener.exchange-rate.listen=127.0.0.1:0")
             .set("metrics.listen=127.0.0.1:0")
+            .set("runtime.shutdown_delay=0s")
     }
 
     /// Takes rates from the scripted exchange at `url`.

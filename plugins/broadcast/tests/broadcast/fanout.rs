@@ -1,4 +1,7 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use ratebus_model::Limits;
@@ -207,4 +210,33 @@ async fn who_connects_is_told_how_old_a_quote_is() {
         let (_, map) = Sio::open(&server).await;
         assert_eq!(map.as_object().unwrap().is_empty(), status == "dead", "{map}");
     }
+}
+
+/// Prices go on until somebody's turn has come.
+#[tokio::test(start_paused = true)]
+async fn many_are_sent_away_one_after_the_other() {
+    const CLIENTS: usize = 50;
+    let mut server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
+    let (mut streams, mut websockets) = (Vec::new(), Vec::new());
+    for _ in 0..CLIENTS {
+        streams.push(Sse::open(&server).await.0);
+        websockets.push(Ws::open(&server).await.0);
+    }
+    let start = tokio::time::Instant::now();
+    server.cancel();
+    let told_at = |block: Option<String>| {
+        assert!(block.is_some_and(|block| block.starts_with("retry: ")));
+        start.elapsed()
+    };
+    let streams = join_all(streams.iter_mut().map(async |stream| told_at(stream.block().await)));
+    let websockets = join_all(websockets.iter_mut().map(async |client| {
+        assert_eq!(client.close_code().await, 1012);
+        start.elapsed()
+    }));
+    let (streams, websockets) = tokio::join!(streams, websockets);
+    for told in [streams, websockets] {
+        let times: BTreeSet<_> = told.iter().map(Duration::as_millis).collect();
+        assert!(times.len() > CLIENTS / 10, "{times:?}");
+    }
+    server.stopped().await;
 }
