@@ -162,8 +162,9 @@ typedef struct ratebus_message {
     uint32_t size; /* sizeof(ratebus_message) */
     uint32_t reserved;
     ratebus_text subject;     /* "rates.kraken.BTC_USD", "quotes.BTC_USD", "spreads.BTC_USD", "pairs.kraken", ... */
-    const ratebus_rate *rate; /* Under rates.>; else null. */
-    ratebus_text json;        /* Under all other subjects: what it says, as docs/messages.md has it under `payload`. */
+    const ratebus_rate *rate; /* A rate; else null. */
+    ratebus_text json;        /* What it says if it is no rate, as docs/messages.md has it under `payload`. Under rates.> that
+                                 is { "gone": {} }: the source serves the pair no more. */
     uint64_t epoch;           /* The publisher's run: of one run a higher sequence is newer. */
     uint64_t sequence;
     int64_t published_micros; /* In microseconds since 1970. */
