@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    task::JoinHandle,
 };
 
 use super::{eventually, within};
@@ -112,9 +113,8 @@ impl Launch {
         let mut child = self.command().spawn().unwrap();
         let log = Log::default();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        log.follow(stdout);
-        log.follow(stderr);
-        let mut ratebus = Ratebus { child, log, addresses: HashMap::new(), _folder: self.folder.clone() };
+        let readers = [log.follow(stdout), log.follow(stderr)];
+        let mut ratebus = Ratebus { child, log, readers, addresses: HashMap::new(), _folder: self.folder.clone() };
         ratebus.addresses = ratebus.wait_for_addresses().await;
         for listener in ratebus.addresses.keys().filter(|name| *name != "metrics") {
             eventually("the routes", || has_routes(ratebus.url(listener))).await;
@@ -128,14 +128,15 @@ impl Launch {
 struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    fn follow(&self, from: impl tokio::io::AsyncRead + Unpin + Send + 'static) {
+    /// Reads until the other end is closed.
+    fn follow(&self, from: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> JoinHandle<()> {
         let lines = self.0.clone();
         tokio::spawn(async move {
             let mut from = BufReader::new(from).lines();
             while let Ok(Some(line)) = from.next_line().await {
                 lines.lock().unwrap().push(line);
             }
-        });
+        })
     }
 
     fn lines(&self) -> Vec<String> {
@@ -147,6 +148,7 @@ impl Log {
 pub(crate) struct Ratebus {
     child: Child,
     log: Log,
+    readers: [JoinHandle<()>; 2],
     addresses: HashMap<String, SocketAddr>,
     _folder: Arc<TempDir>,
 }
@@ -219,9 +221,12 @@ impl Ratebus {
         assert!(status.success(), "{status}; log:\n{}", log.join("\n"));
     }
 
-    /// Waits for its end.
+    /// Waits for its end; everything that it wrote.
     pub(crate) async fn exited(mut self) -> (ExitStatus, Vec<String>) {
         let status = within("the process to end", self.child.wait()).await.unwrap();
+        for reader in self.readers {
+            within("the log to end", reader).await.unwrap();
+        }
         (status, self.log.lines())
     }
 

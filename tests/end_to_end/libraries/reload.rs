@@ -44,6 +44,12 @@ async fn a_library_is_replaced_and_a_broken_one_is_not_taken_over() {
     assert_eq!(health(&ratebus, "example").await.0, "ready");
     assert!(ratebus.logged("everything goes on as before").await.contains("refused (wrong_hash)"));
 
+    let hangs = bench.compile_misbehaving("libhangs.so", &["-DHANG"]);
+    write("libhangs.so", &hangs);
+    reload(&ratebus, "refused").await;
+    assert_eq!(health(&ratebus, "example").await.0, "ready");
+    ratebus.logged("plugin.example.library: refused (hangs)").await;
+
     write("libnew.so", &new);
     reload(&ratebus, "taken_over").await;
     eventually("both replacements in the log", || async {
