@@ -70,8 +70,7 @@ impl Batches {
     /// What comes next that is anything to the client.
     fn join(&self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
         loop {
-            let seen = cursor.seen().unwrap_or_default();
-            let Owed { slots, conflated, kind } = cursor.take(board);
+            let Owed { slots, known, conflated, kind } = cursor.take(board);
             if let Kind::Snapshot { .. } = kind {
                 let token = cursor.seen().map(|seen| board.token(seen));
                 let bytes = frame::snapshot_message(token, slots.iter().map(|slot| &slot.frame));
@@ -80,7 +79,7 @@ impl Batches {
             if slots.is_empty() {
                 return None;
             }
-            let parts: Vec<_> = slots.iter().filter_map(|slot| Some((slot, (self.part)(slot, seen)?))).collect();
+            let parts: Vec<_> = slots.iter().filter_map(|slot| Some((slot, (self.part)(slot, known)?))).collect();
             let Some(since) = parts.iter().map(|(slot, _)| slot.since).min() else { continue };
             let bytes = match parts.as_slice() {
                 [(_, part)] => Bytes::clone(part),

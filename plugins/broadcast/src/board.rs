@@ -87,6 +87,12 @@ impl Slot {
     pub(crate) fn event(&self, seen: u64) -> &Bytes {
         self.frame.event(seen >= self.quoted)
     }
+
+    /// Whether this is of the same quote as what was before.
+    #[cfg(test)]
+    pub(crate) fn has_quote_of(&self, before: &Self) -> bool {
+        self.quoted == before.quoted
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

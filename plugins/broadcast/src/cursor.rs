@@ -7,7 +7,7 @@ use crate::{
 
 /// How many quotes are taken off the board at once. It bounds what is buffered for a client, and how much a slow one
 /// has to take before that counts as progress.
-pub(crate) const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = if cfg!(test) { 2 } else { 64 };
 
 /// How many patterns of many pairs a client may have, which need not match anything. Pairs are no more than are served.
 pub(crate) const MAX_PATTERNS: usize = 64;
@@ -19,6 +19,9 @@ pub(crate) struct Cursor {
     wanted: Arc<Wanted>,
     /// Everything that is wanted has been taken up to this stamp.
     seen: u64,
+    /// Whether it has been sent the quote of every pair then: who has taken a part of what was owed may have been passed by
+    /// the quote of a pair whose status has changed meanwhile.
+    is_whole: bool,
     addition: Option<Box<Addition>>,
 }
 
@@ -40,6 +43,7 @@ struct Addition {
 pub(crate) struct Position {
     wanted: u64,
     seen: u64,
+    is_whole: bool,
     addition: Option<(u64, u64, Option<u64>)>,
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct TooManyPatterns;
 pub(crate) struct Owed {
     /// Each pair once, at its newest.
     pub(crate) slots: Vec<Arc<Slot>>,
+    /// Up to which stamp it is certain that the client had been sent everything before.
+    pub(crate) known: u64,
     /// How many changes those made superfluous.
     pub(crate) conflated: u64,
     pub(crate) kind: Kind,
@@ -69,7 +75,7 @@ pub(crate) enum Kind {
 impl Cursor {
     /// No pairs.
     pub(crate) fn none(board: &Board) -> Self {
-        Self { wanted: board.sets().of(Vec::new()), seen: board.read().stamp(), addition: None }
+        Self { wanted: board.sets().of(Vec::new()), seen: board.read().stamp(), is_whole: true, addition: None }
     }
 
     /// These pairs, a snapshot first.
@@ -79,11 +85,16 @@ impl Cursor {
         cursor
     }
 
-    /// These pairs, of which everything up to the stamp `seen` is known.
+    /// These pairs, of which everything has been sent that the board had at the stamp `seen`.
     pub(crate) fn after(board: &Board, patterns: &[PairPattern], seen: u64) -> Self {
         let mut cursor = Self::of(board, patterns);
         cursor.skip_snapshot();
         Self { seen, ..cursor }
+    }
+
+    /// As [`Cursor::after`], for a client that says that it has been sent something with this stamp.
+    pub(crate) fn resumed(board: &Board, patterns: &[PairPattern], seen: u64) -> Self {
+        Self { is_whole: false, ..Self::after(board, patterns, seen) }
     }
 
     /// Takes what the client has not been sent yet, at most [`AT_ONCE`] quotes.
@@ -91,18 +102,18 @@ impl Cursor {
         let table = board.read();
         let until = self.addition.as_ref().and_then(|addition| addition.until).unwrap_or(table.stamp());
         let changes = self.take_changes(&table, until);
-        if !changes.slots.is_empty() {
-            return changes;
-        }
-        self.take_snapshot(&table, until).unwrap_or(changes)
+        let owed =
+            if changes.slots.is_empty() { self.take_snapshot(&table, until).unwrap_or(changes) } else { changes };
+        self.is_whole = self.is_at(table.stamp());
+        owed
     }
 
     fn take_changes(&mut self, table: &Table, until: u64) -> Owed {
-        let before = self.seen;
+        let (before, known) = (self.seen, if self.is_whole { self.seen } else { 0 });
         let slots;
         (slots, self.seen) = collect(table, before, until, |slot| self.wanted.contains(slot.pair));
         let changes = table.changes(before, self.seen, &self.wanted);
-        Owed { conflated: changes.saturating_sub(slots.len() as u64), slots, kind: Kind::Changes }
+        Owed { conflated: changes.saturating_sub(slots.len() as u64), slots, known, kind: Kind::Changes }
     }
 
     fn take_snapshot(&mut self, table: &Table, stamp: u64) -> Option<Owed> {
@@ -116,14 +127,14 @@ impl Cursor {
         if is_last {
             self.skip_snapshot();
         }
-        Some(Owed { slots, conflated: 0, kind: Kind::Snapshot { is_last } })
+        Some(Owed { slots, known: 0, conflated: 0, kind: Kind::Snapshot { is_last } })
     }
 
     /// Takes the newest quotes of everything that is wanted, whatever was taken before.
     pub(crate) fn restart(&mut self, board: &Board) -> Vec<Arc<Slot>> {
         self.skip_snapshot();
         let table = board.read();
-        self.seen = table.stamp();
+        (self.seen, self.is_whole) = (table.stamp(), true);
         table.slots().filter(|slot| self.wanted.contains(slot.pair)).cloned().collect()
     }
 
@@ -154,7 +165,7 @@ impl Cursor {
     /// Where it stands: at the same moment, others there are owed the same.
     pub(crate) fn position(&self) -> Position {
         let addition = self.addition.as_ref().map(|addition| (addition.wanted.id(), addition.at, addition.until));
-        Position { wanted: self.wanted.id(), seen: self.seen, addition }
+        Position { wanted: self.wanted.id(), seen: self.seen, is_whole: self.is_whole, addition }
     }
 
     /// Goes where another has gone from the same position.
@@ -163,7 +174,7 @@ impl Cursor {
             self.clone_from(other);
         }
         // All that want the same count references to it in one place: it is left alone where it can be.
-        self.seen = other.seen;
+        (self.seen, self.is_whole) = (other.seen, other.is_whole);
     }
 
     /// Adds pairs, with a snapshot of those that are new here. Returns whether any is. Not while a part of another has
@@ -214,33 +225,37 @@ fn collect(table: &Table, from: u64, until: u64, is_wanted: impl Fn(&Slot) -> bo
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, time::Duration};
 
     use proptest::prelude::*;
-    use ratebus_model::Pair;
+    use ratebus_model::{Pair, Quote};
     use ratebus_sdk::Clock;
 
     use super::*;
     use crate::quotes::{pair, quote};
 
-    const PAIRS: [&str; 3] = ["BTC_USD", "ETH_USD", "BTC_EUR"];
-    const PATTERNS: [&str; 6] = ["BTC_USD", "ETH_USD", "BTC_EUR", "BTC_*", "*_USD", ">"];
+    const PAIRS: [&str; 4] = ["BTC_USD", "ETH_USD", "BTC_EUR", "ETH_EUR"];
+    const PATTERNS: [&str; 7] = ["BTC_USD", "ETH_USD", "BTC_EUR", "ETH_EUR", "BTC_*", "*_USD", ">"];
 
     #[derive(Debug, Clone)]
     enum Step {
         Publish(usize),
+        /// The publisher is not heard any more, or is again.
+        Age(usize, bool),
         Take,
-        /// Connect again, with how far it has been served.
-        Return,
+        /// Connect again, after so many of the quotes that are taken next have arrived.
+        Return(usize),
         Subscribe(usize),
         Unsubscribe(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
+        let pair = 0..PAIRS.len();
         prop_oneof![
-            4 => (0..PAIRS.len()).prop_map(Step::Publish),
-            2 => Just(Step::Take),
-            1 => Just(Step::Return),
+            4 => pair.clone().prop_map(Step::Publish),
+            2 => (pair, any::<bool>()).prop_map(|(pair, is_silent)| Step::Age(pair, is_silent)),
+            3 => Just(Step::Take),
+            1 => (0..=AT_ONCE).prop_map(Step::Return),
             1 => (0..PATTERNS.len()).prop_map(Step::Subscribe),
             1 => (0..PATTERNS.len()).prop_map(Step::Unsubscribe),
         ]
@@ -253,10 +268,13 @@ mod tests {
     /// A client, and what it has been sent: the last change of each pair since it subscribes to it.
     struct Client {
         board: Board,
-        sequences: [u64; PAIRS.len()],
+        quotes: Vec<Quote>,
         cursor: Cursor,
-        sent: BTreeMap<Pair, u64>,
-        /// The changes it was sent, and those that were conflated.
+        sent: BTreeMap<Pair, Arc<Slot>>,
+        /// With what it can come back: what the last message said, or `None` before the end of a snapshot.
+        position: Option<u64>,
+        /// The changes, those it was sent, and those that were conflated.
+        changes: u64,
         counted: u64,
         has_all: bool,
     }
@@ -264,34 +282,36 @@ mod tests {
     impl Client {
         fn new(pattern: Option<PairPattern>) -> Self {
             let board = Board::new();
-            for text in PAIRS {
-                board.publish(&Arc::new(quote(text, 1)), Clock.now());
+            let quotes: Vec<_> = PAIRS.iter().map(|text| quote(text, 1)).collect();
+            for quote in &quotes {
+                board.publish(&Arc::new(quote.clone()), Clock.now());
             }
             let cursor = Cursor::of(&board, pattern.as_slice());
-            Self {
-                board,
-                sequences: [1; PAIRS.len()],
-                cursor,
-                sent: BTreeMap::new(),
-                counted: 0,
-                has_all: pattern == Some(PairPattern::ALL),
-            }
+            let has_all = pattern == Some(PairPattern::ALL);
+            Self { board, quotes, cursor, sent: BTreeMap::new(), position: None, changes: 0, counted: 0, has_all }
         }
 
-        fn wants(&self, text: &str) -> bool {
-            self.cursor.wanted().contains(pair(text))
-        }
-
-        /// Every quote is subscribed to and newer than the one before; a snapshot has only what is new here.
-        fn take(&mut self) {
+        /// The first `count` that are owed arrive. Every quote is subscribed to and newer than the one before, a snapshot has
+        /// only what is new here, and the status alone is for who has the quote.
+        fn take(&mut self, count: usize) {
             let owed = self.cursor.take(&self.board);
-            for slot in &owed.slots {
-                assert!(self.wants(&slot.pair.to_string()), "{} is not subscribed", slot.pair);
-                let last = self.sent.insert(slot.pair, slot.stamp);
+            for slot in owed.slots.iter().take(count) {
+                assert!(self.cursor.wanted().contains(slot.pair), "{} is not subscribed", slot.pair);
+                let last = self.sent.insert(slot.pair, Arc::clone(slot));
                 match owed.kind {
-                    Kind::Snapshot { .. } => assert_eq!(last, None, "{slot:?}"),
-                    Kind::Changes => assert!(last.is_none_or(|last| last < slot.stamp), "{last:?} {slot:?}"),
+                    Kind::Snapshot { .. } => assert!(last.is_none(), "{last:?} {slot:?}"),
+                    Kind::Changes => {
+                        assert!(last.as_ref().is_none_or(|last| last.stamp < slot.stamp), "{last:?} {slot:?}");
+                        let is_status = slot.message(owed.known) != slot.message(0);
+                        assert!(!is_status || last.is_some_and(|last| slot.has_quote_of(&last)), "{slot:?}");
+                        if let Some(position) = &mut self.position {
+                            *position = slot.stamp;
+                        }
+                    }
                 }
+            }
+            if count >= owed.slots.len() && !self.cursor.is_adding() {
+                self.position = self.cursor.seen();
             }
             if owed.kind == Kind::Changes {
                 self.counted += owed.slots.len() as u64 + owed.conflated;
@@ -301,37 +321,55 @@ mod tests {
         /// Whoever has taken everything is at the newest quote of each pair.
         fn take_all(&mut self) {
             while !self.cursor.is_at(self.board.read().stamp()) {
-                self.take();
+                self.take(AT_ONCE);
             }
             for slot in self.board.read().slots() {
-                let sent = self.sent.get(&slot.pair);
-                assert!(!self.cursor.wanted().contains(slot.pair) || sent == Some(&slot.stamp), "{sent:?} {slot:?}");
+                let sent = self.sent.get(&slot.pair).map(|sent| sent.stamp);
+                assert!(!self.cursor.wanted().contains(slot.pair) || sent == Some(slot.stamp), "{sent:?} {slot:?}");
             }
-            let changes: u64 = self.sequences.iter().map(|sequence| sequence - 1).sum();
-            assert!(if self.has_all { self.counted == changes } else { self.counted <= changes }, "{changes}");
+            assert!(!self.has_all || self.counted == self.changes, "{} of {}", self.counted, self.changes);
         }
 
         fn step(&mut self, step: &Step) {
+            let before = self.board.read().stamp();
             match *step {
                 Step::Publish(index) => {
-                    // What changes before the snapshot is taken is a part of it.
-                    self.has_all &= !self.cursor.is_adding();
-                    self.sequences[index] += 1;
-                    self.board.publish(&Arc::new(quote(PAIRS[index], self.sequences[index])), Clock.now());
+                    let quote = &mut self.quotes[index];
+                    quote.version = quote.version.next();
+                    self.board.publish(&Arc::new(quote.clone()), Clock.now());
                 }
-                Step::Take => self.take(),
-                // While a snapshot is due nobody is heard, and who returns is sent the rest of it as changes.
-                Step::Return | Step::Subscribe(_) | Step::Unsubscribe(_) if self.cursor.is_adding() => {}
-                Step::Return => {
-                    if let Some(seen) = self.cursor.seen() {
+                Step::Age(index, is_silent) => {
+                    let now = Clock.now() + Duration::from_mins(90);
+                    let confirmed_at = if is_silent { Clock.now() } else { now };
+                    for (other, quote) in self.quotes.iter_mut().enumerate() {
+                        quote.confirmed_at = if other == index { confirmed_at } else { quote.confirmed_at.max(now) };
+                        self.board.publish(&Arc::new(quote.clone()), now);
+                    }
+                    self.board.review(now);
+                }
+                Step::Take => self.take(AT_ONCE),
+                // While a snapshot is due nobody is heard.
+                Step::Subscribe(_) | Step::Unsubscribe(_) if self.cursor.is_adding() => {}
+                Step::Return(count) => {
+                    self.take(count);
+                    if let Some(position) = self.position {
                         let patterns = self.cursor.wanted().patterns().to_vec();
-                        self.cursor = Cursor::after(&self.board, &patterns, seen);
+                        self.cursor = Cursor::resumed(&self.board, &patterns, position);
+                        self.has_all = false;
+                    } else {
+                        // What it has of a snapshot is of no use.
+                        self.cursor = Cursor::of(&self.board, self.cursor.wanted().patterns());
+                        self.sent.clear();
+                        self.has_all = false;
                     }
                 }
                 Step::Subscribe(index) => {
-                    let before = PAIRS.map(|text| self.wants(text));
+                    let before = PAIRS.map(|text| self.cursor.wanted().contains(pair(text)));
                     let is_new = self.cursor.subscribe(&self.board, &[pattern(index)]) == Ok(true);
-                    assert!(is_new || PAIRS.map(|text| self.wants(text)) == before);
+                    assert!(is_new || PAIRS.map(|text| self.cursor.wanted().contains(pair(text))) == before);
+                    if is_new {
+                        self.position = None;
+                    }
                 }
                 Step::Unsubscribe(index) => {
                     self.cursor.unsubscribe(&self.board, &[pattern(index)]);
@@ -340,6 +378,10 @@ mod tests {
                     self.sent.retain(|&pair, _| wanted.contains(pair));
                 }
             }
+            let changes = self.board.read().stamp() - before;
+            self.changes += changes;
+            // What changes before the snapshot is taken is a part of it.
+            self.has_all &= changes == 0 || !self.cursor.is_adding();
         }
     }
 

@@ -201,7 +201,7 @@ impl Selection {
     pub(crate) fn start(&self, board: &Board, shown: Option<&str>) -> (Cursor, Vec<String>) {
         let (known, unknown) = self.known(board);
         let cursor = match shown.or(self.since.as_deref()).and_then(|position| board.shown(position)) {
-            Some(seen) => Cursor::after(board, &known, seen),
+            Some(seen) => Cursor::resumed(board, &known, seen),
             None => Cursor::of(board, &known),
         };
         (cursor, unknown)

@@ -146,8 +146,7 @@ impl Stream {
 
     /// What the client has not been sent yet, if anything, and not more than can be sent at once.
     fn take(&mut self) -> Option<Bytes> {
-        let seen = self.cursor.seen().unwrap_or_default();
-        let Owed { slots, conflated, kind } = self.cursor.take(&self.hub.board);
+        let Owed { slots, known, conflated, kind } = self.cursor.take(&self.hub.board);
         if slots.len() == AT_ONCE || self.cursor.is_adding() {
             self.changes.mark_changed();
         }
@@ -157,9 +156,9 @@ impl Stream {
                 frame::snapshot_event(token, slots.iter().map(|slot| &slot.frame))
             }
             (Kind::Changes, []) => return None,
-            (Kind::Changes, [slot]) => slot.event(seen).clone(),
+            (Kind::Changes, [slot]) => slot.event(known).clone(),
             (Kind::Changes, slots) => {
-                slots.iter().map(|slot| &slot.event(seen)[..]).collect::<Vec<_>>().concat().into()
+                slots.iter().map(|slot| &slot.event(known)[..]).collect::<Vec<_>>().concat().into()
             }
         };
         self.meter.sent(slots.len(), bytes.len(), conflated);
