@@ -1,17 +1,17 @@
 //! A component of a library, run without the rest of the engine.
 
-#![allow(clippy::unwrap_used, reason = "a failed step must fail the test")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failed step must fail the test")]
 
 use std::{fs, path::Path, time::Duration};
 
 use ratebus_core::{
     Component, Entry, Registry,
-    config::{Blueprint, Config, ConfigFile},
+    config::{Blueprint, Config, ConfigFile, ConfigReport},
 };
 use ratebus_sdk::{
     Inbox, Sink, Source,
     model::{Outgoing, Payload, RateValue, Subject},
-    testkit::{RecordingHost, eventually},
+    testkit::{RecordingHost, env, eventually},
 };
 use ratebus_test_library::Steady;
 
@@ -24,6 +24,10 @@ const REGISTRY: Registry = Registry::new(&[Entry::source::<Steady>("0")]);
 
 /// The plugin of that table, from the library or built in.
 fn plugin(library: bool, r#use: &str, config: &str) -> Blueprint {
+    planned(library, r#use, config).unwrap()
+}
+
+fn planned(library: bool, r#use: &str, config: &str) -> Result<Blueprint, ConfigReport> {
     let library = if library { "library = \"libratebus_test_library.so\"" } else { "" };
     let exe = std::env::current_exe().unwrap();
     let folder = exe.parent().unwrap().display();
@@ -32,9 +36,9 @@ fn plugin(library: bool, r#use: &str, config: &str) -> Blueprint {
          [plugin.tested]\nuse = \"{use}\"\n{library}\nconfig = {{ {config} }}\n"
     );
     let config = Config::load(ConfigFile { name: "test".to_owned(), text }, std::iter::empty(), Vec::new()).unwrap();
-    let mut plan = config.plan("all", &REGISTRY, &[]).unwrap();
+    let mut plan = config.plan("all", &REGISTRY, &[])?;
     assert!(plan.refused.is_empty(), "{:?}", plan.refused);
-    plan.plugins.remove(0)
+    Ok(plan.plugins.remove(0))
 }
 
 #[tokio::test]
@@ -84,4 +88,86 @@ async fn a_slow_sink_gets_what_it_did_not_take_again() {
 
 fn lines(file: &Path) -> usize {
     fs::read_to_string(file).unwrap_or_default().lines().count()
+}
+
+/// What every plugin must do, from a library too.
+mod conformance {
+    use async_trait::async_trait;
+    use ratebus_conformance::{Plugin, plugin_suite};
+    use ratebus_sdk::{ConfigError, Context, Env, Error, Factory, Interest};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What stands between the braces of a table of TOML.
+    fn toml(config: &Value) -> String {
+        let lines = config.as_object().unwrap().iter().map(|(key, value)| format!("{key} = {value}"));
+        lines.collect::<Vec<_>>().join(", ")
+    }
+
+    fn built(r#use: &str, config: &Value) -> Result<Component, ConfigError> {
+        let planned = planned(true, r#use, &toml(config)).map_err(|report| ConfigError::new("", report.to_string()))?;
+        planned.build().map_err(|error| ConfigError::new("", error.to_string()))
+    }
+
+    struct FromLibrary<T: ?Sized>(Box<T>);
+
+    impl Factory for FromLibrary<dyn Source> {
+        type Config = Value;
+        const TYPE: &'static str = "source/steady";
+
+        fn build(config: Value, _: &Env) -> Result<Self, ConfigError> {
+            let Component::Source(source) = built(Self::TYPE, &config)? else { panic!() };
+            Ok(Self(source))
+        }
+    }
+
+    #[async_trait]
+    impl Source for FromLibrary<dyn Source> {
+        async fn run(self: Box<Self>, ctx: Context) -> Result<(), Error> {
+            self.0.run(ctx).await
+        }
+    }
+
+    impl Factory for FromLibrary<dyn Sink> {
+        type Config = Value;
+        const TYPE: &'static str = "sink/recorder";
+
+        fn build(config: Value, _: &Env) -> Result<Self, ConfigError> {
+            let Component::Sink(sink) = built(Self::TYPE, &config)? else { panic!() };
+            Ok(Self(sink))
+        }
+    }
+
+    #[async_trait]
+    impl Sink for FromLibrary<dyn Sink> {
+        fn interests(&self) -> Vec<Interest> {
+            self.0.interests()
+        }
+
+        async fn run(self: Box<Self>, inbox: Inbox, ctx: Context) -> Result<(), Error> {
+            self.0.run(inbox, ctx).await
+        }
+    }
+
+    mod source {
+        use super::*;
+
+        plugin_suite!(
+            source FromLibrary<dyn Source>,
+            Plugin::new(|_| json!({"pairs": ["BTC_USD"], "price": "1.10"})).in_env(env("tested", &[]))
+        );
+    }
+
+    mod sink {
+        use super::*;
+
+        fn plugin() -> Plugin {
+            let folder = tempfile::tempdir().unwrap();
+            let config = move |_| json!({"file": folder.path().join("heard"), "patterns": ["rates.>", "quotes.*"]});
+            Plugin::new(config).in_env(env("tested", &[]))
+        }
+
+        plugin_suite!(sink FromLibrary<dyn Sink>, plugin());
+    }
 }
