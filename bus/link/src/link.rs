@@ -292,16 +292,58 @@ impl Shared {
                 None
             }
         };
-        let parcels: Vec<Parcel> = letters.into_iter().filter_map(parcel).collect();
-        if parcels.is_empty() {
-            return Ok(());
+        let mut parcels = letters.into_iter().filter_map(parcel).peekable();
+        // In parts: how long the broker may take does not depend on how many pairs there are.
+        while parcels.peek().is_some() {
+            let batch: Vec<Parcel> = parcels.by_ref().take(BATCH).collect();
+            counter!("ratebus_link_sent_total").increment(batch.len() as u64);
+            let sent = timeout(DEADLINE, outlet.send(batch)).await;
+            sent.map_err(|_| Error::new(ErrorKind::Stalled, "it takes nothing"))??;
         }
-        counter!("ratebus_link_sent_total").increment(parcels.len() as u64);
-        let sent = timeout(DEADLINE, outlet.send(parcels)).await;
-        sent.map_err(|_| Error::new(ErrorKind::Stalled, "it takes nothing"))?
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use ratebus_bus::{BusConfig, Subscribe};
+    use ratebus_model::{Epoch, Outgoing, Version};
+
+    use super::*;
+    use crate::floor::Word;
+
+    /// A broker's connection that takes a millisecond for each message.
+    #[derive(Default)]
+    struct Slow(usize);
+
+    #[async_trait]
+    impl Outlet for Slow {
+        async fn send(&mut self, parcels: Vec<Parcel>) -> Result<(), Error> {
+            sleep(Duration::from_millis(parcels.len() as u64)).await;
+            self.0 += parcels.len();
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_pairs_there_are_the_broker_has_its_time_for_each_part() {
+        let bus = Bus::new(BusConfig::default());
+        let target = Target::redis("redis://127.0.0.1:1", None).unwrap();
+        let Link { shared, .. } =
+            Link::new(bus.clone(), target, Keys::default(), Vec::new(), Vec::new(), Health::new("bus"));
+        let subject: Subject = "events.x".parse().unwrap();
+        let mut reader = bus.subscribe(Subscribe::new("test", subject.clone()));
+        bus.publisher("test").try_publish(Outgoing::new(subject.clone(), Bytes::new())).unwrap();
+        let message = reader.recv().await.unwrap();
+        let word = |sequence| Word { version: Version { epoch: Epoch::new(1), sequence }, follows: None };
+        let letters = (0..5000).map(|number| (subject.clone(), Letter::new(word(number), &message, Clock.arrival())));
+        let mut outlet = Slow::default();
+        shared.hand_over(&mut outlet, letters.collect()).await.unwrap();
+        assert_eq!(outlet.0, 5000);
     }
 }
