@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     config::{self, Blueprint, LinkPlan, RefusedPlugin, RolePlan},
-    health::Readiness,
+    health::{Part, Readiness},
     host::{PluginHost, Shared, inbox},
     instances::{Instances, Presence},
     listener::Listener,
@@ -320,7 +320,8 @@ impl Plugin {
             dynamic.tell(name);
         }
         let health = Health::new(name.as_str());
-        shared.readiness.add(health.clone());
+        let part = if plugin.entry.is_source { Part::Source } else { Part::Needed };
+        shared.readiness.add(health.clone(), part);
         let cancel = CancellationToken::new();
         let (stop, its_health) = (cancel.clone(), health.clone());
         let supervised = supervise(health.clone(), cancel.clone(), move || {
@@ -346,7 +347,7 @@ impl Running {
             tracing::warn!("{warning}");
         }
         let health = Health::new(LINK);
-        shared.readiness.add(health.clone());
+        shared.readiness.add(health.clone(), Part::Needed);
         let link = Link::new(shared.bus.clone(), target, keys, exports, imports, health);
         let cancel = CancellationToken::new();
         let supervisor = tokio::spawn(link.run(cancel.clone()));
@@ -392,7 +393,7 @@ fn missing(plugin: &RefusedPlugin, readiness: &Readiness) -> SourceName {
         .increment(1);
     let health = Health::new(name.as_str());
     health.set(HealthState::Failed(problem.message.clone()));
-    readiness.add(health);
+    readiness.add(health, Part::Needed);
     *name
 }
 

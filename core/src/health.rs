@@ -25,8 +25,18 @@ pub(crate) struct Readiness(Arc<Mutex<Components>>);
 
 #[derive(Default)]
 struct Components {
-    plugins: Vec<Health>,
+    plugins: Vec<(Health, Part)>,
     stopping: bool,
+}
+
+/// What a component is to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// One of those that bring rates. Any of them will do: a second opinion that is missing is no reason to turn clients
+    /// away from good prices, and whether a pair lacks its price is `sink/spread`'s to say.
+    Source,
+    /// What nothing else does in its place.
+    Needed,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -54,9 +64,9 @@ pub(crate) async fn live() -> Response {
 
 /// The process can do its work
 #[utoipa::path(get, path = "/readyz", operation_id = "ready", tag = "service", responses(
-    (status = 200, description = "Every plugin can.", body = Ready,
+    (status = 200, description = "Every plugin can; of the sources one is enough.", body = Ready,
         example = json!({ "status": "ready", "plugins": { "api": "ready", "kraken": "ready" } })),
-    (status = 503, description = "Not all of them now, or it is stopping.", body = Ready,
+    (status = 503, description = "Not all that are needed can now, or it is stopping.", body = Ready,
         example = json!({ "status": "not_ready", "plugins": { "api": "ready", "kraken": "not_ready" } })),
 ))]
 pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
@@ -64,14 +74,14 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
 }
 
 impl Readiness {
-    /// Takes a plugin's health into account.
-    pub(crate) fn add(&self, health: Health) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).plugins.push(health);
+    /// Takes a component's health into account.
+    pub(crate) fn add(&self, health: Health, part: Part) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).plugins.push((health, part));
     }
 
     /// Forgets the plugin `name`.
     pub(crate) fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).plugins.retain(|health| health.name() != name);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).plugins.retain(|(health, _)| health.name() != name);
     }
 
     /// From now on not ready, so that load balancers look elsewhere.
@@ -82,7 +92,8 @@ impl Readiness {
     /// Every plugin's state, in the order in which they were started.
     pub(crate) fn report(&self) -> Vec<HealthReport> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.plugins.iter().map(|one| HealthReport { plugin: one.name().to_owned(), state: one.state() }).collect()
+        let report = |(one, _): &(Health, Part)| HealthReport { plugin: one.name().to_owned(), state: one.state() };
+        state.plugins.iter().map(report).collect()
     }
 
     /// The answer of `/readyz`: 200 or 503, and each plugin's state in one word.
@@ -106,17 +117,59 @@ impl Readiness {
     /// `ready`, `not_ready` or `stopping`, and every plugin's state.
     pub(crate) fn verdict(&self) -> (&'static str, Vec<HealthReport>) {
         let report = self.report();
-        let status = if self.0.lock().unwrap_or_else(PoisonError::into_inner).stopping {
-            "stopping"
-        } else if report.iter().all(|one| one.state.is_ready()) {
-            READY
-        } else {
-            "not_ready"
+        let components = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = match components.stopping {
+            true => "stopping",
+            false if components.are_ready() => READY,
+            false => "not_ready",
         };
         (status, report)
     }
 }
 
+impl Components {
+    fn are_ready(&self) -> bool {
+        let ready_of =
+            |part: Part| self.plugins.iter().filter(move |(_, is)| *is == part).map(|(one, _)| one.state().is_ready());
+        ready_of(Part::Needed).all(|ready| ready)
+            && (ready_of(Part::Source).count() == 0 || ready_of(Part::Source).any(|ready| ready))
+    }
+}
+
 fn code(status: &str) -> StatusCode {
     if status == READY { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+#[cfg(test)]
+mod tests {
+    use ratebus_sdk::HealthState;
+
+    use super::*;
+
+    #[test]
+    fn of_the_sources_one_is_enough_and_everything_else_is_needed() {
+        let readiness = Readiness::default();
+        let add = |name: &str, part| {
+            let health = Health::new(name);
+            readiness.add(health.clone(), part);
+            health
+        };
+        let is_ready = || readiness.verdict().0 == READY;
+        let pricing = add("spread", Part::Needed);
+        assert!(!is_ready());
+        pricing.ready();
+        assert!(is_ready(), "a process without sources has its rates from elsewhere");
+        let [first, second] = ["first", "second"].map(|name| add(name, Part::Source));
+        assert!(!is_ready());
+        first.ready();
+        assert!(is_ready());
+        second.set(HealthState::Failed("gone".to_owned()));
+        assert!(is_ready());
+        first.set(HealthState::NotReady("away".to_owned()));
+        assert!(!is_ready());
+        readiness.remove("second");
+        readiness.remove("first");
+        pricing.set(HealthState::NotReady("no fresh quote".to_owned()));
+        assert!(!is_ready());
+    }
 }
