@@ -53,12 +53,13 @@ impl Factory for Spread {
 #[async_trait]
 impl Sink for Spread {
     fn interests(&self) -> Vec<Interest> {
-        // Who asks waits a second: more questions than can be answered in that need no place.
+        // Who asks waits a second: more questions than can be answered in that need no place. One of several processes
+        // answers, the one that is asked if it can.
         let questions = Interest {
             pattern: Pattern::explanations(),
             policy: Policy::DropNewest,
             capacity: 64,
-            queue: None,
+            queue: Some("explain".to_owned()),
             replay: false,
         };
         let rates = Interest { replay: false, ..Interest::latest(Pattern::rates()) };

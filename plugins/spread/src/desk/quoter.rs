@@ -1,6 +1,9 @@
 mod explain;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use metrics::counter;
 use ratebus_sdk::{
@@ -28,11 +31,26 @@ pub(super) struct Quoter {
     next_version: Version,
     /// When time alone may change the quote.
     due_at: Option<Instant>,
+    first: First,
     /// How many sources were too far from the others.
     too_far: usize,
     changes: LogLimit,
     suspicions: LogLimit,
     complaints: LogLimit,
+}
+
+/// How long the sources may give no price at a start before that is told: they come one by one.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How it is about the first price that may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// It was there, or nothing has been said of the pair.
+    Fine,
+    /// It is told at this moment that there is none.
+    Awaited(Instant),
+    /// It was told.
+    Missed,
 }
 
 /// Where the market's price comes from.
@@ -56,6 +74,7 @@ impl Quoter {
             published: None,
             next_version: Version::first(epoch),
             due_at: None,
+            first: First::Fine,
             too_far: 0,
             changes: LogLimit::default(),
             suspicions: LogLimit::default(),
@@ -119,7 +138,11 @@ impl Quoter {
             Origin::Sources(feeds) => feeds.next_change(now.at),
             Origin::Cross(_) => None,
         };
-        self.due_at = [sources, shown].into_iter().flatten().min();
+        let told = match self.first {
+            First::Awaited(until) => Some(until),
+            First::Fine | First::Missed => None,
+        };
+        self.due_at = [sources, shown, told].into_iter().flatten().min();
         let market = self.market.clone()?;
         let quote = self.compose(&market, effective, now);
         let (quote, news) = match &self.published {
@@ -149,7 +172,7 @@ impl Quoter {
 
     /// Nothing gives the pair a price any more. Should it come back, its versions go on.
     fn withdraw(&mut self) -> Option<Publication> {
-        (self.market, self.doubt, self.due_at) = (None, None, None);
+        (self.market, self.doubt, self.due_at, self.first) = (None, None, None, First::Fine);
         self.published.take()?;
         // Those who tell clients of it take one.
         self.next_version = self.next_version.next();
@@ -179,6 +202,7 @@ impl Quoter {
             None => return false,
         };
         self.tell(market.as_ref(), doubt, now);
+        self.await_first(doubt, now);
         self.doubt = doubt;
         self.market = market.or(self.market.take());
         true
@@ -213,6 +237,28 @@ impl Quoter {
             }
         }
         self.too_far = too_far;
+    }
+
+    /// Tells that the sources never gave a price that may be believed. Later, quotes tell.
+    fn await_first(&mut self, doubt: Option<Withheld>, now: Instant) {
+        let (Some(doubt), None, Origin::Sources(feeds)) = (doubt, &self.market, &self.origin) else {
+            self.first = First::Fine;
+            return;
+        };
+        match self.first {
+            First::Fine => self.first = First::Awaited(now + PATIENCE),
+            First::Awaited(until) if now >= until => {
+                self.first = First::Missed;
+                counter!("ratebus_quotes_withheld_total", "reason" => doubt.as_str()).increment(1);
+                if self.complaints.allows(now) {
+                    tracing::warn!(
+                        pair = %self.pair, reason = doubt.as_str(), sources = feeds.to_string(),
+                        "no customer price yet: the sources give none that may be believed"
+                    );
+                }
+            }
+            First::Awaited(_) | First::Missed => {}
+        }
     }
 
     fn compose(&mut self, market: &MarketPrice, effective: Result<Effective, Withheld>, now: Arrival) -> Quote {

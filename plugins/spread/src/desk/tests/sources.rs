@@ -2,6 +2,7 @@
 
 use super::*;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use ratebus_sdk::{PriceMethod, model::SourceName};
 
 const PAIR: &str = "BTC_USD";
@@ -238,4 +239,25 @@ fn a_market_that_stands_still_does_not_contradict_for_ever() {
         let expected = if second <= 50 { "a disagreement" } else { "b 90 90" };
         assert_eq!(bench.last(), expected, "after {second} s");
     }
+}
+
+#[test]
+fn a_pair_that_never_had_enough_sources_is_told_of_once_they_have_had_their_time() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let counted = || recorder.handle().render().contains(r#"ratebus_quotes_withheld_total{reason="no_quorum"} 1"#);
+    let mut bench = bench(median(&["a", "b"]));
+    bench.say("a", "99", "100");
+    for now in [0, 9_999] {
+        bench.repeat(now, &[("a", "99", "100")]);
+        assert!(!counted(), "{now}");
+    }
+    bench.now = 10_000;
+    assert_eq!(bench.last(), "nothing");
+    for now in [10_001, 60_000] {
+        assert!(counted(), "{now}");
+        bench.repeat(now, &[("a", "99", "100")]);
+    }
+    bench.say("b", "99", "100");
+    assert_eq!(bench.last(), "a+b 99 100");
 }
