@@ -10,7 +10,7 @@ use url::Url;
 /// The fewest bytes of a key that messages are signed with: as long as the code.
 const SHORTEST_KEY: usize = 32;
 /// What travels between processes unless the config says otherwise.
-const SHARED: [&str; 5] = ["rates.>", "pairs.>", "quotes.>", "health.>", "changes.>"];
+const SHARED: [&str; 6] = ["rates.>", "pairs.>", "quotes.>", "health.>", "changes.>", "explain.>"];
 /// What goes out and does not come in: the database is the truth about spreads.
 const TOLD: [&str; 1] = ["spreads.>"];
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use ratebus_model::{
     AgeView, Explanation, Message, Pair, Payload, Quote, QuoteView, Status, Subject, Version, compat, compat::LiveEntry,
 };
-use ratebus_sdk::Context;
+use ratebus_sdk::{Context, RequestError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -183,10 +183,17 @@ pub(crate) async fn one(
 /// How long whoever makes the quotes may take to explain one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// There is no `sink/spread` that could be asked.
+const NOBODY_EXPLAINS: &str = "the price cannot be explained: nothing that makes prices runs here, or in a process that the bus \
+    joins this one with and lets `explain.>` through";
+
 /// Asks whoever makes the quotes, in this process or, where the bus carries `explain.>`, in another.
 async fn explanation(app: &App, pair: Pair) -> Result<Explanation, Problem> {
     let answer = app.ctx.request(&Subject::explanation(pair), Bytes::new(), PATIENCE).await;
-    let answer = answer.map_err(|error| Problem::unavailable(format!("the price cannot be explained: {error}")))?;
+    let answer = answer.map_err(|error| match error {
+        RequestError::NoResponders => Problem::unavailable(NOBODY_EXPLAINS),
+        error => Problem::unavailable(format!("the price cannot be explained: {error}")),
+    })?;
     let explanation = match &answer.payload {
         Payload::Bytes(json) => serde_json::from_slice::<Option<Explanation>>(json).map_err(|error| error.to_string()),
         _ => Err("it is no text".to_owned()),
