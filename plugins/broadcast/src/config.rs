@@ -1,9 +1,9 @@
-use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism, time::Duration};
 
 use ratebus_sdk::{ConfigError, Env};
 use serde::Deserialize;
 
-use crate::{door::Access, pace::MAX_RATE, socketio::Rates};
+use crate::{door::Access, pace::MAX_RATE, places::Places, socketio::Rates};
 
 /// More would share cores, on any machine there is.
 const MAX_LOOPS: usize = 1024;
@@ -30,6 +30,9 @@ pub struct Config {
     /// How many of them one address may have; of IPv6 its /64. As many may come from it within ten seconds.
     #[serde(default = "default_max_clients_per_address")]
     pub(crate) max_clients_per_address: u32,
+    /// How many clients may come within a second; more are refused with 503. Without it as many as there may be: all can
+    /// come back at once.
+    pub(crate) max_clients_per_second: Option<u32>,
     /// Whom the streams are for: `"public"`, or `"accounts"`: people who are logged in.
     #[serde(default)]
     pub(crate) access: Access,
@@ -72,6 +75,12 @@ const fn default_socketio() -> bool {
 }
 
 impl Config {
+    /// The places that it allows.
+    pub(crate) fn places(&self) -> Arc<Places> {
+        let max_per_second = self.max_clients_per_second.unwrap_or(self.max_clients);
+        Places::new(self.max_clients, self.max_clients_per_address, max_per_second)
+    }
+
     /// What a type cannot say.
     pub(crate) fn check(self, env: &Env) -> Result<Self, ConfigError> {
         let mut problems = ConfigError::default();
@@ -87,6 +96,9 @@ impl Config {
         }
         if self.max_clients_per_address == 0 {
             problems.add("max_clients_per_address", "must be at least 1");
+        }
+        if self.max_clients_per_second == Some(0) {
+            problems.add("max_clients_per_second", "must be at least 1");
         }
         if !(1..=MAX_LOOPS).contains(&self.loops) {
             problems.add("loops", format!("must be 1 to {MAX_LOOPS}"));

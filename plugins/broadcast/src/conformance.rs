@@ -49,7 +49,7 @@ const CLIENTS: u32 = 10_000;
 /// `/engine.io/` echoes, `/socket.io/` does what its suite says, `/` is a WebSocket that echoes.
 pub fn routes(ctx: &Context) -> Routes {
     let stop = ctx.cancel_token().child_token();
-    let door = Door::new(ctx.clone(), Access::Public, Places::new(CLIENTS, CLIENTS), stop.clone());
+    let door = Door::new(ctx.clone(), Access::Public, Places::new(CLIENTS, CLIENTS, CLIENTS), stop.clone());
     let hub = Arc::new(Hub {
         board: Board::new(),
         door,

@@ -259,6 +259,7 @@ impl Refusal {
             Self::Full(Full::Total) => "full",
             Self::Full(Full::Address) => "address_full",
             Self::Full(Full::TooOften) => "address_too_often",
+            Self::Full(Full::TooFast) => "too_fast",
             Self::Session(NoSession::Refused) => "unauthenticated",
             Self::Session(NoSession::Unavailable) => "unavailable",
         }

@@ -50,7 +50,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::{board::Board, door::Door, hub::Hub, leave::Leave, places::Places};
+use crate::{board::Board, door::Door, hub::Hub, leave::Leave};
 
 /// The version of this plugin.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -89,8 +89,8 @@ impl Sink for Broadcast {
         let stop = CancellationToken::new();
         // However this ends, no client outlives it.
         let _stop = stop.clone().drop_guard();
-        let Config { max_clients, max_clients_per_address, access, stall_timeout, max_rate, drain, .. } = self.config;
-        let door = Door::new(ctx.clone(), access, Places::new(max_clients, max_clients_per_address), stop.clone());
+        let Config { access, stall_timeout, max_rate, drain, .. } = self.config;
+        let door = Door::new(ctx.clone(), access, self.config.places(), stop.clone());
         let hub = Arc::new(Hub {
             board: Board::new(),
             door,

@@ -440,7 +440,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_was_let_in_before_a_stop_and_comes_after_it_is_told() {
-        let (places, stop) = (Places::new(9, 9), CancellationToken::new());
+        let (places, stop) = (Places::new(9, 9, 9), CancellationToken::new());
         let (_, loops) = start(&places, &stop);
         let [(present, mut of_present), (late, mut of_late)] = [(); 2].map(|()| mpsc::unbounded_channel());
         let place = places.take(None, Clock.now()).unwrap();
@@ -458,7 +458,7 @@ mod tests {
     async fn a_panic_is_the_end_of_one_client() {
         for fault in [Told::Panic, Told::Wait] {
             let stop = CancellationToken::new();
-            let (_, loops) = start(&Places::new(9, 9), &stop);
+            let (_, loops) = start(&Places::new(9, 9, 9), &stop);
             let [(first, mut of_first), (second, mut of_second)] = [(); 2].map(|()| mpsc::unbounded_channel());
             loops.join(first).await;
             loops.join(second).await;
@@ -476,7 +476,7 @@ mod tests {
     #[tokio::test]
     async fn a_loop_that_breaks_stops_all_of_them() {
         let stop = CancellationToken::new();
-        let (_, loops) = start(&Places::new(9, 9), &stop);
+        let (_, loops) = start(&Places::new(9, 9, 9), &stop);
         let (newcomer, of_newcomer) = mpsc::unbounded_channel();
         drop(of_newcomer);
         loops.join(newcomer).await;
@@ -487,7 +487,7 @@ mod tests {
     async fn all_are_sent_away_one_after_the_other() {
         const CLIENTS: u32 = 100;
         let (stop, second) = (CancellationToken::new(), Duration::from_secs(1));
-        let (hub, loops) = start(&Places::new(9, 9), &stop);
+        let (hub, loops) = start(&Places::new(9, 9, 9), &stop);
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {
             let (newcomer, mut client) = mpsc::unbounded_channel();

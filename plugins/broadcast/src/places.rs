@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// An address may come as often in this time as it may have clients at once: all of them can return together, and nobody
 /// can come and go without end.
 const WINDOW: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The places for clients: so many in total, and so many for one address.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(crate) struct Places {
     total: Arc<Semaphore>,
     max: u32,
     max_per_address: u32,
+    max_per_second: u32,
     addresses: Mutex<Addresses>,
 }
 
@@ -27,6 +29,9 @@ struct Addresses {
     /// Those that have a client, or had one lately.
     known: HashMap<IpAddr, Address>,
     swept: Option<Instant>,
+    /// All who came within the second that began then.
+    came: u32,
+    since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(crate) enum Full {
     Address,
     /// This address comes too often.
     TooOften,
+    /// Too many come at once, whoever they are.
+    TooFast,
 }
 
 impl Full {
@@ -55,6 +62,7 @@ impl Full {
             Self::Total => "As many clients as are allowed are connected.",
             Self::Address => "As many clients as one address may have are connected.",
             Self::TooOften => "Too many clients came from this address.",
+            Self::TooFast => "Too many clients come at once.",
         }
     }
 }
@@ -68,17 +76,21 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    pub(crate) fn new(max: u32, max_per_address: u32) -> Arc<Self> {
+    /// For at most so many clients, so many of one address, and so many who come within a second.
+    pub(crate) fn new(max: u32, max_per_address: u32, max_per_second: u32) -> Arc<Self> {
         let total = Arc::new(Semaphore::new(max as usize));
-        Arc::new(Self { total, max, max_per_address, addresses: Mutex::default() })
+        Arc::new(Self { total, max, max_per_address, max_per_second, addresses: Mutex::default() })
     }
 
     /// A place for a client of `address`; one whose address is unknown counts in total only.
     pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Result<Place, Full> {
         let total = Arc::clone(&self.total).try_acquire_owned().map_err(|_| Full::Total)?;
+        let mut addresses = self.addresses();
+        addresses.come(self.max_per_second, now)?;
         if let Some(address) = address {
-            self.addresses().enter(address, self.max_per_address, now)?;
+            addresses.enter(address, self.max_per_address, now)?;
         }
+        drop(addresses);
         Ok(Place { places: Arc::clone(self), address, _total: total })
     }
 
@@ -99,6 +111,17 @@ impl Places {
 }
 
 impl Addresses {
+    fn come(&mut self, max: u32, now: Instant) -> Result<(), Full> {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= SECOND) {
+            (self.came, self.since) = (0, Some(now));
+        }
+        if self.came >= max {
+            return Err(Full::TooFast);
+        }
+        self.came += 1;
+        Ok(())
+    }
+
     fn enter(&mut self, address: IpAddr, max: u32, now: Instant) -> Result<(), Full> {
         self.sweep(now);
         let known = self.known.entry(address).or_insert(Address { clients: 0, came: 0, since: now });
@@ -151,7 +174,7 @@ mod tests {
 
     #[test]
     fn there_are_so_many_in_total_and_of_one_address() {
-        let (places, now) = (Places::new(3, 2), Instant::now());
+        let (places, now) = (Places::new(3, 2, 99), Instant::now());
         let (here, there) = (Some(address("192.0.2.1")), Some(address("2001:db8::")));
         let _first = places.take(here, now).unwrap();
         let _second = places.take(here, now).unwrap();
@@ -163,8 +186,17 @@ mod tests {
     }
 
     #[test]
+    fn so_many_come_in_a_second() {
+        let (places, start) = (Places::new(10, 10, 2), Instant::now());
+        let _here = [places.take(None, start).unwrap(), places.take(Some(address("192.0.2.1")), start).unwrap()];
+        assert_eq!(places.take(None, start + SECOND / 2).unwrap_err(), Full::TooFast);
+        drop(places.take(None, start + SECOND).unwrap());
+        assert_eq!(places.total.available_permits(), 8);
+    }
+
+    #[test]
     fn an_address_cannot_come_and_go_without_end() {
-        let (places, start) = (Places::new(10, 2), Instant::now());
+        let (places, start) = (Places::new(10, 2, 99), Instant::now());
         let ip = address("192.0.2.1");
         let here = Some(ip);
         drop(places.take(here, start).unwrap());

@@ -1,6 +1,11 @@
 //! Quotes as server-sent events, `/v1/rates/stream`.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
@@ -83,6 +88,10 @@ struct Stream {
     guest: Guest,
     /// Its turn among all, when they are sent away.
     turn: u32,
+    /// Since when it has not asked for more than it was given; `None` while it waits for more.
+    given: Option<Instant>,
+    /// Whether it had everything when it asked last.
+    is_current: bool,
     ending: Option<&'static str>,
 }
 
@@ -103,11 +112,20 @@ impl Stream {
         changes.mark_changed();
         let pace = Pace::new([hub.max_rate, selection.max_rate], Clock.now());
         let turn = getrandom::u32().unwrap_or_default();
-        Ok(Self { hub, meter, cursor, pace, changes, guest, turn, ending: None })
+        Ok(Self { hub, meter, cursor, pace, changes, guest, turn, given: None, is_current: false, ending: None })
     }
 
-    /// The next bytes to send, once there are any; `None` at the end. A server that stops says first when to come again.
+    /// The next bytes to send, once there are any; `None` at the end. It is asked for when there is room for them.
     async fn next(&mut self) -> Option<Bytes> {
+        self.given = None;
+        self.is_current = matches!(self.changes.has_changed(), Ok(false)) && self.pace.allows(Clock.now());
+        let bytes = self.wait().await;
+        self.given = Some(Clock.now());
+        bytes
+    }
+
+    /// A server that stops says last when to come again.
+    async fn wait(&mut self) -> Option<Bytes> {
         if self.ending.is_some() {
             return None;
         }
@@ -164,6 +182,10 @@ impl Stream {
         self.meter.sent(slots.len(), bytes.len(), conflated);
         if kind == Kind::Changes {
             self.meter.joined(slots.len());
+            let since = slots.iter().map(|slot| slot.since).min().filter(|_| self.is_current);
+            if let Some(since) = since {
+                self.meter.served(Clock.now().saturating_duration_since(since));
+            }
         }
         if kind == Kind::Changes && slots.len() < AT_ONCE {
             self.pace.sent(Clock.now());
@@ -174,7 +196,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.meter.closed(self.ending.unwrap_or("left"));
+        // The listener closes it for what its socket does not take, which it may have had for a while by then.
+        let stalls = |given: Instant| 2 * Clock.now().saturating_duration_since(given) >= self.hub.stall_timeout;
+        let how = if self.given.is_some_and(stalls) { "stalled" } else { "left" };
+        self.meter.closed(self.ending.unwrap_or(how));
     }
 }
 

@@ -80,6 +80,7 @@ async fn stuck_streams_and_sockets_are_closed_by_the_listener() {
     let (_socket, _) = Sio::open(&server).await;
     let clients = |transport: &str| server.metric(&format!("ratebus_clients{{transport=\"{transport}\"}}"));
     in_step_until(&server, &mut reading, || clients("sse") + clients("socketio") == 0).await;
+    server.wait_for_metric("ratebus_clients_closed_total{transport=\"sse\",reason=\"stalled\"}", 1).await;
 }
 
 #[tokio::test]
