@@ -182,7 +182,8 @@ async fn a_socket_subscribes_and_unsubscribes_pair_by_pair() {
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;
     ratebus.ready("user-api").await;
     let mut socket = WebSocket::connect(&ratebus.url("user-api"), "?pairs=").await;
-    assert_eq!(socket.next().await, json!({ "type": "snapshot", "quotes": [] }));
+    let first = socket.next().await;
+    assert_eq!((&first["type"], &first["quotes"]), (&json!("snapshot"), &json!([])));
     socket.send(r#"{"op":"subscribe","pairs":["ETH/USD","XBT/USD","NOPE_USD"],"id":1}"#).await;
     let mut frames = vec![socket.next().await, socket.next().await, socket.next().await];
     frames.sort_by_key(|frame| frame["type"].to_string());
