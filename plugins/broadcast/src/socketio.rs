@@ -176,6 +176,8 @@ impl App for Live {
     }
 
     fn check(&mut self, desk: &mut Desk<'_>) -> Result<(), Ending> {
+        // What was waited for is over, though the connection may take nothing now.
+        self.pace.allows(desk.floor.now);
         match (&self.stage, &desk.guest.view) {
             (Stage::Outside(until), _) if desk.floor.now < *until => Ok(()),
             (Stage::Outside(_), View::Awaited) => refuse(NoSession::Refused, desk),
@@ -191,7 +193,7 @@ impl App for Live {
     fn next(&mut self, desk: &mut Desk<'_>) -> Option<Packet> {
         let Stage::Joined(feed) = &mut self.stage else { return None };
         let floor = &mut *desk.floor;
-        if !feed.begins() && !self.pace.allows(floor.now) {
+        if !self.pace.allows(floor.now) && !feed.begins() {
             return None;
         }
         let Batch { bytes, quotes, conflated, since, .. } = feed.next(&mut floor.common.1, &floor.hub.board)?;

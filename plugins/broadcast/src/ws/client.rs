@@ -135,10 +135,9 @@ impl loops::Client for Client {
     fn due(&self, floor: &Floor) -> Instant {
         let due = match self.stage {
             Stage::Awaited { until, .. } | Stage::Closing { until, .. } => until,
-            Stage::Checked { .. } | Stage::Streaming => self.beat_at,
+            Stage::Checked { .. } | Stage::Streaming => self.pace.due().map_or(self.beat_at, |due| due.min(self.beat_at)),
         };
-        let stalls_at = self.link.stalls_at(floor.hub.stall_timeout);
-        [stalls_at, self.pace.due()].into_iter().flatten().fold(due, Instant::min)
+        self.link.stalls_at(floor.hub.stall_timeout).map_or(due, |stalls_at| due.min(stalls_at))
     }
 
     fn news(hub: &Hub) -> watch::Receiver<u64> {
@@ -367,7 +366,7 @@ impl Client {
 
     /// Sends what it has not been sent yet, for as long as the connection takes it.
     fn catch_up(&mut self, floor: &mut Floor) -> Result<(), Ending> {
-        if !self.cursor.is_adding() && !self.pace.allows(floor.now) {
+        if !self.pace.allows(floor.now) && !self.cursor.is_adding() {
             return Ok(());
         }
         while self.link.is_clear()
