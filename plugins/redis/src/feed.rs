@@ -253,3 +253,38 @@ impl Backlog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use redis::Value;
+    use tokio::sync::mpsc::error::TryRecvError;
+
+    use super::*;
+
+    fn message() -> PushInfo {
+        let text = |text: &str| Value::BulkString(text.into());
+        PushInfo { kind: PushKind::Message, data: vec![text("rates"), text("{}")] }
+    }
+
+    #[test]
+    fn a_backlog_that_is_full_is_counted_and_gives_the_connection_up() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let (backlog, mut documents) = Backlog::new();
+        metrics::with_local_recorder(&recorder, || (0..BACKLOG + 2).for_each(|_| backlog.add(message())));
+        assert!(metrics.render().contains("ratebus_redis_overflows_total 1"));
+        assert!((0..BACKLOG).all(|_| documents.try_recv().is_ok()));
+        assert_eq!(documents.try_recv().unwrap_err(), TryRecvError::Disconnected);
+    }
+
+    #[test]
+    fn a_backlog_ends_with_its_connection() {
+        let (backlog, mut documents) = Backlog::new();
+        backlog.add(message());
+        backlog.add(PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
+        backlog.add(message());
+        assert!(documents.try_recv().is_ok());
+        assert_eq!(documents.try_recv().unwrap_err(), TryRecvError::Disconnected);
+    }
+}

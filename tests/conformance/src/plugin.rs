@@ -102,8 +102,7 @@ pub mod cases {
     /// What a plugin does not read in time makes nobody wait for long, and does not pile up.
     pub async fn its_inbox_is_bounded_and_holds_nobody_up<C: Component>(plugin: &Plugin) {
         let peer = Silence::start().await;
-        let config = serde_json::from_value((plugin.config)(peer.address)).unwrap();
-        for interest in C::interests(&C::Plugin::build(config, &plugin.env).unwrap()) {
+        for interest in interests::<C>(plugin, &peer) {
             assert!((1..=1 << 20).contains(&interest.capacity), "{interest:?}");
             if let Policy::Block { timeout } = interest.policy {
                 assert!(timeout <= Duration::from_secs(1), "{interest:?}");
@@ -161,11 +160,15 @@ pub mod cases {
         Running::of::<C>((plugin.config)(peer.address), &plugin.env, host)
     }
 
+    fn interests<C: Component>(plugin: &Plugin, peer: &Silence) -> Vec<Interest> {
+        let config = serde_json::from_value((plugin.config)(peer.address)).unwrap();
+        C::interests(&C::Plugin::build(config, &plugin.env).unwrap())
+    }
+
     /// It hears much, some of it nonsense, and does not end by itself.
     async fn goes_on<C: Component>(plugin: &Plugin, peer: &Silence, running: &mut Running) {
-        let config = serde_json::from_value((plugin.config)(peer.address)).unwrap();
         let speaker = running.host.context("elsewhere");
-        for interest in C::interests(&C::Plugin::build(config, &plugin.env).unwrap()) {
+        for interest in interests::<C>(plugin, peer) {
             shout(&speaker, &interest);
         }
         let pair: Pair = "BTC_USD".parse().unwrap();

@@ -78,7 +78,7 @@ impl Running {
 
     /// The last rate of a pair.
     pub fn rate(&self, pair: &str) -> Arc<Rate> {
-        self.host.rate(Self::NAME, self::pair(pair)).unwrap()
+        self.host.rate(self.ctx.name().as_str(), self::pair(pair)).unwrap()
     }
 
     /// Its status now.
