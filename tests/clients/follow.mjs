@@ -2,6 +2,7 @@
 // the text as it came over the wire, digits and all, once the client has delivered it. Ends when stdin closes.
 //
 //   node follow.mjs --client 2|3|4 --transport polling|websocket|upgrade --url http://127.0.0.1:3334 [--count N] [--token T]
+//     [--query Q]
 //
 // With --token, the clients show it, and what becomes of them is a line too: {"refused":"why"}, {"disconnected":"why"}. Each line
 // on stdin is a newer token, and the answer to it a line: {"answered":{…}}.
@@ -22,6 +23,7 @@ const { values: options } = parseArgs({
     url: { type: 'string' },
     count: { type: 'string' },
     token: { type: 'string' },
+    query: { type: 'string', default: '' },
   },
 });
 const transports = TRANSPORTS[options.transport];
@@ -37,7 +39,8 @@ createInterface({ input: process.stdin }).on('line', renew).on('close', finish);
 
 function follow(index) {
   const auth = options.token === undefined ? {} : { token: options.token };
-  const socket = connect(options.url, { transports, forceNew: true, auth });
+  const query = Object.fromEntries(new URLSearchParams(options.query));
+  const socket = connect(options.url, { transports, forceNew: true, auth, query });
   const wire = []; // Arguments as text that the client has read and not yet delivered.
   socket.io.on('open', () => {
     wire.length = 0;

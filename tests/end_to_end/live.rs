@@ -64,6 +64,29 @@ async fn official_clients_of_version_2_are_served_where_the_config_says_so() {
 }
 
 #[tokio::test]
+async fn official_clients_may_have_changes_alone_and_some_pairs() {
+    let exchange = started().await;
+    let launch = Launch::new().exchange(&exchange.url()).set("plugin.broadcast.config.socketio_eio3=true");
+    let ratebus = launch.start().await;
+    ratebus.ready("user-api").await;
+    let mut clients = Vec::new();
+    for (version, transport) in [("2", "polling"), ("3", "upgrade"), ("4", "polling"), ("4", "websocket")] {
+        let query = "rates=changes&pairs=BTC_USD,ETH_USD";
+        let mut client = SocketIo::choose(&ratebus.url("user-api"), version, transport, query);
+        // What had no price yet comes as a change.
+        client.until(|map| map["ETH_USD"].is_object()).await;
+        clients.push((version, transport, client));
+    }
+    exchange.tick("SOL/USD", "1", "2");
+    exchange.tick("BTC/USD", "81413.25", "81414.75");
+    for (version, transport, mut client) in clients {
+        let line = client.until(|map| map["BTC_USD"]["original"]["buy"] == json!(81414.75)).await;
+        assert!(!line.contains("ETH_USD") && !line.contains("SOL_USD"), "{version} {transport}: {line}");
+        client.leave().await;
+    }
+}
+
+#[tokio::test]
 async fn every_transport_shows_the_same_quote_to_the_digit() {
     let exchange = started().await;
     let ratebus = Launch::new().exchange(&exchange.url()).start().await;

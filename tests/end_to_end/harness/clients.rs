@@ -25,6 +25,11 @@ impl SocketIo {
         Self::spawn(&["--url", url, "--client", version, "--transport", transport])
     }
 
+    /// As [`SocketIo::connect`], with more in the query: `rates=changes`.
+    pub(crate) fn choose(url: &str, version: &str, transport: &str, query: &str) -> Self {
+        Self::spawn(&["--url", url, "--client", version, "--transport", transport, "--query", query])
+    }
+
     /// As [`SocketIo::connect`], with a token. What becomes of the client is a line too: `{"refused":"why"}` or
     /// `{"disconnected":"why"}`.
     pub(crate) fn connect_with(url: &str, version: &str, transport: &str, token: &str) -> Self {

@@ -135,17 +135,12 @@ fn push_bytes(body: &mut Vec<u8>, opcode: Opcode, packet: &[u8]) {
 
 /// Where a string of so many UTF-16 units ends that `text` begins with.
 fn end_of(text: &str, length: usize) -> Option<usize> {
-    let mut units = 0;
-    let starts = text.char_indices().map(|(index, char)| {
-        let start = units;
+    let (mut units, mut end) = (0, 0);
+    for char in text.chars().take_while(|_| units < length) {
         units += char.len_utf16();
-        (index, start)
-    });
-    let found = starts.into_iter().find(|&(_, start)| start >= length);
-    match found {
-        Some((index, start)) => (start == length).then_some(index),
-        None => (units == length).then_some(text.len()),
+        end += char.len_utf8();
     }
+    (units == length).then_some(end)
 }
 
 #[cfg(test)]
