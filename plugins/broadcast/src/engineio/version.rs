@@ -136,7 +136,10 @@ fn push_bytes(body: &mut Vec<u8>, opcode: Opcode, packet: &[u8]) {
 /// Where a string of so many UTF-16 units ends that `text` begins with.
 fn end_of(text: &str, length: usize) -> Option<usize> {
     let (mut units, mut end) = (0, 0);
-    for char in text.chars().take_while(|_| units < length) {
+    for char in text.chars() {
+        if units >= length {
+            break;
+        }
         units += char.len_utf16();
         end += char.len_utf8();
     }
