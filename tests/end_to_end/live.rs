@@ -66,6 +66,7 @@ async fn official_clients_of_version_2_are_served_where_the_config_says_so() {
 #[tokio::test]
 async fn official_clients_may_have_changes_alone_and_some_pairs() {
     let exchange = started().await;
+    exchange.list("BTC/USD", "81413.2", "81413.30000");
     let launch = Launch::new().exchange(&exchange.url()).set("plugin.broadcast.config.socketio_eio3=true");
     let ratebus = launch.start().await;
     ratebus.ready("user-api").await;
