@@ -211,11 +211,10 @@ fn end_of(how: u32, why: String, after_ms: u32) -> Option<Result<(), Error>> {
         return Some(Ok(()));
     }
     let error = Error::new(error_kind(how)?, why);
-    Some(Err(if after_ms == 0 {
-        error
-    } else {
-        error.with_retry(Retry::After(Duration::from_millis(after_ms.into())))
-    }))
+    let after = Retry::After(Duration::from_millis(after_ms.into()));
+    // What cannot work does not work later.
+    let is_later = after_ms > 0 && error.retry() != Retry::Never;
+    Some(Err(if is_later { error.with_retry(after) } else { error }))
 }
 
 #[expect(unsafe_code, reason = "called by a library")]
@@ -338,6 +337,14 @@ mod tests {
             unsafe { set_health(port.number, abi::health::DEGRADED, Text::new(&number.to_string())) };
         }
         assert_eq!(ctx.health().state(), HealthState::Degraded("999".to_owned()));
+    }
+
+    #[test]
+    fn when_to_try_again_is_for_what_can_work() {
+        let retry = |how, after_ms| end_of(how, String::new(), after_ms).unwrap().unwrap_err().retry();
+        assert_eq!(retry(end::RATE_LIMITED, 1), Retry::After(Duration::from_millis(1)));
+        assert_eq!((retry(end::RATE_LIMITED, 0), retry(end::CONFIG, 1)), (Retry::Backoff, Retry::Never));
+        assert!(end_of(99, String::new(), 0).is_none());
     }
 
     #[test]
