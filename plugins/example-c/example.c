@@ -106,6 +106,12 @@ static void publish_tick(source *self, long cents) {
 static void *run(void *instance) {
     source *self = instance;
     struct timespec pause = {self->every_ms / 1000, self->every_ms % 1000 * 1000000};
+    ratebus_event pairs[] = {
+        {.size = sizeof pairs[0], .kind = RATEBUS_PAIR, .pair = text(self->pair), .state = RATEBUS_SUBSCRIBED},
+        {.size = sizeof pairs[0], .kind = RATEBUS_ALL_PAIRS},
+    };
+    size_t accepted = 0;
+    self->host->publish(self->context, pairs, 2, &accepted);
     self->host->health(self->context, RATEBUS_READY, text(""));
     self->host->gauge(self->context, text("every_ms"), self->every_ms);
     for (long step = 0; !atomic_load(&self->stopping); step++) {

@@ -52,7 +52,8 @@ enum {
     RATEBUS_HEARTBEAT = 3,    /* The feed is alive, and every pair that is subscribed is unchanged. */
     RATEBUS_PAIR = 4,         /* How the subscription of a pair stands. */
     RATEBUS_MARKET = 5,       /* Whether the exchange matches orders, for all pairs. */
-    RATEBUS_DISCONNECTED = 6  /* The connection is gone: rates age until they are told again. */
+    RATEBUS_DISCONNECTED = 6, /* The connection is gone: rates age until they are told again. */
+    RATEBUS_ALL_PAIRS = 7     /* Every pair was told of: what an instance before this one served besides is served no more. */
 };
 
 /* How the subscription of a pair stands (RATEBUS_PAIR). */

@@ -52,6 +52,8 @@ pub mod event {
     pub const MARKET: u32 = 5;
     /// The connection is gone.
     pub const DISCONNECTED: u32 = 6;
+    /// Every pair was told of.
+    pub const ALL_PAIRS: u32 = 7;
 }
 
 /// How the subscription of a pair stands.

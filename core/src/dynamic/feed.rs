@@ -40,6 +40,7 @@ impl Feed {
             }
             Said::Market(market) => self.book.market(market),
             Said::Disconnected => self.book.disconnected(),
+            Said::AllPairs => self.book.take_back_others(),
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) enum Said {
     Pair(Pair, PairState),
     Market(Market),
     Disconnected,
+    /// Every pair was told of.
+    AllPairs,
 }
 
 /// What is said of one pair.
@@ -59,6 +61,7 @@ impl Said {
                 }
                 event::MARKET => Self::Market(market(event.state)?),
                 event::DISCONNECTED => Self::Disconnected,
+                event::ALL_PAIRS => Self::AllPairs,
                 _ => return None,
             })
         }

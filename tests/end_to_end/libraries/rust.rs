@@ -164,5 +164,11 @@ async fn a_source_in_a_library_has_the_tables_of_pairs_and_is_made_anew_when_the
     write("[pairs.AAA_USD]\n[pairs.BBB_USD]\nprice_step = \"0.5\"\nreturn_after = \"5s\"\n");
     ratebus.signal("HUP");
     serves(&ratebus, "BBB_USD").await;
+    write("[pairs.BBB_USD]\n");
+    ratebus.signal("HUP");
+    // At once, and not when its price is dead.
+    let url = format!("{}/v1/rates/AAA_USD", ratebus.url("exchange-rate"));
+    eventually("the end of a pair", || async { (reqwest::get(&url).await.ok()?.status() == 404).then_some(()) }).await;
+    serves(&ratebus, "BBB_USD").await;
     ratebus.stop().await;
 }

@@ -36,8 +36,16 @@ pub(super) struct LibraryHost {
 struct Waiting {
     order: VecDeque<Subject>,
     values: HashMap<Subject, Payload>,
-    /// How ratebus knows the pairs' subscriptions to stand.
-    told: HashMap<Pair, PairState>,
+    told: Told,
+}
+
+/// What ratebus knows of the pairs.
+#[derive(Default)]
+struct Told {
+    /// How their subscriptions stand.
+    pairs: HashMap<Pair, PairState>,
+    /// The first list, which has all of them or none, was told to its end.
+    first_list: bool,
 }
 
 /// What became of a payload.
@@ -116,7 +124,7 @@ impl LibraryHost {
         Sent::Taken
     }
 
-    fn offer(&self, payload: &Payload, told: &mut HashMap<Pair, PairState>) -> Sent {
+    fn offer(&self, payload: &Payload, told: &mut Told) -> Sent {
         match payload {
             // Of other sources nothing is ours to say.
             Payload::Rate(rate) if rate.source == self.name => self.offer_rate(rate),
@@ -130,15 +138,20 @@ impl LibraryHost {
     }
 
     /// What is new in a list: it may be longer than there ever is room for.
-    fn offer_pairs(&self, list: &PairList, told: &mut HashMap<Pair, PairState>) -> Sent {
-        let news = list.pairs.iter().filter(|(pair, state)| told.get(pair) != Some(state));
+    fn offer_pairs(&self, list: &PairList, told: &mut Told) -> Sent {
+        let news = list.pairs.iter().filter(|(pair, state)| told.pairs.get(pair) != Some(state));
         let news: Vec<_> = news.map(|(pair, state)| (pair, state, pair.to_string())).collect();
         let events = news.iter().map(|(_, pair_state, text)| {
             let (state, reason) = pair_code(pair_state);
             abi::Event { state, pair: Text::new(text), reason: Text::new(reason), ..event(event::PAIR) }
         });
-        let (sent, accepted) = self.publish(&events.collect::<Vec<_>>());
-        told.extend(news[..accepted].iter().map(|(pair, state, _)| (**pair, (*state).clone())));
+        // A source that begins with an empty list finds out as it goes.
+        let is_first = !told.first_list && !list.pairs.is_empty();
+        let end = is_first.then(|| event(event::ALL_PAIRS));
+        let (sent, accepted) = self.publish(&events.chain(end).collect::<Vec<_>>());
+        told.first_list |= sent == Sent::Taken;
+        let accepted = news.iter().take(accepted);
+        told.pairs.extend(accepted.map(|(pair, state, _)| (**pair, (*state).clone())));
         sent
     }
 

@@ -55,9 +55,9 @@ impl RateBook {
         book
     }
 
-    /// An earlier run may have served pairs that the config no longer has. Where no pairs were given they come one by one,
-    /// and nobody knows yet which do not.
-    fn take_back_others(&self) {
+    /// Pairs that an earlier run served, and that are not in the book, are gone from now on: the config may have changed.
+    /// Of a book of no pairs they come one by one, and only the source knows when that was the last.
+    pub fn take_back_others(&self) {
         let is_other = |subject: &Subject| self.pairs.values().all(|entry| entry.subject != *subject);
         for subject in self.ctx.own_subjects(&Pattern::rates()).into_iter().filter(is_other) {
             if let Err(error) = self.ctx.try_publish(&subject, Payload::Gone) {
