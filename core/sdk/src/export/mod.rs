@@ -5,10 +5,10 @@
 //! its context in thread-locals, of which each copy has others.
 //!
 //! What there is of the [`Context`](crate::Context): publishing rates and lists of pairs, health, the clocks, the end. Log
-//! lines from `info` up go to ratebus, counters and gauges that are made in the task of `run` too, with their labels in their
-//! names. Routes, sessions, requests and last values are
-//! not there. A sink hears the newest message of each subject under its patterns, whatever policy it asks for, the last
-//! values first. Of the [`Env`](crate::Env) there are the tables of pairs, as they were when the component was built.
+//! lines from `info` up go to ratebus, counters and gauges that are made in the task of `run` too, with their labels in
+//! their names. Routes, sessions, requests and last values are not there. A sink hears the newest message of each subject
+//! under its patterns, whatever policy it asks for, the last values first. Of the [`Env`](crate::Env) there are the tables
+//! of pairs, as they were when the component was built.
 
 pub mod convert;
 mod host;
