@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use ratebus_model::{Pair, Tick};
 use ratebus_sdk::{
-    AttemptBudget, ConfigError, Error, ErrorKind,
+    AttemptBudget, ConfigError, Error, ErrorKind, Retry,
     feed::json::{Text, elements, object, unquoted},
     poll::{Answer, Exchange, Feed, HeaderMap, Rules},
 };
@@ -22,7 +22,7 @@ pub struct HttpJson {
     protocol: Protocol,
     prices: Prices,
     headers: HeaderMap,
-    /// The pairs whose last request of their own failed, and when.
+    /// The pairs whose last request of their own failed, and since when they may be asked for again.
     failed: HashMap<Pair, Instant>,
 }
 
@@ -68,19 +68,22 @@ impl HttpJson {
     const TOLERATED: usize = 3;
 
     /// Asks for one pair after the other. One that fails costs the others nothing: those that failed come last, the
-    /// longest untried first.
+    /// longest untried first, and not before the pause that was asked for.
     async fn ask_each(&mut self, feed: &mut Feed, mut symbols: Vec<(Pair, String)>) -> Result<(), Error> {
+        let now = feed.context().clock().now();
+        symbols.retain(|(pair, _)| self.failed.get(pair).is_none_or(|&again| again <= now));
         symbols.sort_by_key(|(pair, _)| self.failed.get(pair).copied());
-        let (mut answered, mut failures) = (false, Vec::new());
+        let (mut answered, mut failures) = (0, Vec::new());
         for symbol in &symbols {
             match self.ask(feed, slice::from_ref(symbol)).await {
                 Ok(()) => {
-                    answered = true;
+                    answered += 1;
                     self.failed.remove(&symbol.0);
                 }
                 Err(error) if error.kind() == ErrorKind::RateLimited => return Err(error),
                 Err(error) => {
-                    self.failed.insert(symbol.0, feed.context().clock().now());
+                    let pause = if let Retry::After(pause) = error.retry() { pause } else { Duration::ZERO };
+                    self.failed.insert(symbol.0, feed.context().clock().now() + pause);
                     let has_cost_much_time = error.kind() == ErrorKind::Stalled;
                     failures.push((symbol.0, error));
                     if has_cost_much_time || failures.len() == Self::TOLERATED {
@@ -89,8 +92,11 @@ impl HttpJson {
                 }
             }
         }
-        if !answered && !failures.is_empty() {
-            return Err(failures.swap_remove(0).1);
+        if answered == 0 && !failures.is_empty() {
+            let is_all = failures.len() == symbols.len();
+            let error = failures.swap_remove(0).1;
+            // The others have not been asked yet.
+            return Err(if is_all { error } else { error.with_retry(Retry::Backoff) });
         }
         for (pair, error) in failures {
             feed.refuse(pair, error.to_string());

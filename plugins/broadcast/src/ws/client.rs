@@ -135,7 +135,9 @@ impl loops::Client for Client {
     fn due(&self, floor: &Floor) -> Instant {
         let due = match self.stage {
             Stage::Awaited { until, .. } | Stage::Closing { until, .. } => until,
-            Stage::Checked { .. } | Stage::Streaming => self.pace.due().map_or(self.beat_at, |due| due.min(self.beat_at)),
+            Stage::Checked { .. } | Stage::Streaming => {
+                self.pace.due().map_or(self.beat_at, |due| due.min(self.beat_at))
+            }
         };
         self.link.stalls_at(floor.hub.stall_timeout).map_or(due, |stalls_at| due.min(stalls_at))
     }

@@ -153,6 +153,23 @@ async fn pairs_that_never_answer_cost_the_others_nothing() {
     join_all(failing.into_iter().map(one_fails)).await;
 }
 
+#[tokio::test]
+async fn a_pause_that_is_asked_for_with_one_pair_is_kept_with_that_one() {
+    let exchange = HttpExchange::start(|asked| match asked.target.as_str() {
+        "/api/v2/ticker/btcusd/" => bitstamp_says("1", "9"),
+        _ => Reply::Raw(503, vec![("retry-after", "600".to_owned())], Vec::new()),
+    })
+    .await;
+    let source = start(&exchange, &["DOGE_USD", "ETH_USD", "SOL_USD", "XRP_USD", "BTC_USD"], &json!({}), &bitstamp());
+    source.until_bid("BTC_USD", "1").await;
+    exchange.wait_more("/api/v2/ticker/btcusd/", 3).await;
+    for symbol in ["dogeusd", "ethusd", "solusd", "xrpusd"] {
+        assert_eq!(exchange.count(&format!("/api/v2/ticker/{symbol}/")), 1, "{symbol}");
+    }
+    source.until_health("XRP_USD (the server answered with HTTP 503").await;
+    source.stop().await;
+}
+
 /// A list with the names within, one price, and prices that come late.
 fn listing() -> Value {
     json!({"path": "/listings?convert=USD", "symbol": "{BASE}/", "list": "/data", "name": "/symbol",
