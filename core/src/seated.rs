@@ -88,6 +88,16 @@ impl Seated {
     }
 }
 
+impl Drop for Seated {
+    /// Whoever HTTP was left for may have no use for the connection: the client has its answer all the same.
+    fn drop(&mut self) {
+        if let Stage::Held { bytes, .. } = &self.stage {
+            // It is all that was ever written, so there is room for it, or nobody who reads it.
+            let _ = self.stream.try_write(bytes);
+        }
+    }
+}
+
 impl AsyncRead for Seated {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_release(cx))?;

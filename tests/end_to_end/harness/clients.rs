@@ -127,11 +127,16 @@ impl WebSocket {
         within("a text frame", self.try_next()).await.expect("the connection goes on")
     }
 
-    /// The next text frame, whenever it comes; none when the connection has ended.
+    /// The next text frame but for heartbeats, whenever it comes; none when the connection has ended.
     pub(crate) async fn try_next(&mut self) -> Option<Value> {
         loop {
             match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Text(text))) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap();
+                    if frame["type"] != "heartbeat" {
+                        return Some(frame);
+                    }
+                }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
                     self.reason = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();

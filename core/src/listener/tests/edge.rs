@@ -107,6 +107,21 @@ async fn what_a_new_protocol_says_first_comes_with_the_answer() {
 }
 
 #[tokio::test]
+async fn who_asked_for_a_new_protocol_has_an_answer_though_nobody_speaks_it() {
+    let forget = async |mut request: AnyRequest| {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move { drop(upgraded.await.unwrap()) });
+        (StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, "upgrade"), (UPGRADE, "test")]).into_response()
+    };
+    let served = plain(Router::new().route("/", get(forget)));
+    let mut client = TcpStream::connect(served.address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn accepted_connections_have_the_options_of_the_listener() {
     let settings = config::Listener::plain(LOCAL, 1);
     let listener = Listener::bind("test", settings, Mounts::fixed("test", echo(), Readiness::default())).unwrap();
