@@ -15,30 +15,24 @@ fn ago(span: Duration) -> Timestamp {
     Timestamp::from_micros(Clock.wall().micros() - i64::try_from(span.as_micros()).unwrap())
 }
 
-impl Running {
-    /// Waits until the pairs are subscribed.
-    async fn until_subscribed(&self) {
-        let subscribed = |message: &Message| match &message.payload {
-            Payload::Pairs(list) => list.pairs.iter().all(|(_, state)| *state == PairState::Subscribed),
-            _ => false,
-        };
-        self.host.wait_for(subscribed, DEADLINE).await;
-    }
-
-    fn status(&self) -> Status {
-        self.host.rate("feed", pair("BTC_USD")).unwrap().status(Clock.now())
-    }
+/// Waits until the pairs are subscribed.
+async fn until_subscribed(feed: &Running) {
+    let subscribed = |message: &Message| match &message.payload {
+        Payload::Pairs(list) => list.pairs.iter().all(|(_, state)| *state == PairState::Subscribed),
+        _ => false,
+    };
+    feed.host.wait_for(subscribed, DEADLINE).await;
 }
 
 #[tokio::test]
 async fn what_a_publisher_says_arrives_digit_by_digit_and_no_fresher() {
     let broker = start(BrokerOptions::default());
-    let feed = Running::feed(&broker.url(), &json!({"pairs": ["BTC_USD"]}));
-    feed.until_subscribed().await;
-    let publisher = Running::publisher(&broker.url(), &json!({}));
+    let feed = start_feed(&broker.url(), &json!({"pairs": ["BTC_USD"]}));
+    until_subscribed(&feed).await;
+    let publisher = start_publisher(&broker.url(), &json!({}));
     publisher.until_ready().await;
-    tick(&mut publisher.book(SHORT), "BTC_USD", "0.00000000000000012340", "79228162514264337.59354395030");
-    let rate = feed.until_bid("0.00000000000000012340").await;
+    tick(&mut book(&publisher, SHORT), "BTC_USD", "0.00000000000000012340", "79228162514264337.59354395030");
+    let rate = feed.until_bid("BTC_USD", "0.00000000000000012340").await;
     assert_eq!(rate.value.ask().to_string(), "79228162514264337.59354395030");
     let original = publisher.host.rate("kraken", pair("BTC_USD")).unwrap();
     assert_eq!(rate.event_time, original.event_time);
@@ -47,7 +41,7 @@ async fn what_a_publisher_says_arrives_digit_by_digit_and_no_fresher() {
     assert!(fresher < SHORT.stale_after / 2, "it became fresher by {fresher:?}");
     // Its own limits are 10 s and 1 min; what the publisher says counts.
     for status in [Status::Stale, Status::Dead] {
-        eventually(&format!("{status:?} here too"), DEADLINE, || feed.status() == status).await;
+        feed.until_status("BTC_USD", status).await;
     }
     let mut worst = Status::Fresh;
     for rate in feed.host.rates() {
@@ -62,12 +56,12 @@ async fn what_a_publisher_says_arrives_digit_by_digit_and_no_fresher() {
 #[tokio::test]
 async fn a_stranger_is_held_to_the_rules_of_all_sources() {
     let broker = start(BrokerOptions::default());
-    let feed = Running::feed(&broker.url(), &json!({"stale_after": "1m", "dead_after": "2m"}));
-    feed.until_subscribed().await;
-    feed.until_said("without a fresh rate: BTC_USD, ETH_USD").await;
+    let feed = start_feed(&broker.url(), &json!({"stale_after": "1m", "dead_after": "2m"}));
+    until_subscribed(&feed).await;
+    feed.until_health("without a fresh rate: BTC_USD, ETH_USD").await;
     say(&broker, "100.10", "100.20", Clock.wall());
-    feed.until_bid("100.10").await;
-    feed.until_said("without a fresh rate: ETH_USD").await;
+    feed.until_bid("BTC_USD", "100.10").await;
+    feed.until_health("without a fresh rate: ETH_USD").await;
     for (bid, ask, reason) in [
         ("101", "100", "crossed"),
         ("0", "100", "empty_side"),
@@ -99,25 +93,24 @@ async fn a_stranger_is_held_to_the_rules_of_all_sources() {
 #[tokio::test]
 async fn an_old_price_is_not_fresh() {
     let broker = start(BrokerOptions::default());
-    let feed = Running::feed(&broker.url(), &json!({"stale_after": "2s", "dead_after": "1m"}));
-    feed.until_subscribed().await;
+    let feed = start_feed(&broker.url(), &json!({"stale_after": "2s", "dead_after": "1m"}));
+    until_subscribed(&feed).await;
     say(&broker, "100.10", "100.20", ago(Duration::from_secs(5)));
-    feed.until_bid("100.10").await;
-    assert_eq!(feed.status(), Status::Stale);
+    feed.until_bid("BTC_USD", "100.10").await;
+    assert_eq!(feed.status("BTC_USD"), Status::Stale);
     feed.stop().await;
 }
 
 #[tokio::test]
 async fn a_lost_connection_leaves_rates_to_age_and_comes_back() {
     let broker = start(BrokerOptions::default());
-    let feed =
-        Running::feed(&broker.url(), &json!({"pairs": ["BTC_USD"], "channel": "rates:*", "stale_after": "500ms"}));
-    feed.until_subscribed().await;
+    let feed = start_feed(&broker.url(), &json!({"pairs": ["BTC_USD"], "channel": "rates:*", "stale_after": "500ms"}));
+    until_subscribed(&feed).await;
     say(&broker, "100.10", "100.20", Clock.wall());
-    feed.until_bid("100.10").await;
+    feed.until_bid("BTC_USD", "100.10").await;
     broker.kill();
-    feed.until_said("nothing is heard: ").await;
-    eventually("the rate is stale", DEADLINE, || feed.status() == Status::Stale).await;
+    feed.until_health("nothing is heard: ").await;
+    feed.until_status("BTC_USD", Status::Stale).await;
     broker.restart();
     // Whether it listens again is for Redis to say: it counts who heard a document.
     let again = r#"{"pair":"BTC_USD","bid":"100.30","ask":"100.40","time":"TIME"}"#;
@@ -126,7 +119,7 @@ async fn a_lost_connection_leaves_rates_to_age_and_comes_back() {
         broker.redis_command(&["PUBLISH", "rates:latest", &document]) == "1"
     };
     eventually("it listens again", DEADLINE, heard).await;
-    let rate = feed.until_bid("100.30").await;
+    let rate = feed.until_bid("BTC_USD", "100.30").await;
     assert_eq!(rate.version.sequence, 2, "sequences go on");
     feed.stop().await;
 }
@@ -134,20 +127,20 @@ async fn a_lost_connection_leaves_rates_to_age_and_comes_back() {
 #[tokio::test]
 async fn a_server_that_hangs_is_noticed() {
     let broker = start(BrokerOptions::default());
-    let feed = Running::feed(&broker.url(), &json!({}));
-    feed.until_subscribed().await;
+    let feed = start_feed(&broker.url(), &json!({}));
+    until_subscribed(&feed).await;
     broker.signal("STOP");
-    feed.until_said("nothing is heard: ").await;
+    feed.until_health("nothing is heard: ").await;
     broker.signal("CONT");
-    feed.until_said("without a fresh rate").await;
+    feed.until_health("without a fresh rate").await;
     feed.stop().await;
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_said_and_never_shown() {
     let broker = start(BrokerOptions { password: Some("right-one"), tls: false });
-    let feed = Running::feed(&broker.url_with(Some("wrong-one")), &json!({}));
-    feed.until_said("nothing is heard: Redis: ").await;
+    let feed = start_feed(&broker.url_with(Some("wrong-one")), &json!({}));
+    feed.until_health("nothing is heard: Redis: ").await;
     let state = format!("{:?}", feed.ctx.health().state());
     assert!(!state.contains("wrong-one"), "{state}");
     feed.stop().await;
@@ -156,15 +149,15 @@ async fn a_wrong_password_is_said_and_never_shown() {
 #[tokio::test]
 async fn tls_needs_an_authority_that_is_trusted() {
     let broker = start(BrokerOptions { password: Some("secret"), tls: true });
-    let stranger = Running::feed(&broker.url(), &json!({}));
-    stranger.until_said("nothing is heard: ").await;
+    let stranger = start_feed(&broker.url(), &json!({}));
+    stranger.until_health("nothing is heard: ").await;
     stranger.stop().await;
     let trusting = json!({"ca_file": broker.ca_file(), "pairs": ["BTC_USD"]});
-    let feed = Running::feed(&broker.url(), &trusting);
-    feed.until_subscribed().await;
-    let publisher = Running::publisher(&broker.url(), &json!({"ca_file": broker.ca_file()}));
-    tick(&mut publisher.book(Limits::STREAM), "BTC_USD", "1", "2");
-    feed.until_bid("1").await;
+    let feed = start_feed(&broker.url(), &trusting);
+    until_subscribed(&feed).await;
+    let publisher = start_publisher(&broker.url(), &json!({"ca_file": broker.ca_file()}));
+    tick(&mut book(&publisher, Limits::STREAM), "BTC_USD", "1", "2");
+    feed.until_bid("BTC_USD", "1").await;
     feed.until_ready().await;
     publisher.stop().await;
     feed.stop().await;
