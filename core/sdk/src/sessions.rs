@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_secs(1);
 pub trait Sessions: Send + Sync {
     /// Checks an access token. It is read from the database each time, so a session that has ended is refused at once.
     async fn check(&self, token: &str) -> Result<SessionPass, NoSession>;
+
+    /// Whether an access token is an administrator's, read from the database each time as well.
+    async fn is_admin(&self, token: &str) -> Result<bool, NoSession>;
 }
 
 /// Why a token lets nobody in.

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     metrics::Meter,
     places::{Full, Place, Places},
+    roll::{Line, Roll},
 };
 
 /// How long a client may take to say who it is.
@@ -52,6 +53,8 @@ pub(crate) struct Door {
     ctx: Context,
     access: Access,
     places: Arc<Places>,
+    /// Those who were let in.
+    pub(crate) roll: Arc<Roll>,
     /// The end of the run that this is the door of.
     stop: CancellationToken,
 }
@@ -85,6 +88,7 @@ enum Shown {
 pub(crate) struct Guest {
     pub(crate) view: View,
     meter: Meter,
+    line: Line,
     _place: Place,
 }
 
@@ -114,7 +118,7 @@ pub(crate) enum Refusal {
 
 impl Door {
     pub(crate) fn new(ctx: Context, access: Access, places: Arc<Places>, stop: CancellationToken) -> Self {
-        Self { ctx, access, places, stop }
+        Self { ctx, access, places, roll: Roll::new(), stop }
     }
 
     /// Lets a visitor in, or says why not. Who shows no token at a door that asks for one may do so later.
@@ -152,7 +156,8 @@ impl Door {
             }
         };
         meter.came();
-        Ok(Guest { view, meter: meter.clone(), _place: place })
+        let line = self.roll.add(meter.transport(), address);
+        Ok(Guest { view, meter: meter.clone(), line, _place: place })
     }
 
     /// The session of a token. Nobody is let in while nobody can tell, or not in time.
@@ -175,6 +180,17 @@ impl Door {
             return Err(ProblemDocument::new(StatusCode::FORBIDDEN, detail));
         }
         Ok(if shown.expires_at() > held.expires_at() { shown } else { held.clone() })
+    }
+
+    /// Lets an administrator see what is theirs to see, by this token.
+    pub(crate) async fn admit_admin(&self, token: Option<&str>) -> Result<(), ProblemDocument> {
+        let token = token.ok_or_else(|| problem(NoSession::Refused))?;
+        let sessions = self.ctx.sessions().ok_or_else(|| problem(NoSession::Unavailable))?;
+        match timeout(CHECK_TIMEOUT, sessions.is_admin(token)).await.unwrap_or(Err(NoSession::Unavailable)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ProblemDocument::new(StatusCode::FORBIDDEN, "only an administrator may do this")),
+            Err(error) => Err(problem(error)),
+        }
     }
 
     /// How many guests there are.
@@ -242,6 +258,24 @@ impl View {
     /// Whether nothing may be seen any more. Who waited for the end of a session may hear of it when there is a newer pass.
     pub(crate) fn is_over(&self) -> bool {
         self.over().now_or_never().is_some()
+    }
+}
+
+impl Guest {
+    /// So many quotes (or maps) went out in so many bytes; so many others gave way to newer ones before they could.
+    pub(crate) fn sent(&self, deliveries: usize, bytes: usize, conflated: u64) {
+        self.meter.sent(deliveries, bytes, conflated);
+        self.line.sent(deliveries, conflated);
+    }
+
+    /// So many bytes have not been taken by the connection yet.
+    pub(crate) fn owes(&self, bytes: usize, now: Instant) {
+        self.line.owes(bytes, now);
+    }
+
+    /// For how long nothing of what it owes has been taken.
+    pub(crate) fn stalled(&self, now: Instant) -> Duration {
+        self.line.stalled(now)
     }
 }
 

@@ -163,10 +163,16 @@ impl<A: App> loops::Client for Session<A> {
 
     fn turn(&mut self, cause: loops::Cause<Self>, floor: &mut Floor<A>) -> Option<Ending> {
         match self.stage {
-            Stage::Open => match self.step(cause, floor) {
-                Ok(()) => None,
-                Err(ending) => self.close(ending, floor),
-            },
+            Stage::Open => {
+                let done = self.step(cause, floor);
+                if let Transport::WebSocket(link) = &self.transport {
+                    self.guest.owes(link.pending(), floor.now);
+                }
+                match done {
+                    Ok(()) => None,
+                    Err(ending) => self.close(ending, floor),
+                }
+            }
             Stage::Leaving(ending, until) => (self.has_left(cause, ending) || floor.now >= until).then_some(ending),
             Stage::Closing(ending, until) => {
                 let Transport::WebSocket(link) = &mut self.transport else { return Some(ending) };

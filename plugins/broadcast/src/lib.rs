@@ -4,6 +4,7 @@
 //! by whoever owns its connection, a loop for many sockets or a task: a client that falls behind gets the newest quote
 //! of each pair when it can take it, and costs the others nothing.
 
+mod admin;
 mod batches;
 mod board;
 mod codec;
@@ -31,6 +32,7 @@ mod places;
 mod quotes;
 mod request;
 mod resume;
+mod roll;
 mod socketio;
 mod sse;
 mod wanted;
@@ -171,7 +173,10 @@ fn apply(hub: &Hub, message: &Message, ctx: &Context) {
 
 fn routes(hub: &Arc<Hub>, config: &Config) -> Routes {
     let loops = config.loops;
-    let routes = Routes::new().documented(sse::route(Arc::clone(hub))).documented(ws::route(Arc::clone(hub), loops));
+    let routes = Routes::new()
+        .documented(admin::route(Arc::clone(hub)))
+        .documented(sse::route(Arc::clone(hub)))
+        .documented(ws::route(Arc::clone(hub), loops));
     if !config.socketio {
         return routes;
     }

@@ -56,6 +56,11 @@ impl Link {
         self.unsent.is_empty()
     }
 
+    /// How many bytes the connection has not taken yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.unsent.len()
+    }
+
     /// When it will have taken nothing for as long as `timeout`; `None` while there is nothing to take.
     pub(crate) fn stalls_at(&self, timeout: Duration) -> Option<Instant> {
         (!self.is_clear()).then(|| self.progress + timeout)

@@ -45,6 +45,10 @@ impl Meter {
         }))
     }
 
+    pub(crate) fn transport(&self) -> &'static str {
+        self.0.transport
+    }
+
     pub(crate) fn came(&self) {
         self.0.clients.increment(1);
         tracing::debug!(transport = self.0.transport, "client connected");

@@ -197,7 +197,7 @@ impl App for Live {
             return None;
         }
         let Batch { bytes, quotes, conflated, since, .. } = feed.next(&mut floor.common.1, &floor.hub.board)?;
-        floor.meter.sent(quotes, bytes.len(), conflated);
+        desk.guest.sent(quotes, bytes.len(), conflated);
         floor.meter.joined(quotes);
         if quotes < AT_ONCE {
             self.pace.sent(floor.now);

@@ -1,11 +1,6 @@
 //! Quotes as server-sent events, `/v1/rates/stream`.
 
-use std::{
-    convert::Infallible,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -88,8 +83,6 @@ struct Stream {
     guest: Guest,
     /// Its turn among all, when they are sent away.
     turn: u32,
-    /// Since when it has not asked for more than it was given; `None` while it waits for more.
-    given: Option<Instant>,
     /// Whether it had everything when it asked last.
     is_current: bool,
     ending: Option<&'static str>,
@@ -112,15 +105,16 @@ impl Stream {
         changes.mark_changed();
         let pace = Pace::new([hub.max_rate, selection.max_rate], Clock.now());
         let turn = getrandom::u32().unwrap_or_default();
-        Ok(Self { hub, meter, cursor, pace, changes, guest, turn, given: None, is_current: false, ending: None })
+        Ok(Self { hub, meter, cursor, pace, changes, guest, turn, is_current: false, ending: None })
     }
 
     /// The next bytes to send, once there are any; `None` at the end. It is asked for when there is room for them.
     async fn next(&mut self) -> Option<Bytes> {
-        self.given = None;
+        self.guest.owes(0, Clock.now());
         self.is_current = matches!(self.changes.has_changed(), Ok(false)) && self.pace.allows(Clock.now());
         let bytes = self.wait().await;
-        self.given = Some(Clock.now());
+        // Asked for more, it has taken them.
+        self.guest.owes(bytes.as_ref().map_or(0, Bytes::len), Clock.now());
         bytes
     }
 
@@ -179,7 +173,7 @@ impl Stream {
                 slots.iter().map(|slot| &slot.event(known)[..]).collect::<Vec<_>>().concat().into()
             }
         };
-        self.meter.sent(slots.len(), bytes.len(), conflated);
+        self.guest.sent(slots.len(), bytes.len(), conflated);
         if kind == Kind::Changes {
             self.meter.joined(slots.len());
             let since = slots.iter().map(|slot| slot.since).min().filter(|_| self.is_current);
@@ -197,8 +191,8 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // The listener closes it for what its socket does not take, which it may have had for a while by then.
-        let stalls = |given: Instant| 2 * Clock.now().saturating_duration_since(given) >= self.hub.stall_timeout;
-        let how = if self.given.is_some_and(stalls) { "stalled" } else { "left" };
+        let stalls = 2 * self.guest.stalled(Clock.now()) >= self.hub.stall_timeout;
+        let how = if stalls { "stalled" } else { "left" };
         self.meter.closed(self.ending.unwrap_or(how));
     }
 }

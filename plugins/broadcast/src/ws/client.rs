@@ -126,7 +126,9 @@ impl loops::Client for Client {
             let is_over = floor.now >= until || self.link.drain(&mut floor.buffer).is_err();
             return is_over.then_some(ending);
         }
-        match self.step(cause, floor) {
+        let done = self.step(cause, floor);
+        self.guest.owes(self.link.pending(), floor.now);
+        match done {
             Ok(()) => None,
             Err(ending) => self.close(ending, floor),
         }
@@ -375,7 +377,7 @@ impl Client {
             && let Some(batch) = floor.common.batches.take(&mut self.cursor, &floor.hub.board)
         {
             let Batch { bytes, quotes, conflated, kind, since } = batch;
-            floor.meter.sent(quotes, bytes.len(), conflated);
+            self.guest.sent(quotes, bytes.len(), conflated);
             if let Some(since) = since {
                 floor.since = Some(floor.since.map_or(since, |oldest| oldest.min(since)));
                 floor.meter.joined(quotes);

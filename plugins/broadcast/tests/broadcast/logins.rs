@@ -57,4 +57,10 @@ impl Sessions for Logins {
         }
         self.tokens.lock().unwrap().get(token).cloned().ok_or(NoSession::Refused)
     }
+
+    /// That of the session "root" is one.
+    async fn is_admin(&self, token: &str) -> Result<bool, NoSession> {
+        let root = SessionPass::new("root", Clock.wall(), Arc::default());
+        Ok(self.check(token).await?.is_same_session(&root))
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "the helpers of tests fail the test")]
 
 mod access;
+mod admin;
 mod asyncapi;
 mod caps;
 mod chosen;

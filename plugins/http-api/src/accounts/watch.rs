@@ -12,7 +12,11 @@ use ratebus_sdk::{NoSession, SessionPass, Sessions};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::state::{App, Unavailable};
+use super::{AuthError, NotAdmin, QuotaSlot, admin};
+use crate::{
+    caller::Caller,
+    state::{App, Unavailable},
+};
 
 /// How often the database is asked which of them go on. With what the answer takes it stays below a second.
 const CADENCE: Duration = Duration::from_millis(400);
@@ -105,6 +109,17 @@ impl Sessions for App {
             }
         }
         .map(|ended| SessionPass::new(&claims.sid, claims.expires_at(), ended))
+    }
+
+    async fn is_admin(&self, token: &str) -> Result<bool, NoSession> {
+        let token = Some(token.to_owned());
+        let caller = Caller { request_id: None, peer: None, token, quota: QuotaSlot::default() };
+        match admin(self, &caller).await {
+            Ok(_) => Ok(true),
+            Err(NotAdmin::NotAllowed) => Ok(false),
+            Err(NotAdmin::NotLoggedIn(AuthError::NotLoggedIn)) => Err(NoSession::Refused),
+            Err(NotAdmin::NotLoggedIn(AuthError::Unavailable(_))) => Err(NoSession::Unavailable),
+        }
     }
 }
 

@@ -179,3 +179,18 @@ async fn a_failure_is_the_end_of_sessions() {
     api.ended().await.unwrap_err();
     assert!(!goes_on(&pass));
 }
+
+/// Read at each use: who is an administrator no more is none with the next question.
+#[tokio::test]
+async fn whose_token_is_an_administrators_is_told() {
+    let api = start().await;
+    let (admin, user) = (api.admin().await, api.token(USER, USER_PASSWORD).await);
+    let sessions = sessions(&api);
+    assert_eq!(sessions.is_admin(&admin).await, Ok(true));
+    assert_eq!(sessions.is_admin(&user).await, Ok(false));
+    assert_eq!(sessions.is_admin("x").await, Err(NoSession::Refused));
+    api.rows().await.execute("UPDATE users SET role = 'user'").await;
+    assert_eq!(sessions.is_admin(&admin).await, Ok(false));
+    api.stop().await.unwrap();
+    assert_eq!(sessions.is_admin(&admin).await, Err(NoSession::Unavailable));
+}
