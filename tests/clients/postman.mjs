@@ -53,6 +53,7 @@ const FOLDERS = [
     ['listUsers', 200],
     ['getUser', 200, { path: { id: '{{userId}}' } }],
     ['patchUser', 200, { path: { id: '{{userId}}' }, body: { role: 'user', disabled: false } }],
+    ['listLiveClients', 200],
   ]],
   ['Spreads', [
     ['previewSpread', 200, { path: spread }],
