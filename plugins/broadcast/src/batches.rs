@@ -12,7 +12,7 @@ use crate::{
 
 /// How many batches are kept at once. Where clients want more than that many different things, the others are put
 /// together for each client by itself.
-const SHARED: usize = 256;
+pub(crate) const SHARED: usize = 256;
 
 /// Quotes as one write.
 #[derive(Debug, Clone)]

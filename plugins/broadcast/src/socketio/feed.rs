@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -12,7 +13,7 @@ use ratebus_sdk::ProblemDocument;
 use serde::Deserialize;
 
 use crate::{
-    batches::{Batch, Batches},
+    batches::{Batch, Batches, SHARED},
     board::Board,
     cursor::{Cursor, Kind, TooManyPatterns},
     frame,
@@ -66,13 +67,14 @@ pub(crate) struct Shared {
     default: Rates,
     newest: Arc<Newest>,
     changes: Batches,
+    maps: Maps,
 }
 
 impl Shared {
     /// For clients that do not say otherwise.
     pub(crate) fn new(default: Rates) -> Self {
         let changes = Batches::new(|slot, seen| (slot.live_stamp > seen).then(|| slot.frame.live_event()));
-        Self { default, newest: Arc::default(), changes }
+        Self { default, newest: Arc::default(), changes, maps: Maps::default() }
     }
 }
 
@@ -104,6 +106,37 @@ impl Newest {
                 map.insert(Map { change, stamp, event, since }).clone()
             }
         }
+    }
+}
+
+/// The newest maps of some pairs. Clients of one loop that want the same share them.
+#[derive(Clone, Default)]
+struct Maps {
+    /// The board's stamp that these belong to.
+    stamp: u64,
+    /// By what is wanted: the event, and where a client is that has been sent it.
+    shared: HashMap<u64, (Bytes, Cursor)>,
+}
+
+impl Maps {
+    /// The event with everything that the cursor is for, which is taken with it.
+    fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Bytes {
+        let stamp = board.read().stamp();
+        if self.stamp != stamp {
+            self.stamp = stamp;
+            self.shared.clear();
+        }
+        let wanted = cursor.wanted().id();
+        if let Some((event, after)) = self.shared.get(&wanted) {
+            cursor.follow(after);
+            return event.clone();
+        }
+        let slots = cursor.restart(board);
+        let event = frame::live_event(&frame::live_map(slots.iter().map(|slot| &slot.frame))).into_frames();
+        if self.shared.len() < SHARED {
+            self.shared.insert(wanted, (event.clone(), cursor.clone()));
+        }
+        event
     }
 }
 
@@ -178,7 +211,7 @@ impl Feed {
                     *cursor = all_after(map.stamp, board);
                     map.event
                 } else {
-                    own_map(cursor, board)
+                    shared.maps.take(cursor, board)
                 };
                 Some(Batch { bytes, quotes: 1, conflated: 0, kind: Kind::Snapshot { is_last: true }, since: None })
             }
@@ -188,7 +221,7 @@ impl Feed {
                 while let Some(Batch { conflated, .. }) = shared.changes.take(cursor, board) {
                     batch.conflated += conflated;
                 }
-                Some(Batch { bytes: own_map(cursor, board), quotes: 1, ..batch })
+                Some(Batch { bytes: shared.maps.take(cursor, board), quotes: 1, ..batch })
             }
         }
     }
@@ -199,8 +232,40 @@ fn all_after(stamp: u64, board: &Board) -> Cursor {
     Cursor::after(board, &[PairPattern::ALL], stamp)
 }
 
-/// The event with everything that the cursor is for, which is taken with it.
-fn own_map(cursor: &mut Cursor, board: &Board) -> Bytes {
-    let slots = cursor.restart(board);
-    frame::live_event(&frame::live_map(slots.iter().map(|slot| &slot.frame))).into_frames()
+#[cfg(test)]
+mod tests {
+    use ratebus_sdk::Clock;
+
+    use super::*;
+    use crate::quotes::{dead, quote};
+
+    fn text(batch: Option<Batch>) -> String {
+        String::from_utf8_lossy(&batch.map(|batch| batch.bytes).unwrap_or_default()).into_owned()
+    }
+
+    #[test]
+    fn who_wants_the_same_pairs_shares_the_map_of_them() {
+        let (board, mut shared) = (Board::new(), Shared::new(Rates::Map));
+        let publish = |quote| board.publish(&Arc::new(quote), Clock.now());
+        for pair in ["BTC_USD", "ETH_USD", "SOL_USD"] {
+            publish(quote(pair, 1));
+        }
+        let patterns: Vec<PairPattern> = ["BTC_USD", "ETH_USD"].iter().filter_map(|text| text.parse().ok()).collect();
+        let mut feeds = [(); 2].map(|()| {
+            let cursor = Cursor::of(&board, &patterns);
+            Feed::Own { rates: Rates::Map, cursor, begins: true }
+        });
+        for change in [None, Some(quote("BTC_USD", 2)), Some(dead("ETH_USD", 2))] {
+            change.into_iter().for_each(publish);
+            let [one, other] = feeds.each_mut().map(|feed| feed.next(&mut shared, &board).unwrap());
+            assert_eq!(one.bytes.as_ptr(), other.bytes.as_ptr());
+            let event = text(Some(one));
+            assert!(event.contains("BTC_USD") && !event.contains("SOL_USD"), "{event}");
+            for feed in &mut feeds {
+                assert_eq!(text(feed.next(&mut shared, &board)), "");
+            }
+        }
+        publish(quote("SOL_USD", 2));
+        assert_eq!(feeds.each_mut().map(|feed| text(feed.next(&mut shared, &board))), ["", ""]);
+    }
 }
