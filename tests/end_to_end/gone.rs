@@ -44,7 +44,7 @@ async fn a_pair_that_is_removed_is_gone_in_every_process(kind: BrokerKind) {
 /// An exchange whose prices tell their place in time, and a config of two of its pairs and the inverse of one.
 async fn prepare() -> (Arc<BTreeMap<u64, Exchange>>, Launch) {
     let exchanges = Arc::new(BTreeMap::from([(1, Exchange::start().await)]));
-    tokio::spawn(tick(exchanges.clone()));
+    tokio::spawn(tick(exchanges.clone(), Duration::from_millis(100)));
     let launch = Launch::new().exchange(&exchanges[&1].url());
     write(&launch, &["BTC_USD", "ETH_USD"], true);
     (exchanges, launch)

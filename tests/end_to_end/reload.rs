@@ -153,7 +153,7 @@ async fn who_reads_a_config_that_never_ends_can_still_be_stopped() {
 }
 
 #[tokio::test]
-async fn what_no_source_serves_any_more_is_forgotten_when_its_price_is_dead() {
+async fn what_is_only_silent_stays_known_and_what_no_source_serves_any_more_is_forgotten() {
     let exchange = started().await;
     exchange.list("BTC/USD", "100.00", "101.00");
     exchange.list("ETH/USD", "10.00", "10.10");

@@ -9,6 +9,10 @@ use crate::harness::{Follower, Launch, Ratebus, eventually, quote_over_http, sil
 
 /// How long a price stays fresh here.
 const STALE_AFTER: Duration = Duration::from_secs(6);
+/// How often each exchange has new prices.
+const TICK: Duration = Duration::from_millis(20);
+/// How many clients of each kind of stream there are.
+const CROWD: usize = 10;
 const PAIRS: [&str; 2] = ["BTC_USD", "ETH_USD"];
 
 /// Two scripted exchanges, each of which is a source of the same pairs.
@@ -33,12 +37,34 @@ impl Two {
         for (pair, setting) in PAIRS.iter().flat_map(|pair| of_each_pair.iter().map(move |setting| (pair, setting))) {
             launch = launch.set(&format!("pairs.{pair}.{setting}"));
         }
-        tokio::spawn(tick(exchanges.clone()));
+        tokio::spawn(tick(exchanges.clone(), TICK));
         Self { ratebus: launch.start().await, exchanges }
     }
 
     fn url(&self) -> String {
         self.ratebus.url("user-api")
+    }
+
+    /// Clients of every transport, each of which checks all that it is told.
+    async fn followers(&self) -> Vec<Follower> {
+        let url = self.url();
+        let mut followers = Vec::new();
+        for number in 0..CROWD {
+            let mut socket = Follower::new(&format!("WebSocket {number}"), STALE_AFTER);
+            socket.follow_websocket(&url).await;
+            let mut events = Follower::new(&format!("events {number}"), STALE_AFTER);
+            events.follow_events(&url).await;
+            followers.extend([socket, events]);
+        }
+        for transport in ["polling", "websocket"] {
+            let mut live = Follower::new(&format!("Socket.IO, {transport}"), STALE_AFTER);
+            live.follow_live(&url, transport);
+            followers.push(live);
+        }
+        let mut http = Follower::new("HTTP", STALE_AFTER);
+        http.follow_http(&url);
+        followers.push(http);
+        followers
     }
 
     /// Waits until each pair's quote is as `wanted`.
@@ -62,24 +88,29 @@ async fn the_second_source_takes_over_from_a_silent_first() {
     // The order decides who is heard; nobody goes back within the test.
     let two = Two::start(&[r#"sources=["kraken","second"]"#, "return_after=1h"]).await;
     two.until("the first source", |quote| quote["source"] == "kraken" && quote["withheld"].is_null()).await;
-    let followers = [Follower::new("WebSocket", STALE_AFTER), Follower::new("events", STALE_AFTER)];
-    let [mut socket, mut events] = followers;
-    socket.follow_websocket(&two.url()).await;
-    events.follow_events(&two.url()).await;
-    for follower in [&socket, &events] {
+    let followers = two.followers().await;
+    for follower in &followers {
         follower.until("the first exchange", |history| history.exchanges == [1]).await;
     }
     let both = |explained: &Value| explained["sources"].as_array().is_some_and(|sources| sources.len() == 2);
     eventually("both sources", || async { both(&two.explained("BTC_USD").await).then_some(()) }).await;
 
     silence(&two.exchanges[&1]);
-    for follower in [&socket, &events] {
-        let took = follower.until("the second exchange", |history| history.exchanges.last() == Some(&2)).await;
-        println!("the second source was heard after {took:?}");
+    for follower in &followers {
+        follower.until("the second exchange", |history| history.exchanges.last() == Some(&2)).await;
         follower.until_it_goes_on().await;
-        let exchanges = follower.read("BTC_USD", |history| history.exchanges.clone()).unwrap();
+        let (exchanges, was_old) =
+            follower.read("BTC_USD", |history| (history.exchanges.clone(), history.was_old)).unwrap();
         assert_eq!(exchanges, [1, 2], "nobody hears both in turns");
+        assert!(!was_old, "the second has taken over by the moment at which the first is stale");
     }
+    eventually("the first source to be missed", || async {
+        let ready = reqwest::get(format!("{}/readyz", two.url())).await.ok()?;
+        assert_eq!(ready.status(), 200, "good prices go on");
+        let ready: Value = ready.json().await.ok()?;
+        (ready["plugins"]["kraken"] == "not_ready").then_some(())
+    })
+    .await;
     let explained = two.explained("BTC_USD").await;
     let verdicts: Vec<&Value> =
         explained["sources"].as_array().unwrap().iter().map(|source| &source["verdict"]).collect();
@@ -90,7 +121,7 @@ async fn the_second_source_takes_over_from_a_silent_first() {
         (two.explained("BTC_USD").await["sources"][0]["verdict"] == "returning").then_some(())
     })
     .await;
-    for follower in [&socket, &events] {
+    for follower in &followers {
         follower.until_it_goes_on().await;
         follower.check();
         assert_eq!(

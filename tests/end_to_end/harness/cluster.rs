@@ -80,7 +80,7 @@ impl Cluster {
         }
         Admin::create(&launch).await;
         let exchanges = Arc::new(BTreeMap::from([(1, Exchange::start().await), (2, Exchange::start().await)]));
-        let ticking = tokio::spawn(tick(exchanges.clone()));
+        let ticking = tokio::spawn(tick(exchanges.clone(), TICK));
         let followers = ["first, WebSocket", "first, events", "second, WebSocket", "second, events"];
         let followers = followers.map(|name| Follower::new(name, stale_after)).into();
         let (publishers, apis) = (BTreeMap::new(), Vec::new());
@@ -202,9 +202,9 @@ impl Drop for Cluster {
     }
 }
 
-/// Both exchanges have the same price all the time, but for its last digit.
-pub(crate) async fn tick(exchanges: Arc<BTreeMap<u64, Exchange>>) {
-    let mut ticks = interval(TICK);
+/// All exchanges have the same price all the time, but for its last digit.
+pub(crate) async fn tick(exchanges: Arc<BTreeMap<u64, Exchange>>, every: Duration) {
+    let mut ticks = interval(every);
     for tick in 0.. {
         ticks.tick().await;
         for (number, exchange) in &*exchanges {

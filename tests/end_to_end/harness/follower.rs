@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ratebus_sdk::model::Timestamp;
+use ratebus_sdk::model::{Timestamp, decimal as decimals};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Sse, WebSocket, eventually, within};
+use super::{SocketIo, Sse, WebSocket, eventually, within};
 
 /// How prices are made, so that each tells its pair, its place in time and the exchange it is from: in cents, the bid is the
 /// pair's base, ten for each tick so far, and the exchange's number. The ask is five more.
@@ -18,6 +18,9 @@ pub(crate) const BASES: [(&str, u64); 2] = [("BTC_USD", 2_000_000), ("ETH_USD", 
 const TICKS: u64 = 100_000;
 /// How much longer than its limits allow a price may seem fresh: it takes its way to the client.
 const ON_ITS_WAY: Duration = Duration::from_secs(2);
+
+/// How long between two questions over HTTP.
+const ASKING: Duration = Duration::from_millis(50);
 
 /// The bid and ask of a tick.
 pub(crate) fn prices(base: u64, tick: u64, exchange: u64) -> (u64, u64) {
@@ -62,6 +65,8 @@ pub(crate) struct History {
     pub(crate) exchanges: Vec<u64>,
     last_at: Option<Instant>,
     longest_gap: Duration,
+    /// Whether it was ever anything but fresh.
+    pub(crate) was_old: bool,
     left: HashSet<String>,
 }
 
@@ -90,6 +95,29 @@ impl Follower {
                 seen.lock().unwrap().take_all(quote, &data["quotes"], stale_after);
             }
             stream.retry()
+        }));
+    }
+
+    /// Follows `rates:live` with an official client.
+    pub(crate) fn follow_live(&mut self, url: &str, transport: &str) {
+        let (mut live, seen) = (SocketIo::connect(url, "4", transport), self.seen.clone());
+        self.following = Some(tokio::spawn(async move {
+            loop {
+                let map: Value = serde_json::from_str(&live.next().await).unwrap();
+                seen.lock().unwrap().take_map(&map);
+            }
+        }));
+    }
+
+    /// Asks over HTTP, again and again.
+    pub(crate) fn follow_http(&mut self, url: &str) {
+        let (url, seen, stale_after) = (format!("{url}/v1/rates"), self.seen.clone(), self.stale_after);
+        self.following = Some(tokio::spawn(async move {
+            loop {
+                let all: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+                seen.lock().unwrap().take_all(&Value::Null, &all["rates"], stale_after);
+                tokio::time::sleep(ASKING).await;
+            }
         }));
     }
 
@@ -155,6 +183,17 @@ impl Seen {
         }
     }
 
+    /// The map of `rates:live` came.
+    fn take_map(&mut self, map: &Value) {
+        for (pair, entry) in map.as_object().into_iter().flatten() {
+            let history = self.pairs.entry(pair.clone()).or_default();
+            let before = mem::replace(&mut history.last, entry.clone());
+            if let Err(why) = history.take_entry(pair) {
+                self.violations.push(format!("{why}\n  after  {before}\n  came   {entry}"));
+            }
+        }
+    }
+
     /// A quote came; one in a snapshot may be known already.
     fn take(&mut self, quote: &Value, in_snapshot: bool, stale_after: Duration) {
         let pair = quote["pair"].as_str().unwrap_or_default().to_owned();
@@ -178,7 +217,25 @@ impl History {
         }
         check_age(quote, stale_after)?;
         check_prices(quote)?;
-        let (tick, exchange) = source_of(quote).ok_or("no price of this pair")?;
+        self.advance(source_of(quote).ok_or("no price of this pair")?)
+    }
+
+    /// An entry of `rates:live` came, whose prices are numbers.
+    fn take_entry(&mut self, pair: &str) -> Result<(), &'static str> {
+        let text = |side: &str| {
+            let number = decimals::parse(&self.last["original"][side].to_string()).ok()?;
+            Some(format!("{number:.2}"))
+        };
+        let (bid, ask) = text("sell").zip(text("buy")).ok_or("no price")?;
+        let quote = json!({ "pair": pair, "original": { "buy": ask, "sell": bid } });
+        if self.last["withSpread"] != self.last["original"] {
+            return Err("not the market's price without a spread");
+        }
+        self.advance(source_of(&quote).ok_or("no price of this pair, or one that is crossed or zero")?)
+    }
+
+    fn advance(&mut self, (tick, exchange): (u64, u64)) -> Result<(), &'static str> {
+        self.was_old |= self.last["status"] != "fresh";
         if tick < self.tick {
             return Err("an older price");
         }
