@@ -342,7 +342,7 @@ async fn what_changed_together_goes_out_together() {
 
 #[tokio::test]
 async fn there_is_room_for_so_many_and_no_more() {
-    let server = Server::start_with(json!({ "max_clients": 1 }), []).await;
+    let server = Server::start_with(json!({ "max_clients": 1, "max_clients_per_second": 9 }), []).await;
     let (client, _) = Ws::open(&server).await;
     let Err(tungstenite::Error::Http(refusal)) = Ws::try_to(&server, "/v1/ws").await else { panic!("let in") };
     assert_eq!(refusal.status(), 503);
