@@ -1,6 +1,6 @@
 //! How often clients are sent quotes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,32 +10,42 @@ use crate::{
     server::Server,
 };
 
-/// Reads quotes until `pair` has this sequence, and returns how many of that pair there were.
-async fn count_until(client: &mut Ws, pair: &str, sequence: u64) -> u64 {
-    let mut count = 0;
-    loop {
-        let quote = client.quote().await;
-        count += u64::from(quote["pair"] == pair);
-        if quote["pair"] == pair && quote["sequence"] == sequence {
-            return count;
-        }
+const INTERVAL: Duration = Duration::from_millis(100);
+const QUOTES: u64 = 5;
+
+/// Publishes some quotes, each as soon as `next` has the one before: the first is not delayed, the others are.
+async fn in_step(server: &Server, mut next: impl AsyncFnMut() -> Value) {
+    let start = Instant::now();
+    for sequence in 2..2 + QUOTES {
+        let changed = quote("BTC_USD", sequence);
+        let published = json!(changed.published_time);
+        server.publish(changed);
+        assert_eq!(next().await, published);
     }
+    let least = INTERVAL * u32::try_from(QUOTES - 1).unwrap();
+    assert!(start.elapsed() >= least, "{:?}", start.elapsed());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_client_is_sent_quotes_only_so_often() {
-    for (settings, query) in [(json!({}), "?max_rate=2"), (json!({ "max_rate": 2 }), "?max_rate=1000")] {
+    for (settings, query) in [(json!({}), "?max_rate=10"), (json!({ "max_rate": 10 }), "?max_rate=1000")] {
         let server = Server::start_with(settings, [quote("BTC_USD", 1)]).await;
         let mut client = Ws::to(&server, &format!("/v1/ws{query}")).await;
         assert_eq!(client.next().await["type"], "snapshot");
-        server.publish(quote("BTC_USD", 2));
-        assert_eq!(client.quote().await["sequence"], 2);
-        let before = tokio::time::Instant::now();
-        for sequence in 3..=5 {
-            server.publish(quote("BTC_USD", sequence));
-        }
-        assert_eq!(count_until(&mut client, "BTC_USD", 5).await, 1);
-        assert!(before.elapsed() > Duration::from_millis(400), "{:?}", before.elapsed());
+        in_step(&server, async || client.quote().await["publishedTime"].take()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_limit_holds_for_every_transport() {
+    let settings = || json!({ "max_rate": 10 });
+    let server = Server::start_with(settings(), [quote("BTC_USD", 1)]).await;
+    let (mut stream, _) = Sse::open(&server).await;
+    in_step(&server, async || stream.quote().await["publishedTime"].take()).await;
+    for rates in ["", "&rates=changes"] {
+        let server = Server::start_with(settings(), [quote("BTC_USD", 1)]).await;
+        let (mut socket, _) = Sio::open_with(&server, rates).await;
+        in_step(&server, async || socket.map().await["BTC_USD"]["updatedAt"].take()).await;
     }
 }
 
@@ -58,28 +68,4 @@ async fn how_often_can_be_changed() {
     }
     server.publish(quote("BTC_USD", 2));
     assert_eq!(client.quote().await["sequence"], 2);
-}
-
-/// Streams and sockets go by the limit of the config, too.
-#[tokio::test(start_paused = true)]
-async fn the_limit_holds_for_every_transport() {
-    let server = Server::start_with(json!({ "max_rate": 2 }), [quote("BTC_USD", 1)]).await;
-    let (mut stream, _) = Sse::open(&server).await;
-    let (mut socket, _) = Sio::open(&server).await;
-    server.publish(quote("BTC_USD", 2));
-    assert_eq!(stream.quote().await["sequence"], 2);
-    let before = tokio::time::Instant::now();
-    for sequence in 3..=5 {
-        server.publish(quote("BTC_USD", sequence));
-    }
-    let (last, updated) = (quote("BTC_USD", 6), |map: &Value| map["BTC_USD"]["updatedAt"].as_str().unwrap().to_owned());
-    let expected = last.published_time.to_string();
-    server.publish(last);
-    assert_eq!(stream.quote().await["sequence"], 6);
-    let mut maps = 1;
-    while updated(&socket.map().await) != expected {
-        maps += 1;
-    }
-    assert!(maps <= 2, "{maps} maps");
-    assert!(before.elapsed() > Duration::from_millis(400), "{:?}", before.elapsed());
 }
