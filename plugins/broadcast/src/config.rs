@@ -30,9 +30,9 @@ pub struct Config {
     /// How many of them one address may have; of IPv6 its /64. As many may come from it within ten seconds.
     #[serde(default = "default_max_clients_per_address")]
     pub(crate) max_clients_per_address: u32,
-    /// How many clients may come within a second; more are refused with 503. Without it as many as there may be: all can
-    /// come back at once.
-    pub(crate) max_clients_per_second: Option<u32>,
+    /// How many clients may come within a second; more are refused with 503.
+    #[serde(default = "default_max_clients_per_second")]
+    pub(crate) max_clients_per_second: u32,
     /// Whom the streams are for: `"public"`, or `"accounts"`: people who are logged in.
     #[serde(default)]
     pub(crate) access: Access,
@@ -62,6 +62,10 @@ const fn default_max_clients() -> u32 {
     10_000
 }
 
+const fn default_max_clients_per_second() -> u32 {
+    10_000
+}
+
 const fn default_max_clients_per_address() -> u32 {
     1000
 }
@@ -77,8 +81,7 @@ const fn default_socketio() -> bool {
 impl Config {
     /// The places that it allows.
     pub(crate) fn places(&self) -> Arc<Places> {
-        let max_per_second = self.max_clients_per_second.unwrap_or(self.max_clients);
-        Places::new(self.max_clients, self.max_clients_per_address, max_per_second)
+        Places::new(self.max_clients, self.max_clients_per_address, self.max_clients_per_second)
     }
 
     /// What a type cannot say.
@@ -97,7 +100,7 @@ impl Config {
         if self.max_clients_per_address == 0 {
             problems.add("max_clients_per_address", "must be at least 1");
         }
-        if self.max_clients_per_second == Some(0) {
+        if self.max_clients_per_second == 0 {
             problems.add("max_clients_per_second", "must be at least 1");
         }
         if !(1..=MAX_LOOPS).contains(&self.loops) {

@@ -1,11 +1,12 @@
 //! How many clients there may be of one address.
 
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
 
 use crate::{
     clients::{Sse, Ws, connect_from, http},
-    server::Server,
+    server::{DEADLINE, Server},
 };
 
 const HERE: [u8; 4] = [127, 0, 0, 1];
@@ -50,4 +51,22 @@ async fn one_address_cannot_come_and_go_without_end() {
     assert_eq!(refusal.status(), 503);
     assert_eq!(refusals(&server, "websocket", "address_too_often"), 1);
     from(&server, THERE).await.unwrap();
+}
+
+#[tokio::test]
+async fn so_many_come_within_a_second_wherever_from() {
+    let server = Server::start_with(json!({ "max_clients_per_second": 1 }), []).await;
+    let mut last = 0;
+    let refused = async {
+        loop {
+            last = if last == 200 { 1 } else { last + 1 };
+            if let Err(error) = from(&server, [127, 0, 1, last]).await {
+                return error;
+            }
+        }
+    };
+    let refused = timeout(DEADLINE, refused).await.expect("two come within a second");
+    let tungstenite::Error::Http(refusal) = refused else { panic!("{refused}") };
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusals(&server, "websocket", "too_fast"), 1);
 }
