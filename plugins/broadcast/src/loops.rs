@@ -286,9 +286,7 @@ impl<C: Client> Loop<C> {
 
     async fn everyone(&mut self, cause: fn() -> Cause<C>) {
         for index in 0..self.clients.capacity() {
-            if index.is_multiple_of(AT_ONCE) {
-                self.pause(index).await;
-            }
+            self.pause(index).await;
             self.visit(index, cause());
         }
     }
@@ -296,9 +294,7 @@ impl<C: Client> Loop<C> {
     /// Serves those who knocked.
     async fn answer(&mut self, knocked: &[usize]) {
         for (turn, &index) in knocked.iter().enumerate() {
-            if turn.is_multiple_of(AT_ONCE) {
-                self.pause(turn).await;
-            }
+            self.pause(turn).await;
             if let Some(seat) = self.clients.get(index) {
                 seat.knock.answer();
                 self.visit(index, Cause::Knock);
@@ -321,9 +317,7 @@ impl<C: Client> Loop<C> {
     async fn look(&mut self) {
         while let Some((tick, indices)) = self.floor.wheel.take(Clock.now()) {
             for (turn, index) in indices.into_iter().enumerate() {
-                if turn.is_multiple_of(AT_ONCE) {
-                    self.pause(turn).await;
-                }
+                self.pause(turn).await;
                 if let Some(seat) = self.clients.get_mut(index).filter(|seat| seat.tick == tick) {
                     seat.tick = u64::MAX;
                     self.visit(index, Cause::Time);
@@ -334,10 +328,12 @@ impl<C: Client> Loop<C> {
 
     /// Lets other tasks run once in a while, and looks at the clock.
     async fn pause(&mut self, turn: usize) {
-        if turn > 0 {
-            yield_now().await;
+        if turn.is_multiple_of(AT_ONCE) {
+            if turn > 0 {
+                yield_now().await;
+            }
+            self.floor.now = Clock.now();
         }
-        self.floor.now = Clock.now();
     }
 
     fn remove(&mut self, index: usize, ending: Ending) {

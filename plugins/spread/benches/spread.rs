@@ -1,0 +1,65 @@
+//! What the plugin costs: from a rate in its inbox to a quote on the bus of the tests. `cargo bench -p ratebus-spread`.
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ratebus_model::{Epoch, Limits, Market, Rate, RateValue, Subject, Version};
+use ratebus_sdk::{
+    Clock, Factory, Sink,
+    testkit::{RecordingHost, env},
+};
+use ratebus_spread::Spread;
+use serde_json::json;
+use tokio::runtime::Builder;
+
+/// So many rates of one pair in an iteration, each at another price.
+const RATES: u16 = 1024;
+
+fn rate(number: u16) -> Rate {
+    let arrival = Clock.arrival();
+    let price = |cents| format!("81{number:04}.{cents}").parse().unwrap();
+    let epoch = Epoch::new(1);
+    Rate {
+        source: "kraken".parse().unwrap(),
+        pair: "BTC_USD".parse().unwrap(),
+        value: RateValue::TwoSided { bid: price(2), ask: price(3) },
+        market: Market::Online,
+        event_time: None,
+        recv_time: arrival.time,
+        confirmed_at: arrival.at,
+        limits: Limits::STREAM,
+        version: Version { epoch, sequence: u64::from(number) },
+    }
+}
+
+/// How long the plugin runs until it has taken all of an inbox, which is then closed.
+fn run() -> Duration {
+    let host = RecordingHost::new();
+    let config = json!({ "stored": false, "default": { "buy": "450", "sell": "433" } });
+    let plugin = Spread::build(serde_json::from_value(config).unwrap(), &env("spread", &[])).unwrap();
+    let (inbox, ctx) = (host.inbox(&plugin.interests()), host.context("spread"));
+    for rate in (1..=RATES).map(rate) {
+        ctx.try_publish(&Subject::rate(rate.source, rate.pair), rate).unwrap();
+    }
+    let published = host.messages().len();
+    host.close_inboxes();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let started = Instant::now();
+    runtime.block_on(Box::new(plugin).run(inbox, ctx)).unwrap();
+    let elapsed = started.elapsed();
+    assert!(host.messages().len() >= published + usize::from(RATES), "a rate made no quote");
+    elapsed
+}
+
+fn spread(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("spread");
+    group.throughput(Throughput::Elements(RATES.into())).sample_size(20);
+    group.bench_function("rate to quote", |bencher| {
+        bencher.iter_custom(|iterations| (0..iterations).map(|_| run()).sum());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, spread);
+criterion_main!(benches);
