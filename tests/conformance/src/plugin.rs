@@ -187,7 +187,7 @@ pub mod cases {
         let subject: Subject =
             pattern.as_str().replace('*', "nonsense").replace('>', "elsewhere.BTC_USD").parse().unwrap();
         let nobody = PairList { source: speaker.name(), pairs: Vec::new() };
-        for payload in [Payload::Bytes(b"{nonsense".as_slice().into()), nobody.into()] {
+        for payload in [Payload::Bytes(b"{nonsense".as_slice().into()), nobody.into(), Payload::Gone] {
             let _ = speaker.try_publish(&subject, payload);
         }
     }
