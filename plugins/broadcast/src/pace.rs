@@ -29,6 +29,11 @@ impl Pace {
         self.max_rate
     }
 
+    /// Whether what is sent may have waited for its turn: how long it took says nothing of us.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.max_rate > 0
+    }
+
     /// Whether quotes may go out now. If not, [`Pace::due`] says when.
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
         self.waits = self.max_rate > 0 && now < self.opens_at;

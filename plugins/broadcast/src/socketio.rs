@@ -202,7 +202,7 @@ impl App for Live {
         if quotes < AT_ONCE {
             self.pace.sent(floor.now);
         }
-        floor.since = floor.since.into_iter().chain(since).min();
+        floor.since = floor.since.into_iter().chain(since.filter(|_| !self.pace.is_limited())).min();
         Some(Packet::from_frames(bytes))
     }
 

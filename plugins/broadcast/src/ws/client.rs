@@ -378,8 +378,8 @@ impl Client {
         {
             let Batch { bytes, quotes, conflated, kind, since } = batch;
             self.guest.sent(quotes, bytes.len(), conflated);
-            if let Some(since) = since {
-                floor.since = Some(floor.since.map_or(since, |oldest| oldest.min(since)));
+            if kind == Kind::Changes {
+                floor.since = floor.since.into_iter().chain(since.filter(|_| !self.pace.is_limited())).min();
                 floor.meter.joined(quotes);
                 self.pace.sent(floor.now);
             }
