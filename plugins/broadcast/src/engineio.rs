@@ -7,6 +7,8 @@ mod app;
 mod heartbeat;
 mod http;
 mod packet;
+mod probe;
+mod sid;
 mod version;
 
 use std::{
@@ -17,7 +19,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use data_encoding::BASE64URL_NOPAD;
 use hyper::upgrade::Upgraded;
 use ratebus_sdk::{AttemptBudget, BodyError};
 use tokio::sync::{oneshot, watch};
@@ -28,7 +29,7 @@ pub(crate) use self::{
     packet::Packet,
     version::Version,
 };
-use self::{heartbeat::Heartbeat, packet::Received, version::Payload};
+use self::{heartbeat::Heartbeat, packet::Received, probe::Probe, version::Payload};
 use crate::{
     codec::{self, Incoming, Opcode},
     door::Guest,
@@ -42,8 +43,6 @@ use crate::{
 const PACKETS_PER_SECOND: usize = 10;
 /// How many answers may wait for a client that does not poll.
 const QUEUE: usize = 32;
-/// How long a WebSocket may take to take over.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a polling client has to fetch what it was told last.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the closing handshake of a WebSocket may take.
@@ -108,12 +107,6 @@ enum Transport {
     WebSocket(Box<Link>),
 }
 
-struct Probe {
-    link: Box<Link>,
-    until: Instant,
-    is_answered: bool,
-}
-
 #[derive(Clone, Copy)]
 enum Stage {
     Open,
@@ -132,7 +125,7 @@ impl<A: App> loops::Client for Session<A> {
     fn new(newcomer: Newcomer<A::Wish>, chair: Chair, floor: &Floor<A>) -> Self {
         let Chair { name, waker } = chair;
         let (rules, _) = &floor.common;
-        let sid = new_sid(name, newcomer.secret);
+        let sid = sid::make(name, newcomer.secret);
         let transport = match newcomer.over {
             Over::Polling(answer) => Transport::Polling(Some(answer)),
             Over::WebSocket(io) => Transport::WebSocket(Box::new(Link::new(io, waker.clone(), rules.max_payload))),
@@ -267,8 +260,12 @@ impl<A: App> Session<A> {
 
     /// Takes what has come over a WebSocket, and notices a poll that was given up. Returns whether that was all.
     fn hear(&mut self, floor: &mut Floor<A>) -> Result<bool, Ending> {
-        if let Some(probe) = self.probe.take() {
-            self.probe = self.hear_probe(probe, floor);
+        if let Some(mut probe) = self.probe.take() {
+            match probe.takes_over(&mut floor.buffer) {
+                Ok(false) => self.probe = Some(probe),
+                Ok(true) => self.upgrade(probe.link),
+                Err(Lost) => {}
+            }
         }
         if let Transport::Polling(poll) = &mut self.transport {
             let mut context = Context::from_waker(&self.waker);
@@ -292,30 +289,12 @@ impl<A: App> Session<A> {
         Ok(false)
     }
 
-    /// A WebSocket takes over when it was asked `2probe` and told `5`. It is given up when it says anything else.
-    fn hear_probe(&mut self, mut probe: Box<Probe>, floor: &mut Floor<A>) -> Option<Box<Probe>> {
-        probe.link.flush().ok()?;
-        loop {
-            let text = match probe.link.receive(&mut floor.buffer) {
-                Ok(None) => return Some(probe),
-                Ok(Some(Incoming::Text(text))) => text,
-                Ok(Some(_)) | Err(_) => return None,
-            };
-            match packet::parse(&text) {
-                Some(Received::Ping("probe")) if !probe.is_answered => {
-                    probe.is_answered = true;
-                    probe.link.send(&Packet::pong("probe").into_frames()).ok()?;
-                }
-                Some(Received::Upgrade) if probe.is_answered => {
-                    let before = mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
-                    if let Transport::Polling(Some(poll)) = before {
-                        // Who no longer waits for it has given up polling, too.
-                        let _ = poll.send(self.version.payload([Packet::noop()]));
-                    }
-                    return None;
-                }
-                _ => return None,
-            }
+    /// Goes on over the WebSocket.
+    fn upgrade(&mut self, link: Box<Link>) {
+        let before = mem::replace(&mut self.transport, Transport::WebSocket(link));
+        if let Transport::Polling(Some(poll)) = before {
+            // Who no longer waits for it has given up polling, too.
+            let _ = poll.send(self.version.payload([Packet::noop()]));
         }
     }
 
@@ -335,9 +314,8 @@ impl<A: App> Session<A> {
                 return done;
             }
             Request::Upgrade(io) if self.probe.is_none() => {
-                let link = Box::new(Link::new(io, self.waker.clone(), floor.common.0.max_payload));
-                let until = floor.now + UPGRADE_TIMEOUT;
-                self.probe = Some(Box::new(Probe { link, until, is_answered: false }));
+                let probe = Probe::new(io, self.waker.clone(), floor.common.0.max_payload, floor.now);
+                self.probe = Some(Box::new(probe));
             }
             Request::Upgrade(_) => {}
         }
@@ -486,18 +464,4 @@ impl<A: App> Session<A> {
 /// What ends the polls of a client.
 fn last_packet(ending: Ending) -> Packet {
     if ending == Ending::Left { Packet::noop() } else { Packet::close() }
-}
-
-/// An id that cannot be guessed, with where the session is.
-fn new_sid(name: Name, secret: [u8; 16]) -> String {
-    let (shard, index) = (name.shard.to_be_bytes(), name.index.to_be_bytes());
-    BASE64URL_NOPAD.encode(&[&shard[6..], &index[2..], &secret[..]].concat())
-}
-
-/// Where the session of an id is, if it is one.
-fn place_of(sid: &str) -> Option<(usize, usize)> {
-    let bytes = BASE64URL_NOPAD.decode(sid.as_bytes()).ok()?;
-    let (shard, index) = bytes.first_chunk::<8>()?.split_at(2);
-    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | usize::from(byte));
-    Some((number(shard), number(index)))
 }

@@ -13,7 +13,7 @@ use ratebus_sdk::{BodyError, ProblemDocument, read_body};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::{App, Call, Newcomer, Over, Payload, Request, Rules, Session, Version, place_of};
+use super::{App, Call, Newcomer, Over, Payload, Request, Rules, Session, Version, sid};
 use crate::{
     door::{Guest, Refusal, Visitor},
     handshake::Handshake,
@@ -176,7 +176,7 @@ impl<A: App> Entrance<A> {
     }
 
     async fn call(&self, sid: String, request: Request) {
-        if let Some((shard, index)) = place_of(&sid) {
+        if let Some((shard, index)) = sid::place(&sid) {
             self.loops.call(shard, index, Call { sid, request }).await;
         }
     }
