@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Follower, Launch, Ratebus, SocketIo, eventually, in_project, tick};
 
-over_each_broker!(a_pair_that_is_removed_is_gone_in_every_process);
+over_each_broker!(
+    a_pair_that_is_removed_is_gone_in_every_process,
+    a_pair_that_is_left_out_at_a_restart_goes_when_it_is_dead
+);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_that_is_removed_is_gone_in_a_process_that_is_alone() {
@@ -22,9 +25,8 @@ async fn a_pair_that_is_removed_is_gone_in_a_process_that_is_alone() {
 
 async fn a_pair_that_is_removed_is_gone_in_every_process(kind: BrokerKind) {
     let broker = Broker::start(kind, BrokerOptions::default());
-    let backend = if kind == BrokerKind::Redis { "redis" } else { "nats" };
     let (exchanges, launch) = prepare().await;
-    let launch = launch.set(&format!("bus.backend={backend}")).variable("RATEBUS_BUS__URL", &broker.url_of_user());
+    let launch = over(&broker, kind, launch);
     let publisher = launch.clone().arg("--role").arg("exchange-rate").start().await;
     let api = launch.clone().arg("--role").arg("user-api").start().await;
     api.ready("user-api").await;
@@ -39,6 +41,37 @@ async fn a_pair_that_is_removed_is_gone_in_every_process(kind: BrokerKind) {
         assert_eq!(broker.redis_command(&["EXISTS", "ratebus:last:rates.kraken.BTC_USD"]), "1");
     }
     drop(exchanges);
+}
+
+/// Nobody has said that it is gone: the process that served it ended, and another began.
+async fn a_pair_that_is_left_out_at_a_restart_goes_when_it_is_dead(kind: BrokerKind) {
+    let broker = Broker::start(kind, BrokerOptions::default());
+    let (exchanges, launch) = prepare().await;
+    let mut launch = over(&broker, kind, launch);
+    for limit in ["stall_after=1s", "stale_after=2s", "dead_after=4s"] {
+        launch = launch.set(&format!("plugin.kraken.config.{limit}"));
+    }
+    let exchange_rate = launch.clone().arg("--role").arg("exchange-rate");
+    let publisher = exchange_rate.start().await;
+    let api = launch.clone().arg("--role").arg("user-api").start().await;
+    api.ready("user-api").await;
+    let mut follower = Follower::new("WebSocket", Duration::from_secs(10));
+    follower.follow_websocket(&api.url("user-api")).await;
+    follower.until_it_goes_on().await;
+    publisher.stop().await;
+    write(&launch, &["BTC_USD"], true);
+    let publisher = exchange_rate.start().await;
+    let places = Places { publisher: &publisher, api: &api, launch: &launch };
+    places.gone("ETH_USD", std::slice::from_ref(&follower)).await;
+    let fresh = || async { follower.read("BTC_USD", |history| history.last["status"] == "fresh")?.then_some(()) };
+    eventually("the other pair", fresh).await;
+    follower.check();
+    drop(exchanges);
+}
+
+fn over(broker: &Broker, kind: BrokerKind, launch: Launch) -> Launch {
+    let backend = if kind == BrokerKind::Redis { "redis" } else { "nats" };
+    launch.set(&format!("bus.backend={backend}")).variable("RATEBUS_BUS__URL", &broker.url_of_user())
 }
 
 /// An exchange whose prices tell their place in time, and a config of two of its pairs and the inverse of one.

@@ -63,7 +63,7 @@ impl Sink for Spread {
             replay: false,
         };
         let rates = Interest { replay: false, ..Interest::latest(Pattern::rates()) };
-        vec![rates, Interest::latest(Pattern::spreads()), questions]
+        vec![rates, Interest::latest(Pattern::pairs()), Interest::latest(Pattern::spreads()), questions]
     }
 
     async fn run(self: Box<Self>, mut inbox: Inbox, ctx: Context) -> Result<(), Error> {
@@ -159,6 +159,7 @@ fn take(desk: &mut Desk, message: &Message, ctx: &Context) -> Vec<Publication> {
     let (dropped, answer) = match &message.payload {
         Payload::Rate(rate) => (RATES_DROPPED, desk.rate(message, rate, now)),
         Payload::Gone => (RATES_DROPPED, desk.gone(message, now)),
+        Payload::Pairs(list) => return desk.list(list, now),
         Payload::Bytes(_) if message.subject == Subject::spreads_known() => return desk.spreads_known(now),
         Payload::Spread(spread) => ("ratebus_spreads_dropped_total", desk.spread(message, spread, now)),
         _ => return Vec::new(),

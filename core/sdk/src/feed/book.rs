@@ -58,7 +58,7 @@ impl RateBook {
     /// Pairs that an earlier run served, and that are not in the book, are gone from now on: the config may have changed.
     /// Of a book of no pairs they come one by one, and only the source knows when that was the last.
     pub fn take_back_others(&self) {
-        let is_other = |subject: &Subject| self.pairs.values().all(|entry| entry.subject != *subject);
+        let is_other = |subject: &Subject| subject.as_rate().is_none_or(|(_, pair)| !self.pairs.contains_key(&pair));
         for subject in self.ctx.own_subjects(&Pattern::rates()).into_iter().filter(is_other) {
             if let Err(error) = self.ctx.try_publish(&subject, Payload::Gone) {
                 tracing::debug!(%subject, %error, "the end of a pair is not delivered to everybody");

@@ -4,13 +4,17 @@ mod quoter;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use ratebus_sdk::{
     CompatReference, PairSettings, PairTable,
     model::{
-        Arrival, Effective, Epoch, Explanation, Message, OutOfOrder, Pair, Quote, Rate, Rule, Scope, SourceName,
-        Spread, SpreadTable, Status, Subject, Timestamp, Verdict, Withheld, cross::Leg,
+        Arrival, Effective, Epoch, Explanation, Message, OutOfOrder, Pair, PairList, Quote, Rate, Rule, Scope,
+        SourceName, Spread, SpreadTable, Status, Subject, Timestamp, Verdict, Withheld, cross::Leg,
     },
 };
 
@@ -102,6 +106,8 @@ pub(crate) struct Desk {
     /// Whether a spread that is missing is none.
     spreads_known: bool,
     quoters: BTreeMap<Pair, Quoter>,
+    /// Which pairs each source says it serves.
+    lists: BTreeMap<SourceName, BTreeSet<Pair>>,
     /// Sources whose last rate of a pair was not taken, and why, for explanations.
     refused: BTreeMap<Pair, BTreeMap<SourceName, Verdict>>,
     /// No quote changes by itself before this. It may be too early, since rates that are confirmed move the moment on; never
@@ -122,6 +128,7 @@ impl Desk {
             spreads: SpreadTable::new(default),
             spreads_known: !stored,
             quoters: BTreeMap::new(),
+            lists: BTreeMap::new(),
             refused: BTreeMap::new(),
             wake_at: None,
             status_changes: 0,
@@ -175,6 +182,21 @@ impl Desk {
         Ok(self.quote_each(vec![pair], now))
     }
 
+    /// Takes which pairs a source serves. Its prices of others are gone when they are dead: nobody says so of a source that
+    /// came back with fewer, in another process. Answers with the quotes that this changes.
+    pub(crate) fn list(&mut self, list: &PairList, now: Arrival) -> Vec<Publication> {
+        self.lists.insert(list.source, list.pairs.iter().map(|(pair, _)| *pair).collect());
+        let pairs: Vec<Pair> = self.quoters.keys().copied().collect();
+        let changed = pairs.into_iter().filter(|&pair| self.forget_dead(pair, now.at)).collect();
+        self.quote_each(changed, now)
+    }
+
+    /// Whether something was forgotten of the pair.
+    fn forget_dead(&mut self, pair: Pair, now: Instant) -> bool {
+        let serves = |source| self.lists.get(&source).is_none_or(|pairs| pairs.contains(&pair));
+        self.quoters.get_mut(&pair).is_some_and(|quoter| quoter.forget_dead(serves, now))
+    }
+
     /// Takes a spread. Answers with the quotes it changes: none if its revision is known, as after a replay.
     pub(crate) fn spread(
         &mut self,
@@ -220,7 +242,10 @@ impl Desk {
             return Vec::new();
         }
         let is_due = |quoter: &Quoter| quoter.due_at().is_some_and(|due_at| due_at <= now.at);
-        let due = self.quoters.iter().filter(|(_, quoter)| is_due(quoter)).map(|(&pair, _)| pair).collect();
+        let due: Vec<Pair> = self.quoters.iter().filter(|(_, quoter)| is_due(quoter)).map(|(&pair, _)| pair).collect();
+        for &pair in &due {
+            self.forget_dead(pair, now.at);
+        }
         let publications = self.quote_each(due, now);
         self.wake_at = self.quoters.values().filter_map(Quoter::due_at).min();
         publications

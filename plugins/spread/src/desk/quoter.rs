@@ -99,6 +99,14 @@ impl Quoter {
         }
     }
 
+    /// Leaves out sources that are dead and do not serve the pair. Returns whether there were any.
+    pub(super) fn forget_dead(&mut self, serves: impl Fn(SourceName) -> bool, now: Instant) -> bool {
+        match &mut self.origin {
+            Origin::Sources(feeds) => feeds.forget_dead(serves, now),
+            Origin::Cross(_) => false,
+        }
+    }
+
     /// Whether there is anything that gives the pair a price, or will.
     pub(super) fn is_served(&self) -> bool {
         match &self.origin {

@@ -92,6 +92,14 @@ impl Feeds {
         Ok(())
     }
 
+    /// Leaves out sources that are dead and do not serve the pair. Returns whether there were any.
+    pub(crate) fn forget_dead(&mut self, serves: impl Fn(SourceName) -> bool, now: Instant) -> bool {
+        let before = self.all.len();
+        self.all.retain(|feed| feed.price.status(now) != Status::Dead || serves(feed.price.source));
+        self.current.take_if(|current| self.all.iter().all(|feed| feed.price.source != *current));
+        self.all.len() < before
+    }
+
     /// Whether no source serves the pair.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()

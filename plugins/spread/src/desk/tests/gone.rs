@@ -1,5 +1,7 @@
 //! Pairs that a source serves no more.
 
+use ratebus_sdk::model::PairState;
+
 use super::*;
 
 const PAIR: &str = "BTC_USD";
@@ -70,4 +72,24 @@ fn a_cross_goes_with_its_leg_and_comes_back_with_it() {
     assert_eq!(bench.desk.by_freshness(), (1, vec!["BTC_EUR".parse().unwrap()]), "the config still asks for it");
     let back = bench.send(&bench.rate("kraken", "EUR_USD", "1.1", "1.2")).unwrap();
     assert_eq!(back[1].quote().version.sequence, 3);
+}
+
+#[test]
+fn what_a_source_does_not_list_is_gone_when_it_is_dead() {
+    let list = |pairs: &[&str]| PairList {
+        source: "kraken".parse().unwrap(),
+        pairs: pairs.iter().map(|pair| (pair.parse().unwrap(), PairState::Subscribed)).collect(),
+    };
+    let mut bench = Bench::new(Some("0"), &[]);
+    bench.tick("kraken", PAIR, "99", "100");
+    bench.tick("kraken", "ETH_USD", "9", "10");
+    assert!(bench.desk.list(&list(&["ETH_USD"]), bench.arrival()).is_empty(), "a live price stays");
+    bench.now = 60_001;
+    let woken = bench.wake();
+    let told: Vec<_> = woken.iter().map(|told| (told.subject.as_str(), told.quote.is_none())).collect();
+    assert_eq!(told, [("quotes.BTC_USD", true), ("quotes.ETH_USD", false)]);
+    let told = bench.desk.list(&list(&[]), bench.arrival());
+    assert_eq!((told[0].subject.as_str(), &told[0].quote), ("quotes.ETH_USD", &None));
+    assert_eq!(bench.desk.by_freshness(), (0, Vec::new()));
+    assert!(bench.tick("kraken", "ETH_USD", "9", "10").version.sequence > 3, "it comes back behind what was told");
 }
