@@ -126,7 +126,8 @@ async fn they_have_to_show_that_they_are_there() {
             started.elapsed().as_secs()
         }
     });
-    assert_eq!(futures_util::future::join_all(lives).await, [45, 75]);
+    let lived = futures_util::future::join_all(lives).await;
+    assert!((45..60).contains(&lived[0]) && (75..90).contains(&lived[1]), "{lived:?}");
     server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"silent\"}", 2).await;
 }
 
