@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ratebus_broadcast::Broadcast;
+use ratebus_sdk::{Factory, testkit};
 use serde_json::{Value, json};
 
 use crate::{
@@ -68,4 +70,11 @@ async fn how_often_can_be_changed() {
     }
     server.publish(quote("BTC_USD", 2));
     assert_eq!(client.quote().await["sequence"], 2);
+}
+
+#[test]
+fn a_limit_that_is_none_is_named_with_its_key() {
+    let config = serde_json::from_value(json!({ "listener": "web", "max_rate": 1001 })).unwrap();
+    let error = Broadcast::build(config, &testkit::env("broadcast", &["web"])).unwrap_err().to_string();
+    assert!(error.contains("max_rate: must be 0 to 1000"), "{error}");
 }
