@@ -126,8 +126,8 @@ async fn they_have_to_show_that_they_are_there() {
             started.elapsed().as_secs()
         }
     });
-    let lived = futures_util::future::join_all(lives).await;
-    assert!((45..60).contains(&lived[0]) && (75..90).contains(&lived[1]), "{lived:?}");
+    let seconds = futures_util::future::join_all(lives).await;
+    assert!((45..60).contains(&seconds[0]) && (75..90).contains(&seconds[1]), "{seconds:?}");
     server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"silent\"}", 2).await;
 }
 
