@@ -93,10 +93,12 @@ impl HttpJson {
             }
         }
         if answered == 0 && !failures.is_empty() {
-            let is_all = failures.len() == symbols.len();
             let error = failures.swap_remove(0).1;
-            // The others have not been asked yet.
-            return Err(if is_all { error } else { error.with_retry(Retry::Backoff) });
+            // Of all pairs, those that were not asked yet too: the pause of one is no other's.
+            let soonest = feed.symbols().iter().map(|(pair, _)| self.failed.get(pair).copied()).min().flatten();
+            let pause = soonest.map(|again| again.saturating_duration_since(feed.context().clock().now()));
+            let retry = pause.filter(|pause| !pause.is_zero()).map_or(Retry::Backoff, Retry::After);
+            return Err(error.with_retry(retry));
         }
         for (pair, error) in failures {
             feed.refuse(pair, error.to_string());

@@ -1,7 +1,7 @@
 //! Exchanges that are described by config alone, over real sockets.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what fails must fail the test")]
 
-use std::{fs, path::Path};
+use std::{fs, mem, path::Path};
 
 use futures_util::future::join_all;
 use ratebus_conformance::Running;
@@ -167,6 +167,21 @@ async fn a_pause_that_is_asked_for_with_one_pair_is_kept_with_that_one() {
         assert_eq!(exchange.count(&format!("/api/v2/ticker/{symbol}/")), 1, "{symbol}");
     }
     source.until_health("XRP_USD (the server answered with HTTP 503").await;
+    source.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_is_asked_for_with_one_pair_is_not_kept_with_another_that_failed_too() {
+    let mut has_failed = false;
+    let exchange = HttpExchange::start(move |asked| match asked.target.as_str() {
+        "/api/v2/ticker/btcusd/" if mem::replace(&mut has_failed, true) => bitstamp_says("1", "9"),
+        "/api/v2/ticker/btcusd/" => Reply::status(500, ""),
+        _ => Reply::Raw(503, vec![("retry-after", "600".to_owned())], Vec::new()),
+    })
+    .await;
+    let source = start(&exchange, &["ETH_USD", "BTC_USD"], &json!({}), &bitstamp());
+    source.until_bid("BTC_USD", "1").await;
+    assert_eq!(exchange.count("/api/v2/ticker/ethusd/"), 1);
     source.stop().await;
 }
 
