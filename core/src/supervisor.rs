@@ -51,9 +51,9 @@ where
         let delay = match error.retry() {
             Retry::Never => None,
             _ if exhausted => None,
-            // The first delay is none. What fails as soon as it runs must not spin.
+            // The first delay is none. What fails as soon as it runs must not spin, whatever time it names.
             Retry::Now | Retry::Backoff => Some(backoff.next_delay()),
-            Retry::After(delay) => Some(delay),
+            Retry::After(delay) => Some(backoff.next_delay().max(delay)),
         };
         let Some(delay) = delay else {
             tracing::error!(plugin, %error, "plugin failed and is given up; everything else goes on");
@@ -119,14 +119,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_to_run_again_at_once_does_so_once() {
-        let started = Clock.now();
-        let outcome = move |run| match run {
-            0..50 => Err(Error::new(ErrorKind::Connect, "replaced").with_retry(Retry::Now)),
-            _ => Ok(()),
-        };
-        assert_eq!(supervised(outcome).await, (51, HealthState::Finished));
-        assert!(Clock.now() - started > Duration::from_mins(1), "it spins");
+    async fn who_asks_to_run_again_at_once_or_soon_does_not_spin() {
+        for retry in [Retry::Now, Retry::After(Duration::from_millis(1))] {
+            let started = Clock.now();
+            let outcome = move |run| match run {
+                0..50 => Err(Error::new(ErrorKind::Connect, "replaced").with_retry(retry)),
+                _ => Ok(()),
+            };
+            assert_eq!(supervised(outcome).await, (51, HealthState::Finished));
+            assert!(Clock.now() - started > Duration::from_mins(1), "{retry:?}: it spins");
+        }
         let started = Clock.now();
         let once =
             |run| if run == 0 { Err(Error::new(ErrorKind::Connect, "no").with_retry(Retry::Now)) } else { Ok(()) };
