@@ -118,10 +118,12 @@ impl Readiness {
     pub(crate) fn verdict(&self) -> (&'static str, Vec<HealthReport>) {
         let report = self.report();
         let components = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = match components.stopping {
-            true => "stopping",
-            false if components.are_ready() => READY,
-            false => "not_ready",
+        let status = if components.stopping {
+            "stopping"
+        } else if components.are_ready() {
+            READY
+        } else {
+            "not_ready"
         };
         (status, report)
     }
@@ -129,10 +131,9 @@ impl Readiness {
 
 impl Components {
     fn are_ready(&self) -> bool {
-        let ready_of =
-            |part: Part| self.plugins.iter().filter(move |(_, is)| *is == part).map(|(one, _)| one.state().is_ready());
-        ready_of(Part::Needed).all(|ready| ready)
-            && (ready_of(Part::Source).count() == 0 || ready_of(Part::Source).any(|ready| ready))
+        let is_ready = |(health, _): &&(Health, Part)| health.state().is_ready();
+        let (sources, needed): (Vec<_>, Vec<_>) = self.plugins.iter().partition(|(_, part)| *part == Part::Source);
+        needed.iter().all(is_ready) && (sources.is_empty() || sources.iter().any(is_ready))
     }
 }
 
