@@ -189,7 +189,8 @@ pub mod cases {
         let (answer, symbol) = (venue.answer, venue.pairs[0].1);
         let bad = [("0", "1"), ("-1", "1"), ("null", "1"), ("1e308", "1e308"), ("1e-400", "1")];
         let sides: &[(&str, &str)] = if venue.two_sided { &[("1", "0.00"), ("2", "1")] } else { &[] };
-        let mut prices = bad.into_iter().chain(sides.iter().copied());
+        // Each twice: of two questions one may be for something else than prices.
+        let mut prices = bad.into_iter().chain(sides.iter().copied()).flat_map(|price| [price; 2]);
         exchange.script(move |asked| {
             let (bid, ask) = prices.next().unwrap_or(NEXT);
             answer(asked, &[(symbol, bid, ask)])
