@@ -29,7 +29,7 @@ struct Addresses {
     /// Those that have a client, or had one lately.
     known: HashMap<IpAddr, Address>,
     swept: Option<Instant>,
-    /// All who came within the second that began then.
+    /// Those who were let in within the second that began then.
     came: u32,
     since: Option<Instant>,
 }
@@ -86,10 +86,15 @@ impl Places {
     pub(crate) fn take(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Result<Place, Full> {
         let total = Arc::clone(&self.total).try_acquire_owned().map_err(|_| Full::Total)?;
         let mut addresses = self.addresses();
-        addresses.come(self.max_per_second, now)?;
+        addresses.begin_second(now);
+        if addresses.came >= self.max_per_second {
+            return Err(Full::TooFast);
+        }
         if let Some(address) = address {
             addresses.enter(address, self.max_per_address, now)?;
         }
+        // Only of those who are let in: who is refused takes nothing from the others.
+        addresses.came += 1;
         drop(addresses);
         Ok(Place { places: Arc::clone(self), address, _total: total })
     }
@@ -111,15 +116,11 @@ impl Places {
 }
 
 impl Addresses {
-    fn come(&mut self, max: u32, now: Instant) -> Result<(), Full> {
+    /// Counts anew when the second is over.
+    fn begin_second(&mut self, now: Instant) {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= SECOND) {
             (self.came, self.since) = (0, Some(now));
         }
-        if self.came >= max {
-            return Err(Full::TooFast);
-        }
-        self.came += 1;
-        Ok(())
     }
 
     fn enter(&mut self, address: IpAddr, max: u32, now: Instant) -> Result<(), Full> {
@@ -187,8 +188,11 @@ mod tests {
 
     #[test]
     fn so_many_come_in_a_second() {
-        let (places, start) = (Places::new(10, 10, 2), Instant::now());
-        let _here = [places.take(None, start).unwrap(), places.take(Some(address("192.0.2.1")), start).unwrap()];
+        let (places, start) = (Places::new(10, 1, 2), Instant::now());
+        let one = Some(address("192.0.2.1"));
+        let _one = places.take(one, start).unwrap();
+        assert_eq!(places.take(one, start).unwrap_err(), Full::Address);
+        let _other = places.take(None, start).unwrap();
         assert_eq!(places.take(None, start + SECOND / 2).unwrap_err(), Full::TooFast);
         drop(places.take(None, start + SECOND).unwrap());
         assert_eq!(places.total.available_permits(), 8);
