@@ -37,7 +37,8 @@ async fn each_process_knows_how_the_others_are(kind: BrokerKind) {
     third.stop().await;
     publisher.kill().await;
     states(&api, &[("exchange-rate", "silent"), ("user-api", "not_ready")]).await;
-    assert_eq!(api.metric_of("ratebus_instances", "silent").await, 1);
+    // The gauge is set once a second.
+    eventually("the gauge", async || (api.metric_of("ratebus_instances", "silent").await == 1).then_some(())).await;
 }
 
 async fn instances(ratebus: &Ratebus) -> Vec<Value> {
