@@ -65,8 +65,6 @@ pub(crate) struct History {
     pub(crate) exchanges: Vec<u64>,
     last_at: Option<Instant>,
     longest_gap: Duration,
-    /// Whether it was ever anything but fresh.
-    pub(crate) was_old: bool,
     left: HashSet<String>,
 }
 
@@ -235,7 +233,6 @@ impl History {
     }
 
     fn advance(&mut self, (tick, exchange): (u64, u64)) -> Result<(), &'static str> {
-        self.was_old |= self.last["status"] != "fresh";
         if tick < self.tick {
             return Err("an older price");
         }
