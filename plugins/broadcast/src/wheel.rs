@@ -1,7 +1,7 @@
 //! The deadlines of a loop's connections.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     time::{Duration, Instant},
 };
@@ -16,7 +16,8 @@ const TICK_MILLIS: u64 = 20;
 #[derive(Debug)]
 pub(crate) struct Wheel {
     start: Instant,
-    ticks: BTreeMap<u64, Vec<usize>>,
+    /// Whoever is paced comes to the same tick again and again, and is there once.
+    ticks: BTreeMap<u64, BTreeSet<usize>>,
 }
 
 impl Wheel {
@@ -33,7 +34,7 @@ impl Wheel {
 
     /// Has the connection at `index` looked at on `tick`.
     pub(crate) fn insert(&mut self, tick: u64, index: usize) {
-        self.ticks.entry(tick).or_default().push(index);
+        self.ticks.entry(tick).or_default().insert(index);
     }
 
     /// Resolves when something is due. Cancel-safe.
@@ -45,7 +46,7 @@ impl Wheel {
     }
 
     /// The first tick if it is due, and who is to be looked at.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<(u64, Vec<usize>)> {
+    pub(crate) fn take(&mut self, now: Instant) -> Option<(u64, BTreeSet<usize>)> {
         let (&tick, _) = self.ticks.first_key_value()?;
         if now < self.at(tick) { None } else { self.ticks.pop_first() }
     }
@@ -78,6 +79,16 @@ mod tests {
             }
         }
         assert_eq!(due, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn who_is_there_already_is_there_once() {
+        let start = Instant::now();
+        let mut wheel = Wheel::new(start);
+        for _ in 0..100 {
+            wheel.insert(wheel.tick(start + TICK), 7);
+        }
+        assert_eq!(wheel.take(start + TICK), Some((1, BTreeSet::from([7]))));
     }
 
     #[test]
