@@ -22,6 +22,8 @@ pub(crate) struct Batch {
     /// How many changes those made superfluous.
     pub(crate) conflated: u64,
     pub(crate) kind: Kind,
+    /// Whether there is more to come already.
+    pub(crate) has_more: bool,
     /// When the oldest change in it was put on the board; nothing of a snapshot is late.
     pub(crate) since: Option<Instant>,
 }
@@ -70,11 +72,11 @@ impl Batches {
     /// What comes next that is anything to the client.
     fn join(&self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
         loop {
-            let Owed { slots, known, conflated, kind } = cursor.take(board);
+            let Owed { slots, known, conflated, kind, has_more } = cursor.take(board);
             if let Kind::Snapshot { .. } = kind {
                 let token = cursor.seen().map(|seen| board.token(seen));
                 let bytes = frame::snapshot_message(token, slots.iter().map(|slot| &slot.frame));
-                return Some(Batch { bytes, quotes: slots.len(), conflated, kind, since: None });
+                return Some(Batch { bytes, quotes: slots.len(), conflated, kind, has_more, since: None });
             }
             if slots.is_empty() {
                 return None;
@@ -85,7 +87,7 @@ impl Batches {
                 [(_, part)] => Bytes::clone(part),
                 parts => parts.iter().map(|(_, part)| &part[..]).collect::<Vec<_>>().concat().into(),
             };
-            return Some(Batch { bytes, quotes: parts.len(), conflated, kind, since: Some(since) });
+            return Some(Batch { bytes, quotes: parts.len(), conflated, kind, has_more, since: Some(since) });
         }
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Owed {
     /// How many changes those made superfluous.
     pub(crate) conflated: u64,
     pub(crate) kind: Kind,
+    /// Whether there is more on the board already.
+    pub(crate) has_more: bool,
 }
 
 /// How quotes are to be sent.
@@ -105,7 +107,7 @@ impl Cursor {
         let owed =
             if changes.slots.is_empty() { self.take_snapshot(&table, until).unwrap_or(changes) } else { changes };
         self.is_whole = self.is_at(table.stamp());
-        owed
+        Owed { has_more: !self.is_whole, ..owed }
     }
 
     fn take_changes(&mut self, table: &Table, until: u64) -> Owed {
@@ -113,7 +115,8 @@ impl Cursor {
         let slots;
         (slots, self.seen) = collect(table, before, until, |slot| self.wanted.contains(slot.pair));
         let changes = table.changes(before, self.seen, &self.wanted);
-        Owed { conflated: changes.saturating_sub(slots.len() as u64), slots, known, kind: Kind::Changes }
+        let conflated = changes.saturating_sub(slots.len() as u64);
+        Owed { conflated, slots, known, kind: Kind::Changes, has_more: false }
     }
 
     fn take_snapshot(&mut self, table: &Table, stamp: u64) -> Option<Owed> {
@@ -127,7 +130,7 @@ impl Cursor {
         if is_last {
             self.skip_snapshot();
         }
-        Some(Owed { slots, known: 0, conflated: 0, kind: Kind::Snapshot { is_last } })
+        Some(Owed { slots, known: 0, conflated: 0, kind: Kind::Snapshot { is_last }, has_more: false })
     }
 
     /// Takes the newest quotes of everything that is wanted, whatever was taken before.

@@ -25,7 +25,7 @@ use crate::{
     batches::Batch,
     board::Board,
     config::Config,
-    cursor::{AT_ONCE, TooManyPatterns},
+    cursor::TooManyPatterns,
     door::{self, AUTH_TIMEOUT, View},
     ending::Ending,
     engineio::{self, App, Packet, Rules, Version},
@@ -196,10 +196,11 @@ impl App for Live {
         if !self.pace.allows(floor.now) && !feed.begins() {
             return None;
         }
-        let Batch { bytes, quotes, conflated, since, .. } = feed.next(&mut floor.common.1, &floor.hub.board)?;
+        let Batch { bytes, quotes, conflated, has_more, since, .. } =
+            feed.next(&mut floor.common.1, &floor.hub.board)?;
         desk.guest.sent(quotes, bytes.len(), conflated);
         floor.meter.joined(quotes);
-        if quotes < AT_ONCE {
+        if !has_more {
             self.pace.sent(floor.now);
         }
         floor.since = floor.since.into_iter().chain(since.filter(|_| !self.pace.is_limited())).min();

@@ -21,7 +21,7 @@ use utoipa_axum::{
 };
 
 use crate::{
-    cursor::{AT_ONCE, Cursor, Kind, Owed},
+    cursor::{Cursor, Kind, Owed},
     door::{self, Guest, Refusal, Visitor},
     frame,
     hub::Hub,
@@ -158,8 +158,8 @@ impl Stream {
 
     /// What the client has not been sent yet, if anything, and not more than can be sent at once.
     fn take(&mut self) -> Option<Bytes> {
-        let Owed { slots, known, conflated, kind } = self.cursor.take(&self.hub.board);
-        if slots.len() == AT_ONCE || self.cursor.is_adding() {
+        let Owed { slots, known, conflated, kind, has_more } = self.cursor.take(&self.hub.board);
+        if has_more {
             self.changes.mark_changed();
         }
         let bytes = match (kind, slots.as_slice()) {
@@ -181,7 +181,7 @@ impl Stream {
                 self.meter.served(Clock.now().saturating_duration_since(since));
             }
         }
-        if kind == Kind::Changes && slots.len() < AT_ONCE {
+        if kind == Kind::Changes && !has_more {
             self.pace.sent(Clock.now());
         }
         Some(bytes)
@@ -210,5 +210,70 @@ impl IntoResponse for Stream {
             (HeaderName::from_static("x-accel-buffering"), "no"),
         ];
         (headers, Body::from_stream(parts)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Extensions;
+    use ratebus_sdk::testkit::RecordingHost;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        board::Board,
+        door::{Access, Door},
+        leave::Leave,
+        places::Places,
+        quotes::quote,
+    };
+
+    fn hub(max_rate: u32) -> Arc<Hub> {
+        let (stop, ctx) = (CancellationToken::new(), RecordingHost::new().context("broadcast"));
+        let door = Door::new(ctx, Access::Public, Places::new(9, 9, 9), stop.clone());
+        let (board, leave) = (Board::new(), Leave::default());
+        Arc::new(Hub { board, door, stall_timeout: Duration::MAX, max_rate, stop, leave })
+    }
+
+    fn publish(hub: &Hub, pairs: &[&str], sequence: u64) {
+        for pair in pairs {
+            hub.board.publish(&Arc::new(quote(pair, sequence)), Clock.now());
+        }
+        hub.board.announce();
+    }
+
+    async fn open(hub: &Arc<Hub>) -> Stream {
+        let visitor = Visitor::of(&HeaderMap::new(), &Extensions::new());
+        Stream::open(Arc::clone(hub), Meter::new("test"), visitor, Selection::default(), None).await.unwrap()
+    }
+
+    async fn next(stream: &mut Stream) -> String {
+        String::from_utf8_lossy(&stream.next().await.unwrap()).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_between_the_parts_of_a_snapshot_waits_for_no_other_change() {
+        let hub = hub(0);
+        publish(&hub, &["BTC_USD", "ETH_USD", "SOL_USD"], 1);
+        let mut stream = open(&hub).await;
+        assert!(next(&mut stream).await.contains("BTC_USD"));
+        publish(&hub, &["BTC_USD"], 2);
+        assert!(next(&mut stream).await.contains("SOL_USD"));
+        let changed = next(&mut stream).await;
+        assert!(changed.starts_with("event: quote") && changed.contains(r#""sequence":2"#), "{changed}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_holds_for_as_many_changes_as_go_at_once() {
+        let (hub, pairs) = (hub(1), ["BTC_USD", "ETH_USD"]);
+        publish(&hub, &pairs, 1);
+        let mut stream = open(&hub).await;
+        assert!(next(&mut stream).await.starts_with("event: snapshot"));
+        let start = tokio::time::Instant::now();
+        for sequence in 2..4 {
+            publish(&hub, &pairs, sequence);
+            assert_eq!(next(&mut stream).await.matches("event: quote").count(), 2);
+        }
+        assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
     }
 }

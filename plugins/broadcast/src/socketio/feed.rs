@@ -202,7 +202,8 @@ impl Feed {
                 let map = shared.newest.get(newest, board);
                 let conflated = sent.map_or(0, |sent| map.change.saturating_sub(sent + 1));
                 *sent = Some(map.change);
-                Some(Batch { bytes: map.event, quotes: 1, conflated, kind: Kind::Changes, since: map.since })
+                let (kind, has_more) = (Kind::Changes, false);
+                Some(Batch { bytes: map.event, quotes: 1, conflated, kind, has_more, since: map.since })
             }
             Self::Own { cursor, begins, .. } if *begins => {
                 *begins = false;
@@ -213,7 +214,8 @@ impl Feed {
                 } else {
                     shared.maps.take(cursor, board)
                 };
-                Some(Batch { bytes, quotes: 1, conflated: 0, kind: Kind::Snapshot { is_last: true }, since: None })
+                let (kind, has_more) = (Kind::Snapshot { is_last: true }, false);
+                Some(Batch { bytes, quotes: 1, conflated: 0, kind, has_more, since: None })
             }
             Self::Own { rates: Rates::Changes, cursor, .. } => shared.changes.take(cursor, board),
             Self::Own { rates: Rates::Map, cursor, .. } => {
@@ -221,7 +223,7 @@ impl Feed {
                 while let Some(Batch { conflated, .. }) = shared.changes.take(cursor, board) {
                     batch.conflated += conflated;
                 }
-                Some(Batch { bytes: shared.maps.take(cursor, board), quotes: 1, ..batch })
+                Some(Batch { bytes: shared.maps.take(cursor, board), quotes: 1, has_more: false, ..batch })
             }
         }
     }

@@ -376,7 +376,7 @@ impl Client {
         while self.link.is_clear()
             && let Some(batch) = floor.common.batches.take(&mut self.cursor, &floor.hub.board)
         {
-            let Batch { bytes, quotes, conflated, kind, since } = batch;
+            let Batch { bytes, quotes, conflated, kind, since, .. } = batch;
             self.guest.sent(quotes, bytes.len(), conflated);
             if kind == Kind::Changes {
                 floor.since = floor.since.into_iter().chain(since.filter(|_| !self.pace.is_limited())).min();
