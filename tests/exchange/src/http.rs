@@ -1,5 +1,4 @@
 use std::{
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{DEADLINE, TestCa};
+use crate::{DEADLINE, TestCa, port::Port};
 
 /// What a request asked for.
 #[derive(Debug, Clone)]
@@ -63,7 +62,7 @@ type Script = Box<dyn FnMut(&Asked) -> Reply + Send>;
 
 /// An exchange that is asked over HTTP, on a free port of this host, and answers what its script says.
 pub struct HttpExchange {
-    address: SocketAddr,
+    port: Port,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
     server: Option<JoinHandle<()>>,
@@ -97,11 +96,11 @@ impl HttpExchange {
     }
 
     async fn start_with(port: u16, tls: Option<TlsAcceptor>, script: Script) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = Port::take(port);
+        let listener = port.listen().await;
         let shared =
             Arc::new(Shared { script: Mutex::new(script), asked: Mutex::default(), count: watch::Sender::new(0) });
-        let mut exchange = Self { address, tls, shared, server: None };
+        let mut exchange = Self { port, tls, shared, server: None };
         exchange.accept(listener);
         exchange
     }
@@ -121,7 +120,7 @@ impl HttpExchange {
     /// Where it is, without a slash at the end.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{}", self.port.address())
     }
 
     /// Stops listening and drops every connection.
@@ -135,7 +134,7 @@ impl HttpExchange {
 
     /// Listens again on the same port.
     pub async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = self.port.listen().await;
         self.accept(listener);
     }
 

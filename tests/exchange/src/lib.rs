@@ -23,15 +23,12 @@
 
 mod client;
 mod http;
+mod port;
 mod protocol;
 mod state;
 mod tls;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use time::{OffsetDateTime, macros::format_description};
 use tokio::{
@@ -43,6 +40,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     client::serve,
+    port::Port,
     state::{Command, Shared, State},
 };
 pub use crate::{
@@ -57,7 +55,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The exchange. Its connections end when it is dropped.
 pub struct Exchange {
-    address: SocketAddr,
+    port: Port,
     protocol: &'static dyn Protocol,
     tls: Option<TlsAcceptor>,
     shared: Arc<Shared>,
@@ -91,9 +89,9 @@ impl Exchange {
     }
 
     async fn start_with(port: u16, protocol: &'static dyn Protocol, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut exchange = Self { address, protocol, tls, shared: Arc::new(Shared::new(protocol)), server: None };
+        let port = Port::take(port);
+        let listener = port.listen().await;
+        let mut exchange = Self { port, protocol, tls, shared: Arc::new(Shared::new(protocol)), server: None };
         exchange.accept(listener);
         exchange
     }
@@ -112,7 +110,7 @@ impl Exchange {
     /// Where to connect.
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "wss" } else { "ws" };
-        format!("{scheme}://{}{}", self.address, self.protocol.path())
+        format!("{scheme}://{}{}", self.port.address(), self.protocol.path())
     }
 
     /// Lists a pair, or sets its price without telling anybody. Pairs that are not listed are refused.
@@ -220,7 +218,7 @@ impl Exchange {
 
     /// Listens again on the same port.
     pub async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = self.port.listen().await;
         self.accept(listener);
     }
 
