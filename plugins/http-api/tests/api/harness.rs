@@ -170,6 +170,17 @@ impl Api {
 
     /// As [`Api::start_with`], without waiting for anything but the routes.
     pub(crate) fn launch(groups: &[&str], more: &Value, env: &Env, folder: &Arc<Home>) -> Self {
+        Self::launch_on(RecordingHost::new(), groups, more, env, folder)
+    }
+
+    /// On a bus where something has been said before.
+    pub(crate) fn launch_on(
+        host: Arc<RecordingHost>,
+        groups: &[&str],
+        more: &Value,
+        env: &Env,
+        folder: &Arc<Home>,
+    ) -> Self {
         let mut config =
             json!({ "listener": "http", "routes": groups, "database": folder.database.url(), "migrate": true });
         let key = folder.path().join("data/jwt.key");
@@ -178,7 +189,6 @@ impl Api {
         config["login_attempts"] = json!(100);
         config["registrations_per_hour"] = json!(1000);
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let host = RecordingHost::new();
         let ctx = host.context("api");
         let plugin = Box::new(build(config, env));
         let inbox = host.inbox(&plugin.interests());

@@ -2,7 +2,7 @@ use ratebus_http_api::admin;
 use ratebus_sdk::{
     ErrorKind, Retry,
     model::{Adjustment, Rule, Scope, Sides, Spread, Subject},
-    testkit::eventually,
+    testkit::{RecordingHost, eventually},
 };
 use ratebus_test_servers::Client;
 use secrecy::ExposeSecret;
@@ -71,9 +71,10 @@ async fn a_database_that_lacks_spreads_in_use_is_refused() {
     first.stop().await.unwrap();
 
     let start_after = |spread: Spread| {
-        let api = Api::launch(GROUPS, &json!({}), &plain(), &folder);
-        api.ctx.try_publish(&Subject::spread(spread.scope), spread).unwrap();
-        api
+        // Before the plugin is started: it gets as far at once as the database answers.
+        let host = RecordingHost::new();
+        host.context("before").try_publish(&Subject::spread(spread.scope), spread).unwrap();
+        Api::launch_on(host, GROUPS, &json!({}), &plain(), &folder)
     };
     let other =
         Rule::from_markup(Sides { buy: Adjustment::absolute(parse("2")), sell: Adjustment::absolute(parse("2")) });
