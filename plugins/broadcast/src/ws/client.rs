@@ -376,12 +376,14 @@ impl Client {
         while self.link.is_clear()
             && let Some(batch) = floor.common.batches.take(&mut self.cursor, &floor.hub.board)
         {
-            let Batch { bytes, quotes, conflated, kind, since, .. } = batch;
+            let Batch { bytes, quotes, conflated, kind, has_more, since } = batch;
             self.guest.sent(quotes, bytes.len(), conflated);
             if kind == Kind::Changes {
                 floor.since = floor.since.into_iter().chain(since.filter(|_| !self.pace.is_limited())).min();
                 floor.meter.joined(quotes);
-                self.pace.sent(floor.now);
+                if !has_more {
+                    self.pace.sent(floor.now);
+                }
             }
             self.link.send(&bytes)?;
             if kind == (Kind::Snapshot { is_last: true })
