@@ -38,8 +38,10 @@ async fn any_process_may_be_killed(kind: BrokerKind) {
     cluster.all_go_on().await;
     set_spread(&cluster, 1, "on the new one").await;
     for (number, _) in cluster.followers.iter().enumerate() {
-        let heard = cluster.exchanges_heard(number);
-        assert_eq!(heard, [first, 3 - first, first, 3 - first], "nobody hears both in turns");
+        let (heard, turns) = (cluster.exchanges_heard(number), [first, 3 - first, first, 3 - first]);
+        // Two that begin in the same moment may both have been heard before one of them gave way.
+        let is_settled = heard.strip_suffix(&turns[..]).is_some_and(|before| before.len() <= 1);
+        assert!(is_settled, "somebody hears both in turns: {heard:?}, and not {turns:?}");
     }
     cluster.check();
 }
