@@ -51,6 +51,8 @@ pub(crate) struct Clients {
     buffer: Vec<u8>,
     all: Vec<Client>,
     ready: usize,
+    /// Connections from which nothing is read any more.
+    stuck: Vec<Client>,
     ledger: Ledger,
 }
 
@@ -89,6 +91,7 @@ impl Clients {
             buffer: vec![0; 256 * 1024],
             all: Vec::new(),
             ready: 0,
+            stuck: Vec::new(),
             ledger: Ledger { report: Report::default(), first: 0, changes: VecDeque::new() },
         }
     }
@@ -106,6 +109,16 @@ impl Clients {
             }
             self.turn(Duration::from_millis(100));
         }
+    }
+
+    /// Takes nothing any more for so many of those that came last, who stay connected.
+    pub(crate) fn stick(&mut self, count: usize) {
+        let mut stuck = self.all.split_off(self.all.len() - count);
+        for client in &mut stuck {
+            self.poll.registry().deregister(&mut client.stream).unwrap();
+        }
+        self.ready = self.all.len();
+        self.stuck.append(&mut stuck);
     }
 
     /// Takes what comes for that long.

@@ -31,6 +31,11 @@ use self::{
 const PACE: u32 = 20;
 /// The most clients that delays are measured with: beyond, that pace alone fills a core.
 const MOST_PACED: usize = 2000;
+/// Clients among whom some take nothing, how many those are, and how often a second a rate changes meanwhile: more than the
+/// kernel keeps for a connection, within seconds.
+const READERS: usize = 180;
+const STUCK: usize = 20;
+const STUCK_PACE: u32 = 200;
 /// How many pairs there are, and so how many changes are pending at most.
 const PAIRS: u64 = 8;
 
@@ -76,6 +81,7 @@ fn main() {
             }
             print(protocol, count, &ours, &limit);
         }
+        print_stuck(protocol, &(0..rounds).map(|_| measure_stuck(protocol, seconds)).collect::<Vec<_>>());
     }
 }
 
@@ -123,15 +129,45 @@ fn measure(kind: Kind, protocol: Protocol, count: usize, seconds: Duration, size
     (results, size)
 }
 
+/// What those who take nothing cost the others and the server: the same clients without them, and then beside them.
+fn measure_stuck(protocol: Protocol, length: Duration) -> [f64; 3] {
+    let mut server = Server::start(Kind::Ratebus, protocol, 0);
+    let mut clients = Clients::new(protocol, server.address());
+    let pace = Flow::Paced(STUCK_PACE);
+    let p99 = |clients: &mut Clients, server: &mut Server| {
+        let mut delays = clients.run(server, pace, length).delays;
+        delays.sort_unstable();
+        f64::from(delays[(delays.len() - 1) * 99 / 100])
+    };
+    clients.connect(READERS);
+    let alone = p99(&mut clients, &mut server);
+    clients.connect(READERS + STUCK);
+    clients.stick(STUCK);
+    let before = server.usage();
+    clients.run(&mut server, pace, 2 * length);
+    let beside = p99(&mut clients, &mut server);
+    [alone, beside, server.usage().memory.saturating_sub(before.memory) as f64 / STUCK as f64]
+}
+
+fn print_stuck(protocol: Protocol, rounds: &[[f64; 3]]) {
+    let [alone, beside, memory] = [0, 1, 2].map(|column| median(rounds.iter().map(|results| results[column])));
+    println!("\n{protocol:?}, {READERS} clients at {STUCK_PACE} changes per second, delay in µs, p99: {alone:.0};");
+    println!(
+        "beside {STUCK} that take nothing: {beside:.0} ({:.2}), and {memory:.0} bytes for each of those",
+        beside / alone
+    );
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 fn print(protocol: Protocol, count: usize, ours: &[Results], limit: &[Results]) {
     println!("\n{protocol:?}, {count} clients\n\n| | ratebus | limit | ratio |\n|---|---|---|---|");
     for (row, (name, _)) in ours[0].iter().enumerate() {
-        let median = |all: &[Results]| {
-            let mut values: Vec<f64> = all.iter().map(|results| results[row].1).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let (ours, limit) = (median(ours), median(limit));
+        let [ours, limit] = [ours, limit].map(|all| median(all.iter().map(|results| results[row].1)));
         let digits = if ours < 100.0 { 2 } else { 0 };
         println!("| {name} | {ours:.digits$} | {limit:.digits$} | {:.2} |", ours / limit);
     }
