@@ -10,7 +10,6 @@ use axum::{
             ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN, VARY,
         },
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use ratebus_sdk::Origins;
@@ -23,28 +22,40 @@ const ANSWER_HEADERS: HeaderValue =
 /// How long a browser may remember a preflight's answer, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Adds to the answer what a page of the request's origin may do with it.
-pub(crate) async fn cors(request: Request, next: Next) -> Response {
-    let origins = request.extensions().get::<Origins>().cloned().unwrap_or_default();
-    if origins.is_empty() {
-        return next.run(request).await;
+/// What pages may do with the answer to a request, on a listener that lists origins.
+pub(crate) struct Cors {
+    /// The origin of the page that sent it, if it is listed.
+    allowed: Option<HeaderValue>,
+    is_preflight: bool,
+    /// Whether another page may be answered otherwise.
+    varies: bool,
+}
+
+impl Cors {
+    /// Reads a request; `None` where no page of another origin may do anything.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        let origins = request.extensions().get::<Origins>().filter(|origins| !origins.is_empty())?;
+        let is_preflight =
+            request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let allowed = allow_origin(origins, request.headers());
+        Some(Self { allowed, is_preflight, varies: !origins.is_any() })
     }
-    let allowed = allow_origin(&origins, request.headers());
-    let is_preflight =
-        request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    let mut response = next.run(request).await;
-    if let Some(allowed) = allowed {
-        if is_preflight {
-            response = preflight(response);
-        } else {
-            response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
+
+    /// Adds it to the answer.
+    pub(crate) fn apply(self, mut response: Response) -> Response {
+        if let Some(allowed) = self.allowed {
+            if self.is_preflight {
+                response = preflight(response);
+            } else {
+                response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
+            }
+            response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         }
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        if self.varies {
+            response.headers_mut().append(VARY, HeaderName::from_static("origin").into());
+        }
+        response
     }
-    if !origins.is_any() {
-        response.headers_mut().append(VARY, HeaderName::from_static("origin").into());
-    }
-    response
 }
 
 fn allow_origin(origins: &Origins, headers: &HeaderMap) -> Option<HeaderValue> {

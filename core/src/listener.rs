@@ -1,11 +1,8 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use ratebus_sdk::{Clock, LogLimit, Origins};
 use socket2::{Domain, Socket, Type};
 use tokio::{
@@ -14,12 +11,11 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt;
 
 use crate::{
     body::TimedBody,
     config,
-    http::{self, OverTls},
+    http::{self, Edge, OverTls},
     mounts::Mounts,
     places::Places,
     proxies::TrustedProxies,
@@ -67,8 +63,8 @@ struct Gate {
 
 impl Gate {
     /// The request with what the connection tells about it: who sent it, and whose pages may.
-    fn admit(&self, peer: SocketAddr, request: Request<Incoming>) -> Request<TimedBody> {
-        let mut request = request.map(TimedBody::new);
+    fn admit(&self, peer: SocketAddr, request: Request<Incoming>) -> Request<Body> {
+        let mut request = request.map(|body| Body::new(TimedBody::new(body)));
         let client = self.proxies.client(peer, request.headers());
         let over_tls = self.proxies.says_https(peer, request.headers());
         let extensions = request.extensions_mut();
@@ -148,8 +144,12 @@ impl Listener {
     fn refuse(&self, stream: TcpStream, tracker: &TaskTracker) {
         metrics::counter!("ratebus_connections_refused_total", "listener" => self.name.clone()).increment(1);
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
-        let router = http::wrap(Router::new().fallback(async || http::too_many_connections()), &self.name);
-        let service = TowerToHyperService::new(router);
+        let edge = Edge::new(Router::new().fallback(async || http::too_many_connections()), &self.name);
+        let edge = Arc::new(edge);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let edge = Arc::clone(&edge);
+            async move { Ok::<_, Infallible>(edge.answer(request.map(Body::new)).await) }
+        });
         let told = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
         tracker.spawn(async move {
             // Who does not ask in time is not told.
@@ -172,10 +172,10 @@ async fn connection(stream: Seated, peer: SocketAddr, gate: Arc<Gate>, cancel: C
     handlers.close();
     let switch = stream.switch();
     let service = service_fn(|request: Request<Incoming>| {
-        let answered = gate.mounts.current().oneshot(gate.admit(peer, request));
+        let (edge, request) = (gate.mounts.current(), gate.admit(peer, request));
         let switch = &switch;
         handlers.track_future(async move {
-            let response = answered.await?;
+            let response = edge.answer(request).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 switch.set();
             }

@@ -14,10 +14,10 @@ use utoipa_axum::{router::UtoipaMethodRouterExt, routes};
 use crate::{
     api,
     health::{self, Readiness},
-    http,
+    http::{self, Edge},
 };
 
-/// The routes of one listener: what each plugin mounted, merged into the router that answers now.
+/// The routes of one listener: what each plugin mounted, merged into what answers now.
 ///
 /// Until every plugin that claimed the listener has mounted its routes, unknown paths are answered with 503: at a
 /// start, "not yet" must not look like "not here".
@@ -26,7 +26,7 @@ pub(crate) struct Mounts {
     readiness: Readiness,
     /// Taken only to change routes; requests read `current`.
     mounted: Mutex<Mounted>,
-    current: ArcSwap<Router>,
+    current: ArcSwap<Edge>,
     /// The OpenAPI document of the same routes.
     api: ArcSwap<Bytes>,
 }
@@ -50,7 +50,7 @@ impl Mounts {
         let mounts = Self {
             listener: listener.to_owned(),
             readiness,
-            current: ArcSwap::from_pointee(Router::new()),
+            current: ArcSwap::from_pointee(Edge::new(Router::new(), listener)),
             api: ArcSwap::default(),
             mounted: Mutex::new(mounted),
         };
@@ -61,7 +61,7 @@ impl Mounts {
     /// A listener of the engine's own, with routes that never change.
     pub(crate) fn fixed(listener: &str, router: Router, readiness: Readiness) -> Arc<Self> {
         let mounts = Self::new(listener, BTreeSet::new(), readiness);
-        mounts.current.store(Arc::new(http::wrap(router, listener)));
+        mounts.current.store(Arc::new(Edge::new(router, listener)));
         mounts
     }
 
@@ -86,9 +86,9 @@ impl Mounts {
         Ok(())
     }
 
-    /// The router that answers now.
-    pub(crate) fn current(&self) -> Router {
-        Router::clone(&self.current.load())
+    /// What answers now.
+    pub(crate) fn current(&self) -> Arc<Edge> {
+        self.current.load_full()
     }
 
     /// The OpenAPI document of what is mounted now, as JSON.
@@ -110,7 +110,7 @@ impl Mounts {
         } else if !mounted.plugins.values().any(|mount| mount.has_fallback) {
             router = router.fallback(async || http::nothing_here());
         }
-        self.current.store(Arc::new(http::wrap(router, &self.listener)));
+        self.current.store(Arc::new(Edge::new(router, &self.listener)));
     }
 }
 
