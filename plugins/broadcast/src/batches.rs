@@ -1,6 +1,9 @@
 //! What many clients are owed alike, put together once.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Instant,
+};
 
 use bytes::Bytes;
 
@@ -10,8 +13,8 @@ use crate::{
     frame,
 };
 
-/// How many batches are kept at once. Where clients want more than that many different things, the others are put
-/// together for each client by itself.
+/// How many batches are kept at once. Where clients want more than that many different things, some are put together
+/// again.
 pub(crate) const SHARED: usize = 256;
 
 /// Quotes as one write.
@@ -48,8 +51,8 @@ impl Batches {
     }
 
     /// Takes what a client has not been sent yet, at most as much as [`Cursor::take`] does; `None` if that is nothing.
-    pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
-        let stamp = board.read().stamp();
+    pub(crate) fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Option<&Batch> {
+        let stamp = board.stamp();
         if cursor.is_at(stamp) {
             return None;
         }
@@ -58,37 +61,44 @@ impl Batches {
             self.shared.clear();
         }
         let position = cursor.position();
-        if let Some((batch, after)) = self.shared.get(&position) {
-            cursor.follow(after);
-            return batch.clone();
+        if self.shared.len() == SHARED && !self.shared.contains_key(&position) {
+            self.shared.pop_first();
         }
-        let batch = self.join(cursor, board);
-        if self.shared.len() < SHARED {
-            self.shared.insert(position, (batch.clone(), cursor.clone()));
-        }
-        batch
+        // Not a clone: the count of references to the bytes is shared by all loops.
+        let batch = match self.shared.entry(position) {
+            Entry::Occupied(shared) => {
+                let (batch, after) = shared.into_mut();
+                cursor.follow(after);
+                batch
+            }
+            Entry::Vacant(place) => {
+                let batch = join(self.part, cursor, board);
+                &mut place.insert((batch, cursor.clone())).0
+            }
+        };
+        batch.as_ref()
     }
+}
 
-    /// What comes next that is anything to the client.
-    fn join(&self, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
-        loop {
-            let Owed { slots, known, conflated, kind, has_more } = cursor.take(board);
-            if let Kind::Snapshot { .. } = kind {
-                let token = cursor.seen().map(|seen| board.token(seen));
-                let bytes = frame::snapshot_message(token, slots.iter().map(|slot| &slot.frame));
-                return Some(Batch { bytes, quotes: slots.len(), conflated, kind, has_more, since: None });
-            }
-            if slots.is_empty() {
-                return None;
-            }
-            let parts: Vec<_> = slots.iter().filter_map(|slot| Some((slot, (self.part)(slot, known)?))).collect();
-            let Some(since) = parts.iter().map(|(slot, _)| slot.since).min() else { continue };
-            let bytes = match parts.as_slice() {
-                [(_, part)] => Bytes::clone(part),
-                parts => parts.iter().map(|(_, part)| &part[..]).collect::<Vec<_>>().concat().into(),
-            };
-            return Some(Batch { bytes, quotes: parts.len(), conflated, kind, has_more, since: Some(since) });
+/// What comes next that is anything to a client.
+fn join(part: Part, cursor: &mut Cursor, board: &Board) -> Option<Batch> {
+    loop {
+        let Owed { slots, known, conflated, kind, has_more } = cursor.take(board);
+        if let Kind::Snapshot { .. } = kind {
+            let token = cursor.seen().map(|seen| board.token(seen));
+            let bytes = frame::snapshot_message(token, slots.iter().map(|slot| &slot.frame));
+            return Some(Batch { bytes, quotes: slots.len(), conflated, kind, has_more, since: None });
         }
+        if slots.is_empty() {
+            return None;
+        }
+        let parts: Vec<_> = slots.iter().filter_map(|slot| Some((slot, part(slot, known)?))).collect();
+        let Some(since) = parts.iter().map(|(slot, _)| slot.since).min() else { continue };
+        let bytes = match parts.as_slice() {
+            [(_, part)] => Bytes::clone(part),
+            parts => parts.iter().map(|(_, part)| &part[..]).collect::<Vec<_>>().concat().into(),
+        };
+        return Some(Batch { bytes, quotes: parts.len(), conflated, kind, has_more, since: Some(since) });
     }
 }
 
@@ -129,10 +139,12 @@ mod tests {
             let [mut first, mut second, mut behind] = [(); 3].map(|()| cursor(&board, wanted));
             assert!(batches.take(&mut first, &board).is_none());
             publish(&board, "BTC_USD", 2);
-            let _ = (batches.take(&mut first, &board), batches.take(&mut second, &board));
+            for cursor in [&mut first, &mut second] {
+                batches.take(cursor, &board);
+            }
             publish(&board, "BTC_USD", 3);
             publish(&board, "ETH_USD", 1);
-            let [one, other] = [&mut first, &mut second].map(|cursor| batches.take(cursor, &board).unwrap());
+            let [one, other] = [&mut first, &mut second].map(|cursor| batches.take(cursor, &board).unwrap().clone());
             assert_eq!((one.quotes, one.conflated), (2, 0));
             assert_eq!(one.bytes.as_ptr(), other.bytes.as_ptr());
             let late = batches.take(&mut behind, &board).unwrap();
@@ -149,7 +161,7 @@ mod tests {
         publish(&board, "BTC_USD", 1);
         let [one, other] = [(); 2].map(|()| {
             let mut newcomer = Cursor::of(&board, &[PairPattern::ALL]);
-            batches.take(&mut newcomer, &board).unwrap()
+            batches.take(&mut newcomer, &board).unwrap().clone()
         });
         assert_eq!((one.kind, one.bytes.as_ptr()), (Kind::Snapshot { is_last: true }, other.bytes.as_ptr()));
     }
@@ -160,7 +172,7 @@ mod tests {
         let quote = Arc::new(quote("BTC_USD", 1));
         let [mut prompt, mut late] = [(); 2].map(|()| cursor(&board, &[">"]));
         board.publish(&quote, Clock.now());
-        let told = |batch: Option<Batch>| String::from_utf8_lossy(&batch.unwrap().bytes).into_owned();
+        let told = |batch: Option<&Batch>| String::from_utf8_lossy(&batch.unwrap().bytes).into_owned();
         assert!(told(batches.take(&mut prompt, &board)).contains(r#""status":"fresh""#));
         let stale_at = quote.confirmed_at + quote.limits.stale_after + Duration::from_secs(1);
         board.review(stale_at);
@@ -217,10 +229,9 @@ mod tests {
                     }
                     Step::Take(index) => {
                         let (client, alone) = &mut clients[index];
-                        let batch = shared.take(client, &board);
-                        let expected = batches().take(alone, &board);
-                        prop_assert_eq!(batch.map(|batch| (batch.bytes, batch.conflated, batch.kind)),
-                            expected.map(|batch| (batch.bytes, batch.conflated, batch.kind)));
+                        let taken = |batch: &Batch| (batch.bytes.clone(), batch.conflated, batch.kind);
+                        prop_assert_eq!(shared.take(client, &board).map(taken),
+                            batches().take(alone, &board).map(taken));
                         prop_assert_eq!(client.position(), alone.position());
                     }
                     Step::Subscribe(index, _) | Step::Unsubscribe(index, _) if clients[index].0.is_adding() => {}

@@ -1,7 +1,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound::{Excluded, Included},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,9 @@ pub(crate) struct Board {
     epoch: Epoch,
     /// A std lock: held to copy references, never across an await.
     table: RwLock<Table>,
+    /// The table's stamp, for the many who only ask whether there is anything for them: a lock, though it is free, is one
+    /// place in memory that all cores write to.
+    stamp: AtomicU64,
     /// The stamp up to which clients have been woken.
     changes: watch::Sender<u64>,
     /// How often the map of `rates:live` has changed.
@@ -108,7 +114,8 @@ impl Board {
     pub(crate) fn new() -> Self {
         let (changes, live) = (watch::Sender::new(0), watch::Sender::new(0));
         let epoch = Epoch::new(getrandom::u64().unwrap_or_default());
-        Self { epoch, table: RwLock::default(), changes, live, encodes: Encodes::new(), sets: Sets::default() }
+        let (table, stamp) = (RwLock::default(), AtomicU64::new(0));
+        Self { epoch, table, stamp, changes, live, encodes: Encodes::new(), sets: Sets::default() }
     }
 
     /// What clients want.
@@ -126,7 +133,7 @@ impl Board {
             Verdict::New => {
                 let status = status(quote, now);
                 match Frame::encode(quote, status, self.token(stamp), &self.encodes) {
-                    Ok(frame) => self.write().put(quote, status, frame, now),
+                    Ok(frame) => self.put(quote, status, frame, now),
                     Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
                 }
             }
@@ -144,7 +151,7 @@ impl Board {
         };
         let Some(last) = held.map(|quote| Arc::new(quote.not_served())) else { return };
         match Frame::encode(&last, Status::Dead, self.token(stamp), &self.encodes) {
-            Ok(frame) => self.write().put(&last, Status::Dead, frame, now),
+            Ok(frame) => self.put(&last, Status::Dead, frame, now),
             Err(error) => tracing::error!(%pair, %error, "a quote could not be encoded"),
         }
     }
@@ -177,9 +184,9 @@ impl Board {
             table.by_pair.values().filter(aged).map(|held| Arc::clone(&held.quote)).collect()
         };
         for quote in aged {
-            let (status, token) = (status(&quote, now), self.token(self.read().stamp + 1));
+            let (status, token) = (status(&quote, now), self.token(self.stamp() + 1));
             match Frame::encode_again(&quote, status, token, &self.encodes) {
-                Ok(frame) => self.write().put(&quote, status, frame, now),
+                Ok(frame) => self.put(&quote, status, frame, now),
                 Err(error) => tracing::error!(pair = %quote.pair, %error, "a quote could not be encoded"),
             }
         }
@@ -193,7 +200,12 @@ impl Board {
     /// Up to which stamp whoever shows this token has been sent everything; `None` if it is not of this board.
     pub(crate) fn shown(&self, token: &str) -> Option<u64> {
         let Token { board, stamp } = token.parse().ok()?;
-        (board == self.epoch && stamp <= self.read().stamp).then_some(stamp)
+        (board == self.epoch && stamp <= self.stamp()).then_some(stamp)
+    }
+
+    /// The number of the last change.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp.load(Ordering::Acquire)
     }
 
     /// Wakes whenever something changed.
@@ -221,6 +233,12 @@ impl Board {
     /// The table, for as long as it takes to copy references.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, quote: &Arc<Quote>, status: Status, frame: Frame, now: Instant) {
+        let mut table = self.write();
+        table.put(quote, status, frame, now);
+        self.stamp.store(table.stamp, Ordering::Release);
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {

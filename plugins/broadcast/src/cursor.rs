@@ -77,7 +77,7 @@ pub(crate) enum Kind {
 impl Cursor {
     /// No pairs.
     pub(crate) fn none(board: &Board) -> Self {
-        Self { wanted: board.sets().of(Vec::new()), seen: board.read().stamp(), is_whole: true, addition: None }
+        Self { wanted: board.sets().of(Vec::new()), seen: board.stamp(), is_whole: true, addition: None }
     }
 
     /// These pairs, a snapshot first.
@@ -323,7 +323,7 @@ mod tests {
 
         /// Whoever has taken everything is at the newest quote of each pair.
         fn take_all(&mut self) {
-            while !self.cursor.is_at(self.board.read().stamp()) {
+            while !self.cursor.is_at(self.board.stamp()) {
                 self.take(AT_ONCE);
             }
             for slot in self.board.read().slots() {
@@ -334,7 +334,7 @@ mod tests {
         }
 
         fn step(&mut self, step: &Step) {
-            let before = self.board.read().stamp();
+            let before = self.board.stamp();
             match *step {
                 Step::Publish(index) => {
                     let quote = &mut self.quotes[index];
@@ -381,7 +381,7 @@ mod tests {
                     self.sent.retain(|&pair, _| wanted.contains(pair));
                 }
             }
-            let changes = self.board.read().stamp() - before;
+            let changes = self.board.stamp() - before;
             self.changes += changes;
             // What changes before the snapshot is taken is a part of it.
             self.has_all &= changes == 0 || !self.cursor.is_adding();

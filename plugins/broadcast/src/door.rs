@@ -262,15 +262,19 @@ impl View {
 }
 
 impl Guest {
-    /// So many quotes (or maps) went out in so many bytes; so many others gave way to newer ones before they could.
-    pub(crate) fn sent(&self, deliveries: usize, bytes: usize, conflated: u64) {
-        self.meter.sent(deliveries, bytes, conflated);
+    /// So many quotes (or maps) went out; so many others gave way to newer ones before they could.
+    pub(crate) fn sent(&self, deliveries: usize, conflated: u64) {
         self.line.sent(deliveries, conflated);
     }
 
     /// So many bytes have not been taken by the connection yet.
-    pub(crate) fn owes(&self, bytes: usize, now: Instant) {
+    pub(crate) fn owes(&mut self, bytes: usize, now: Instant) {
         self.line.owes(bytes, now);
+    }
+
+    /// Looks at what [`Guest::sent`] will need.
+    pub(crate) fn glance(&self) {
+        self.line.glance();
     }
 
     /// For how long nothing of what it owes has been taken.

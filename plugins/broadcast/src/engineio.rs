@@ -13,6 +13,7 @@ mod version;
 
 use std::{
     collections::VecDeque,
+    hint::black_box,
     mem,
     task::{Context, Waker},
     time::{Duration, Instant},
@@ -172,6 +173,13 @@ impl<A: App> loops::Client for Session<A> {
                 (floor.now >= until || link.drain(&mut floor.buffer).is_err()).then_some(ending)
             }
         }
+    }
+
+    fn glance(&self) {
+        self.guest.glance();
+        let is_clear = if let Transport::WebSocket(link) = &self.transport { link.is_clear() } else { true };
+        black_box((is_clear, matches!(self.stage, Stage::Open), self.queue.is_empty(), self.heartbeat.at));
+        black_box(self.app.as_ref().and_then(App::due));
     }
 
     fn due(&self, floor: &Floor<A>) -> Instant {

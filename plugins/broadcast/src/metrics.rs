@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -20,6 +20,33 @@ impl Encodes {
 /// What one transport's clients took. Each of them has it: it is as small as can be.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter(Arc<Instruments>);
+
+/// What went out, of which the clients of a loop have one: counters are places in memory that all cores write to, and so
+/// are told of many deliveries at once.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    deliveries: u64,
+    bytes: u64,
+    conflated: u64,
+    joined: u64,
+}
+
+impl Tally {
+    /// So many quotes (or maps) went out in one write of so many bytes; so many others gave way to newer ones before they
+    /// could.
+    pub(crate) fn sent(&mut self, deliveries: usize, bytes: usize, conflated: u64) {
+        self.deliveries += deliveries as u64;
+        self.bytes += bytes as u64;
+        self.conflated += conflated;
+    }
+
+    /// So many quotes went out in one write, where they are several.
+    pub(crate) fn joined(&mut self, quotes: usize) {
+        if quotes > 1 {
+            self.joined += quotes as u64;
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Instruments {
@@ -69,19 +96,14 @@ impl Meter {
         counter!("ratebus_clients_refused_total", "transport" => self.0.transport, "reason" => reason).increment(1);
     }
 
-    /// So many quotes (or maps) went out in so many bytes; so many others gave way to newer ones before they could.
-    pub(crate) fn sent(&self, deliveries: usize, bytes: usize, conflated: u64) {
-        self.0.deliveries.increment(deliveries as u64);
-        self.0.bytes.increment(bytes as u64);
-        if conflated > 0 {
-            self.0.conflated.increment(conflated);
-        }
-    }
-
-    /// So many quotes went out in one write, where they are several.
-    pub(crate) fn joined(&self, quotes: usize) {
-        if quotes > 1 {
-            self.0.joined.increment(quotes as u64);
+    /// Counts what went out, and leaves nothing of it in `tally`.
+    pub(crate) fn count(&self, tally: &mut Tally) {
+        let sent = mem::take(tally);
+        let Instruments { deliveries, bytes, conflated, joined, .. } = &*self.0;
+        let counts =
+            [(deliveries, sent.deliveries), (bytes, sent.bytes), (conflated, sent.conflated), (joined, sent.joined)];
+        for (counter, more) in counts.into_iter().filter(|(_, more)| *more > 0) {
+            counter.increment(more);
         }
     }
 

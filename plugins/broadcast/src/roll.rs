@@ -1,5 +1,6 @@
 use std::{
     cmp::Reverse,
+    hint::black_box,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -50,6 +51,8 @@ pub(crate) struct Line {
     roll: Arc<Roll>,
     index: usize,
     entry: Arc<Entry>,
+    /// As the entry has it, which lies elsewhere in memory and is left alone where it can be.
+    pending: usize,
 }
 
 /// A client of the live rates.
@@ -99,7 +102,7 @@ impl Roll {
         });
         let index = entries.here.insert(Arc::clone(&entry));
         drop(entries);
-        Line { roll: Arc::clone(self), index, entry }
+        Line { roll: Arc::clone(self), index, entry, pending: 0 }
     }
 
     /// The slowest, first those that take nothing for the longest time, and how many there are in all.
@@ -150,8 +153,8 @@ impl Line {
     }
 
     /// So many bytes have not been taken yet.
-    pub(crate) fn owes(&self, pending: usize, now: Instant) {
-        let (pending, before) = (pending as u64, self.entry.pending.load(Relaxed));
+    pub(crate) fn owes(&mut self, pending: usize, now: Instant) {
+        let before = std::mem::replace(&mut self.pending, pending);
         if pending == before {
             return;
         }
@@ -160,7 +163,12 @@ impl Line {
             self.entry.behind_since.store(now, Relaxed);
         }
         self.entry.progress_at.store(now, Relaxed);
-        self.entry.pending.store(pending, Relaxed);
+        self.entry.pending.store(pending as u64, Relaxed);
+    }
+
+    /// Looks at what [`Line::sent`] will need.
+    pub(crate) fn glance(&self) {
+        black_box(self.entry.deliveries.load(Relaxed));
     }
 
     /// For how long nothing of what is pending has been taken.
@@ -182,9 +190,11 @@ mod tests {
     #[test]
     fn the_slowest_come_first_and_nobody_stays_who_is_gone() {
         let roll = Roll::new();
-        let [stalled, slow, fast, gone] = ["a", "b", "c", "d"].map(|transport| roll.add(transport, None));
+        let [mut stalled, mut slow, mut fast, gone] = ["a", "b", "c", "d"].map(|transport| roll.add(transport, None));
         let at = |millis| roll.start + Duration::from_millis(millis);
-        for (line, steps) in [(&stalled, &[(9, 0)][..]), (&slow, &[(5, 0), (4, 50)]), (&fast, &[(7, 10), (0, 20)])] {
+        for (line, steps) in
+            [(&mut stalled, &[(9, 0)][..]), (&mut slow, &[(5, 0), (4, 50)]), (&mut fast, &[(7, 10), (0, 20)])]
+        {
             for &(pending, millis) in steps {
                 line.owes(pending, at(millis));
             }

@@ -198,8 +198,9 @@ impl App for Live {
         }
         let Batch { bytes, quotes, conflated, has_more, since, .. } =
             feed.next(&mut floor.common.1, &floor.hub.board)?;
-        desk.guest.sent(quotes, bytes.len(), conflated);
-        floor.meter.joined(quotes);
+        desk.guest.sent(quotes, conflated);
+        floor.tally.sent(quotes, bytes.len(), conflated);
+        floor.tally.joined(quotes);
         if !has_more {
             self.pace.sent(floor.now);
         }

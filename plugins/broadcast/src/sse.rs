@@ -25,7 +25,7 @@ use crate::{
     door::{self, Guest, Refusal, Visitor},
     frame,
     hub::Hub,
-    metrics::Meter,
+    metrics::{Meter, Tally},
     pace::Pace,
     request::{Parameters, Selection, unknown_pairs},
 };
@@ -173,14 +173,17 @@ impl Stream {
                 slots.iter().map(|slot| &slot.event(known)[..]).collect::<Vec<_>>().concat().into()
             }
         };
-        self.guest.sent(slots.len(), bytes.len(), conflated);
+        self.guest.sent(slots.len(), conflated);
+        let mut tally = Tally::default();
+        tally.sent(slots.len(), bytes.len(), conflated);
         if kind == Kind::Changes {
-            self.meter.joined(slots.len());
+            tally.joined(slots.len());
             let since = slots.iter().map(|slot| slot.since).min().filter(|_| self.is_current);
             if let Some(since) = since {
                 self.meter.served(Clock.now().saturating_duration_since(since));
             }
         }
+        self.meter.count(&mut tally);
         if kind == Kind::Changes && !has_more {
             self.pace.sent(Clock.now());
         }

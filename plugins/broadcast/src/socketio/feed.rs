@@ -121,7 +121,7 @@ struct Maps {
 impl Maps {
     /// The event with everything that the cursor is for, which is taken with it.
     fn take(&mut self, cursor: &mut Cursor, board: &Board) -> Bytes {
-        let stamp = board.read().stamp();
+        let stamp = board.stamp();
         if self.stamp != stamp {
             self.stamp = stamp;
             self.shared.clear();
@@ -217,9 +217,9 @@ impl Feed {
                 let (kind, has_more) = (Kind::Snapshot { is_last: true }, false);
                 Some(Batch { bytes, quotes: 1, conflated: 0, kind, has_more, since: None })
             }
-            Self::Own { rates: Rates::Changes, cursor, .. } => shared.changes.take(cursor, board),
+            Self::Own { rates: Rates::Changes, cursor, .. } => shared.changes.take(cursor, board).cloned(),
             Self::Own { rates: Rates::Map, cursor, .. } => {
-                let mut batch = shared.changes.take(cursor, board)?;
+                let mut batch = shared.changes.take(cursor, board)?.clone();
                 while let Some(Batch { conflated, .. }) = shared.changes.take(cursor, board) {
                     batch.conflated += conflated;
                 }

@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    hint::black_box,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -132,6 +133,12 @@ impl loops::Client for Client {
             Ok(()) => None,
             Err(ending) => self.close(ending, floor),
         }
+    }
+
+    fn glance(&self) {
+        self.guest.glance();
+        black_box((self.cursor.seen(), self.link.is_clear(), self.beat_at, self.pace.due()));
+        black_box(matches!(self.stage, Stage::Streaming));
     }
 
     fn due(&self, floor: &Floor) -> Instant {
@@ -373,23 +380,28 @@ impl Client {
         if !self.pace.allows(floor.now) && !self.cursor.is_adding() {
             return Ok(());
         }
+        let Floor { hub, common, tally, since: oldest, now, .. } = floor;
         while self.link.is_clear()
-            && let Some(batch) = floor.common.batches.take(&mut self.cursor, &floor.hub.board)
+            && let Some(batch) = common.batches.take(&mut self.cursor, &hub.board)
         {
-            let Batch { bytes, quotes, conflated, kind, has_more, since } = batch;
-            self.guest.sent(quotes, bytes.len(), conflated);
+            let &Batch { ref bytes, quotes, conflated, kind, has_more, since } = batch;
+            self.guest.sent(quotes, conflated);
+            tally.sent(quotes, bytes.len(), conflated);
             if kind == Kind::Changes {
-                floor.since = floor.since.into_iter().chain(since.filter(|_| !self.pace.is_limited())).min();
-                floor.meter.joined(quotes);
+                *oldest = oldest.iter().copied().chain(since.filter(|_| !self.pace.is_limited())).min();
+                tally.joined(quotes);
                 if !has_more {
-                    self.pace.sent(floor.now);
+                    self.pace.sent(*now);
                 }
             }
-            self.link.send(&bytes)?;
+            self.link.send(bytes)?;
             if kind == (Kind::Snapshot { is_last: true })
                 && let Some(word) = self.after_snapshot.take()
             {
                 self.link.send(&word)?;
+            }
+            if !has_more {
+                break;
             }
         }
         Ok(())
