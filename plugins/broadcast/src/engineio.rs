@@ -175,10 +175,12 @@ impl<A: App> loops::Client for Session<A> {
         }
     }
 
-    fn glance(&self) {
+    fn glance(&mut self) {
         self.guest.glance();
-        let is_clear = if let Transport::WebSocket(link) = &self.transport { link.is_clear() } else { true };
-        black_box((is_clear, matches!(self.stage, Stage::Open), self.queue.is_empty(), self.heartbeat.at));
+        if let Transport::WebSocket(link) = &mut self.transport {
+            link.glance();
+        }
+        black_box((matches!(self.stage, Stage::Open), self.queue.is_empty(), self.heartbeat.at));
         black_box(self.app.as_ref().and_then(App::due));
     }
 

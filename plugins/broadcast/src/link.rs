@@ -1,6 +1,7 @@
 //! One WebSocket as a loop sees it: never waited for, and without a buffer while it is idle.
 
 use std::{
+    hint::black_box,
     pin::Pin,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -49,6 +50,13 @@ impl Link {
     pub(crate) fn new(io: Upgraded, waker: Waker, max_message: usize) -> Self {
         let (io, decoder) = (TokioIo::new(io), Decoder::new(max_message));
         Self { io, waker, decoder, unread: Bytes::new(), unsent: Bytes::new(), progress: Clock.now() }
+    }
+
+    /// Looks at what [`Link::send`] will need. The connection's own state is behind a pointer: to flush it, which it has
+    /// no need of, is to look at it.
+    pub(crate) fn glance(&mut self) {
+        let _ = Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(&self.waker));
+        black_box(self.is_clear());
     }
 
     /// Whether the connection has taken everything.

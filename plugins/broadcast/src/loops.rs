@@ -57,7 +57,7 @@ pub(crate) trait Client: Send + Sized + 'static {
     fn turn(&mut self, cause: Cause<Self>, floor: &mut Floor<Self>) -> Option<Ending>;
 
     /// Looks at what its turn with news will need, so that it is in the processor's caches by then.
-    fn glance(&self);
+    fn glance(&mut self);
 
     /// When it is to have a turn, whatever happens.
     fn due(&self, floor: &Floor<Self>) -> Instant;
@@ -293,7 +293,11 @@ impl<C: Client> Loop<C> {
             let these = first..first + AT_ONCE;
             // Of thousands of clients little is in the processor's caches. It fetches ahead what it sees coming, but not
             // beyond a system call: without this it would wait for each client by itself.
-            these.clone().filter_map(|index| self.clients.get(index)).for_each(|seat| seat.client.glance());
+            for index in these.clone() {
+                if let Some(seat) = self.clients.get_mut(index) {
+                    seat.client.glance();
+                }
+            }
             these.for_each(|index| self.visit(index, Cause::News));
         }
         if let Some(since) = self.floor.since.take() {
@@ -428,7 +432,7 @@ mod tests {
             matches!(cause, Cause::Stop).then_some(Ending::Stopping)
         }
 
-        fn glance(&self) {}
+        fn glance(&mut self) {}
 
         fn due(&self, floor: &Floor<Self>) -> Instant {
             floor.now + Duration::from_hours(1)

@@ -27,6 +27,8 @@ impl Endpoint {
     const CONNECT_WITHIN: Duration = Duration::from_secs(10);
     /// The largest that is known, Kraken's snapshot of all its instruments, has some 400 KB.
     const LARGEST_FRAME: usize = 4 << 20;
+    /// How much is read at once. Ticks have hundreds of bytes, and before each read all of this is zeroed.
+    const READ_AT_ONCE: usize = 8 << 10;
 
     /// Its address for people: without the query, where a key may stand.
     pub(crate) fn shown(&self) -> &str {
@@ -35,6 +37,7 @@ impl Endpoint {
 
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let limits = WebSocketConfig::default()
+            .read_buffer_size(Self::READ_AT_ONCE)
             .max_frame_size(Some(Self::LARGEST_FRAME))
             .max_message_size(Some(Self::LARGEST_FRAME));
         let tls = Connector::Rustls(Arc::clone(&self.tls));

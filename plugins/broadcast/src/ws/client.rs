@@ -135,9 +135,10 @@ impl loops::Client for Client {
         }
     }
 
-    fn glance(&self) {
+    fn glance(&mut self) {
         self.guest.glance();
-        black_box((self.cursor.seen(), self.link.is_clear(), self.beat_at, self.pace.due()));
+        self.link.glance();
+        black_box((self.cursor.seen(), self.beat_at, self.pace.due()));
         black_box(matches!(self.stage, Stage::Streaming));
     }
 
