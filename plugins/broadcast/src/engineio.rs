@@ -44,7 +44,7 @@ use crate::{
 const PACKETS_PER_SECOND: usize = 10;
 /// How many answers may wait for a client that does not poll.
 const QUEUE: usize = 32;
-/// How long a polling client has to fetch what it was told last.
+/// How long a polling client has to fetch what it was told last, or to go on over its WebSocket.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the closing handshake of a WebSocket may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,7 +111,7 @@ enum Transport {
 #[derive(Clone, Copy)]
 enum Stage {
     Open,
-    /// It polls, and has to fetch what it was told last.
+    /// It polls, and has to fetch what it was told last, or to be told over the WebSocket that takes over.
     Leaving(Ending, Instant),
     /// It was told over its WebSocket.
     Closing(Ending, Instant),
@@ -167,7 +167,12 @@ impl<A: App> loops::Client for Session<A> {
                     Err(ending) => self.close(ending, floor),
                 }
             }
-            Stage::Leaving(ending, until) => (self.has_left(cause, ending) || floor.now >= until).then_some(ending),
+            Stage::Leaving(ending, until) => {
+                if self.changes_over(floor) {
+                    return self.close(ending, floor);
+                }
+                (self.has_left(cause, ending) || floor.now >= until).then_some(ending)
+            }
             Stage::Closing(ending, until) => {
                 let Transport::WebSocket(link) = &mut self.transport else { return Some(ending) };
                 (floor.now >= until || link.drain(&mut floor.buffer).is_err()).then_some(ending)
@@ -270,13 +275,7 @@ impl<A: App> Session<A> {
 
     /// Takes what has come over a WebSocket, and notices a poll that was given up. Returns whether that was all.
     fn hear(&mut self, floor: &mut Floor<A>) -> Result<bool, Ending> {
-        if let Some(mut probe) = self.probe.take() {
-            match probe.takes_over(&mut floor.buffer) {
-                Ok(false) => self.probe = Some(probe),
-                Ok(true) => self.upgrade(probe.link),
-                Err(Lost) => {}
-            }
-        }
+        self.changes_over(floor);
         if let Transport::Polling(poll) = &mut self.transport {
             let mut context = Context::from_waker(&self.waker);
             let is_given_up = poll.as_mut().is_some_and(|poll| poll.poll_closed(&mut context).is_ready());
@@ -299,13 +298,23 @@ impl<A: App> Session<A> {
         Ok(false)
     }
 
-    /// Goes on over the WebSocket.
-    fn upgrade(&mut self, link: Box<Link>) {
-        let before = mem::replace(&mut self.transport, Transport::WebSocket(link));
+    /// Whether it goes on over its WebSocket from now on.
+    fn changes_over(&mut self, floor: &mut Floor<A>) -> bool {
+        let Some(mut probe) = self.probe.take() else { return false };
+        match probe.takes_over(&mut floor.buffer) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.probe = Some(probe);
+                return false;
+            }
+            Err(Lost) => return false,
+        }
+        let before = mem::replace(&mut self.transport, Transport::WebSocket(probe.link));
         if let Transport::Polling(Some(poll)) = before {
             // Who no longer waits for it has given up polling, too.
             let _ = poll.send(self.version.payload([Packet::noop()]));
         }
+        true
     }
 
     fn on_request(&mut self, request: Request, floor: &mut Floor<A>) -> Result<(), Ending> {
@@ -423,11 +432,14 @@ impl<A: App> Session<A> {
 
     /// Ends the session: at once, or when what was said last has gone out.
     fn close(&mut self, ending: Ending, floor: &mut Floor<A>) -> Option<Ending> {
-        (self.app, self.probe) = (None, None);
+        self.app = None;
+        // Who was answered may have stopped polling, and hears of nothing but over this until a ping is long missed.
+        self.probe = self.probe.take().filter(|probe| probe.is_answered);
         match &mut self.transport {
             Transport::Polling(poll) => {
                 let has_word = ending.is_about_sessions() && !self.queue.is_empty();
-                if has_word || ending == Ending::Left && poll.is_none() {
+                let comes_again = ending == Ending::Left || self.probe.is_some();
+                if has_word || comes_again && poll.is_none() {
                     self.stage = Stage::Leaving(ending, floor.now + LEAVE_TIMEOUT);
                     return self.send_queued().err().map(|Lost| ending);
                 }

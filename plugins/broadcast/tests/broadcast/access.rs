@@ -128,12 +128,17 @@ async fn a_socket_shows_its_token_when_it_joins_or_with_the_handshake() {
     server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"session_over\"}", 2).await;
 }
 
+/// Opens a session that polls, and returns the path of its requests.
+async fn open(server: &Server) -> String {
+    let open = http(server, &format!("GET {POLLING}"), "").await;
+    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
+    format!("{POLLING}&sid={}", open["sid"].as_str().unwrap())
+}
+
 #[tokio::test]
 async fn a_polling_client_shows_its_token_too() {
     let server = start().await;
-    let open = http(&server, &format!("GET {POLLING}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+    let session = open(&server).await;
     assert_eq!(http(&server, &format!("POST {session}"), "40{\"token\":\"ann-1\"}").await.body, "ok");
     let mut packets: Vec<String> = Vec::new();
     while packets.len() < 3 {
@@ -152,9 +157,7 @@ async fn a_polling_client_shows_its_token_too() {
 #[tokio::test]
 async fn a_polling_client_is_told_why_before_the_end() {
     let server = start().await;
-    let open = http(&server, &format!("GET {POLLING}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+    let session = open(&server).await;
     let poll = format!("GET {session}");
     let join = async { http(&server, &format!("POST {session}"), "40{\"token\":\"nobody\"}").await };
     let (told, posted) = tokio::join!(http(&server, &poll, ""), join);
@@ -163,6 +166,28 @@ async fn a_polling_client_is_told_why_before_the_end() {
     assert_eq!(http(&server, &poll, "").await.body, "1");
     assert_eq!(http(&server, &poll, "").await.status, 400);
     assert_eq!(closed(&server, "socketio", "unauthenticated"), 1);
+}
+
+/// The official clients stop polling before they go on with the other transport, and do not start again if that is closed.
+#[tokio::test]
+async fn a_client_that_changes_its_transport_is_told_why_before_the_end() {
+    for is_stopping in [false, true] {
+        let server = start().await;
+        let session = open(&server).await;
+        let mut client = Ws::to(&server, &session.replace("polling", "websocket")).await;
+        client.send("2probe").await;
+        assert_eq!(client.text().await, "3probe");
+        assert_eq!(http(&server, &format!("GET {session}"), "").await.body, "6");
+        if is_stopping {
+            server.cancel();
+        } else {
+            assert_eq!(http(&server, &format!("POST {session}"), "40{\"token\":\"nobody\"}").await.body, "ok");
+        }
+        client.send("5").await;
+        let (code, texts) = client.rest().await;
+        assert_eq!(texts.iter().any(|text| text.starts_with("44{")), !is_stopping, "{texts:?}");
+        assert_eq!(code, if is_stopping { 1012 } else { 1008 });
+    }
 }
 
 #[tokio::test]
