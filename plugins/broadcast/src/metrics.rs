@@ -1,4 +1,9 @@
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -57,6 +62,32 @@ struct Instruments {
     joined: Counter,
     bytes: Counter,
     round: Histogram,
+    closed: Reasons,
+    refused: Reasons,
+}
+
+/// How often something happened, by reason. A counter is registered when its reason is there for the first time: to look
+/// it up by its labels each time would be half of what it costs that a client leaves, and all may leave at once.
+#[derive(Debug)]
+struct Reasons {
+    name: &'static str,
+    transport: &'static str,
+    counters: RwLock<BTreeMap<&'static str, Counter>>,
+}
+
+impl Reasons {
+    fn new(name: &'static str, transport: &'static str) -> Self {
+        Self { name, transport, counters: RwLock::default() }
+    }
+
+    fn count(&self, reason: &'static str) {
+        if let Some(counter) = self.counters.read().unwrap_or_else(PoisonError::into_inner).get(reason) {
+            return counter.increment(1);
+        }
+        let counter = counter!(self.name, "transport" => self.transport, "reason" => reason);
+        counter.increment(1);
+        self.counters.write().unwrap_or_else(PoisonError::into_inner).insert(reason, counter);
+    }
 }
 
 impl Meter {
@@ -69,6 +100,8 @@ impl Meter {
             joined: counter!("ratebus_joined_total", "transport" => transport),
             bytes: counter!("ratebus_sent_bytes_total", "transport" => transport),
             round: histogram!("ratebus_tick_to_socket_seconds", "transport" => transport),
+            closed: Reasons::new("ratebus_clients_closed_total", transport),
+            refused: Reasons::new("ratebus_clients_refused_total", transport),
         }))
     }
 
@@ -87,13 +120,13 @@ impl Meter {
 
     /// A client left or was sent away.
     pub(crate) fn closed(&self, reason: &'static str) {
-        counter!("ratebus_clients_closed_total", "transport" => self.0.transport, "reason" => reason).increment(1);
+        self.0.closed.count(reason);
         tracing::debug!(transport = self.0.transport, reason, "client gone");
     }
 
     /// Somebody was not let in.
     pub(crate) fn refused(&self, reason: &'static str) {
-        counter!("ratebus_clients_refused_total", "transport" => self.0.transport, "reason" => reason).increment(1);
+        self.0.refused.count(reason);
     }
 
     /// Counts what went out, and leaves nothing of it in `tally`.
