@@ -12,7 +12,7 @@ use axum::{
 use data_encoding::BASE64;
 use hyper::upgrade::OnUpgrade;
 use ratebus_sdk::ProblemDocument;
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use sha1::{Digest, Sha1};
 
 /// What the standard has a server append to the key of its client.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -69,8 +69,8 @@ fn names(parts: &Parts, header: HeaderName, entry: &str) -> bool {
 }
 
 fn accept(key: &[u8]) -> Result<HeaderValue, StatusCode> {
-    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID.as_bytes()].concat());
-    BASE64.encode(hash.as_ref()).try_into().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+    let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    BASE64.encode(&hash).try_into().map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]
