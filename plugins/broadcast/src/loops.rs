@@ -57,7 +57,7 @@ pub(crate) trait Client: Send + Sized + 'static {
     fn turn(&mut self, cause: Cause<Self>, floor: &mut Floor<Self>) -> Option<Ending>;
 
     /// Looks at what its turn with news will need, so that it is in the processor's caches by then.
-    fn glance(&mut self);
+    fn glance(&mut self) {}
 
     /// When it is to have a turn, whatever happens.
     fn due(&self, floor: &Floor<Self>) -> Instant;
@@ -431,8 +431,6 @@ mod tests {
             }
             matches!(cause, Cause::Stop).then_some(Ending::Stopping)
         }
-
-        fn glance(&mut self) {}
 
         fn due(&self, floor: &Floor<Self>) -> Instant {
             floor.now + Duration::from_hours(1)
