@@ -385,16 +385,10 @@ async fn turn_to_leave(hub: &Hub, leaving: Option<Leaving>) {
 mod tests {
     use std::time::Duration;
 
-    use ratebus_sdk::testkit::RecordingHost;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{
-        board::Board,
-        door::{Access, Door},
-        leave::Leave,
-        places::Places,
-    };
+    use crate::places::Places;
 
     /// Says that it had a turn, or breaks if it is told to.
     struct Fragile {
@@ -442,10 +436,7 @@ mod tests {
     }
 
     fn start(places: &Arc<Places>, stop: &CancellationToken) -> (Arc<Hub>, Loops<Fragile>) {
-        let ctx = RecordingHost::new().context("broadcast");
-        let door = Door::new(ctx, Access::Public, Arc::clone(places), stop.clone());
-        let (board, leave, stall_timeout) = (Board::new(), Leave::default(), Duration::MAX);
-        let hub = Arc::new(Hub { board, door, stall_timeout, max_rate: 0, stop: stop.clone(), leave });
+        let hub = Hub::for_tests(Arc::clone(places), 0, stop.clone());
         let loops = Loops::start(1, &hub, &Meter::new("test"), || ());
         (hub, loops)
     }

@@ -219,23 +219,13 @@ impl IntoResponse for Stream {
 #[cfg(test)]
 mod tests {
     use axum::http::Extensions;
-    use ratebus_sdk::testkit::RecordingHost;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{
-        board::Board,
-        door::{Access, Door},
-        leave::Leave,
-        places::Places,
-        quotes::quote,
-    };
+    use crate::{places::Places, quotes::quote};
 
     fn hub(max_rate: u32) -> Arc<Hub> {
-        let (stop, ctx) = (CancellationToken::new(), RecordingHost::new().context("broadcast"));
-        let door = Door::new(ctx, Access::Public, Places::new(9, 9, 9), stop.clone());
-        let (board, leave) = (Board::new(), Leave::default());
-        Arc::new(Hub { board, door, stall_timeout: Duration::MAX, max_rate, stop, leave })
+        Hub::for_tests(Places::new(9, 9, 9), max_rate, CancellationToken::new())
     }
 
     fn publish(hub: &Hub, pairs: &[&str], sequence: u64) {

@@ -6,13 +6,12 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
 
 use crate::{
-    clients::{Sio, Sse, Ws, connect, event, http, http_with},
+    clients::{Sio, Sse, Ws, connect, event, http, http_with, open_polling},
     quotes::quote,
     server::Server,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const SOCKETIO: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// With the session `ann`, whose token is `ann-1`.
@@ -128,17 +127,10 @@ async fn a_socket_shows_its_token_when_it_joins_or_with_the_handshake() {
     server.wait_for_metric("ratebus_clients_closed_total{transport=\"socketio\",reason=\"session_over\"}", 2).await;
 }
 
-/// Opens a session that polls, and returns the path of its requests.
-async fn open(server: &Server) -> String {
-    let open = http(server, &format!("GET {POLLING}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    format!("{POLLING}&sid={}", open["sid"].as_str().unwrap())
-}
-
 #[tokio::test]
 async fn a_polling_client_shows_its_token_too() {
     let server = start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     assert_eq!(http(&server, &format!("POST {session}"), "40{\"token\":\"ann-1\"}").await.body, "ok");
     let mut packets: Vec<String> = Vec::new();
     while packets.len() < 3 {
@@ -157,7 +149,7 @@ async fn a_polling_client_shows_its_token_too() {
 #[tokio::test]
 async fn a_polling_client_is_told_why_before_the_end() {
     let server = start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let poll = format!("GET {session}");
     let join = async { http(&server, &format!("POST {session}"), "40{\"token\":\"nobody\"}").await };
     let (told, posted) = tokio::join!(http(&server, &poll, ""), join);
@@ -173,7 +165,7 @@ async fn a_polling_client_is_told_why_before_the_end() {
 async fn a_client_that_changes_its_transport_is_told_why_before_the_end() {
     for is_stopping in [false, true] {
         let server = start().await;
-        let session = open(&server).await;
+        let session = open_polling(&server, "").await;
         let mut client = Ws::to(&server, &session.replace("polling", "websocket")).await;
         client.send("2probe").await;
         assert_eq!(client.text().await, "3probe");

@@ -4,13 +4,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
-    clients::{Sio, event, http},
+    clients::{POLLING, Sio, event, http, open_polling},
     quotes::{dead, pairs, quote, respread, withheld},
     server::Server,
 };
 
 const CHANGES: &str = "&rates=changes";
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 fn names(map: &Value) -> Vec<&str> {
     map.as_object().unwrap().keys().map(String::as_str).collect()
@@ -58,9 +57,7 @@ async fn changes_that_come_together_leave_together() {
 #[tokio::test]
 async fn changes_are_packets_of_their_own_when_polled() {
     let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
-    let open = http(&server, &format!("GET {POLLING}{CHANGES}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+    let session = open_polling(&server, CHANGES).await;
     assert_eq!(http(&server, &format!("POST {session}"), "40").await.body, "ok");
     let mut packets = Vec::new();
     while packets.len() < 2 {

@@ -175,6 +175,16 @@ pub(crate) fn event(packet: &str) -> Value {
     event[1].clone()
 }
 
+/// Where polling clients of Engine.IO 4 ask.
+pub(crate) const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// Opens a session that polls, with a query of its own if it begins with `&`, and returns the path of its requests.
+pub(crate) async fn open_polling(server: &Server, query: &str) -> String {
+    let open = http(server, &format!("GET {POLLING}{query}"), "").await;
+    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
+    format!("{POLLING}&sid={}", open["sid"].as_str().unwrap())
+}
+
 /// An HTTP answer.
 #[derive(Debug)]
 pub(crate) struct Answer {

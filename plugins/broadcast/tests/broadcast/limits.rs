@@ -2,16 +2,15 @@
 //! is too long is refused before it has come: so nothing of it is kept.
 
 use ratebus_sdk::testkit;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    clients::{Sio, Ws, http},
+    clients::{Sio, Ws, http, open_polling},
     quotes::{pairs, quote},
     server::{DEADLINE, Server},
 };
 
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const PING: u8 = 0x9;
@@ -97,9 +96,7 @@ async fn a_polling_client_has_the_same_limits() {
     let server = Server::start().await;
     let cases = [("4".repeat(4097), 413, "too_long"), (["42[1]"; 11].join("\u{1e}"), 200, "too_many")];
     for (body, status, reason) in cases {
-        let open = http(&server, &format!("GET {POLLING}"), "").await;
-        let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-        let session = format!("POST {POLLING}&sid={}", open["sid"].as_str().unwrap());
+        let session = format!("POST {}", open_polling(&server, "").await);
         assert_eq!(http(&server, &session, "40").await.body, "ok");
         assert_eq!(http(&server, &session, &body).await.status, status, "{reason}");
         let closed = format!("ratebus_clients_closed_total{{transport=\"socketio\",reason=\"{reason}\"}}");

@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
 
 use crate::{
-    clients::{Ws, connect, http, http_with},
+    clients::{POLLING, Ws, connect, http, http_with, open_polling},
     server::Server,
 };
 
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 /// What [`http_with`] sends as `Host`.
 const HOST: &str = "test";
 
@@ -80,9 +79,7 @@ async fn every_page_may_read_what_is_public_and_nothing_else() {
 #[tokio::test]
 async fn a_session_that_was_opened_is_no_way_around() {
     let server = Server::start().await;
-    let open = http(&server, &format!("GET {POLLING}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    let session = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+    let session = open_polling(&server, "").await;
     for request in [format!("POST {session}"), format!("GET {session}")] {
         assert_eq!(http_with(&server, &request, "Origin: https://evil.example\r\n", "40").await.status, 403);
     }

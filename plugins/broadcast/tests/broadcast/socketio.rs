@@ -7,12 +7,10 @@ use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    clients::{Sio, Ws, connect, event, http},
+    clients::{POLLING, Sio, Ws, connect, event, http, open_polling},
     quotes::{at_known_times, dead, quote, withheld},
     server::{DEADLINE, Server},
 };
-
-const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 #[tokio::test]
 async fn the_whole_map_comes_at_once_and_with_every_change() {
@@ -83,11 +81,9 @@ async fn polling_clients_are_served() {
 #[tokio::test]
 async fn a_polling_client_can_move_to_a_websocket() {
     let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
-    let open = http(&server, &format!("GET {POLLING}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    let sid = open["sid"].as_str().unwrap();
-    http(&server, &format!("POST {POLLING}&sid={sid}"), "40").await;
-    let mut client = Sio(Ws::to(&server, &format!("/socket.io/?EIO=4&transport=websocket&sid={sid}")).await);
+    let session = open_polling(&server, "").await;
+    http(&server, &format!("POST {session}"), "40").await;
+    let mut client = Sio(Ws::to(&server, &session.replace("polling", "websocket")).await);
     client.0.send("2probe").await;
     assert_eq!(client.0.text().await, "3probe");
     client.0.send("5").await;
@@ -98,13 +94,6 @@ async fn a_polling_client_can_move_to_a_websocket() {
     assert_eq!(server.metric("ratebus_clients{transport=\"socketio\"}"), 1);
     drop(client);
     server.wait_for_metric("ratebus_clients{transport=\"socketio\"}", 0).await;
-}
-
-/// Opens a session that polls, and returns the path of its requests.
-async fn open(server: &Server) -> String {
-    let open = http(server, &format!("GET {POLLING}"), "").await;
-    let open: Value = serde_json::from_str(open.body.strip_prefix('0').unwrap()).unwrap();
-    format!("{POLLING}&sid={}", open["sid"].as_str().unwrap())
 }
 
 fn closed(server: &Server, reason: &str) -> u64 {
@@ -119,7 +108,7 @@ async fn what_is_no_request_of_engine_io_is_refused() {
     {
         assert_eq!(http(&server, &format!("GET /socket.io/?{query}"), "").await.status, 400, "{query}");
     }
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let unknown = [format!("{POLLING}&sid=x"), format!("{POLLING}&sid={}", "A".repeat(32))];
     let requests = [format!("POST {POLLING}"), format!("GET {}", unknown[0])];
     for request in requests.into_iter().chain([format!("GET {}", unknown[1]), format!("POST {}", unknown[1])]) {
@@ -133,7 +122,7 @@ async fn what_is_no_request_of_engine_io_is_refused() {
 #[tokio::test]
 async fn two_polls_at_once_end_the_session() {
     let server = Server::start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let poll = format!("GET {session}");
     let (one, other) = tokio::join!(http(&server, &poll, ""), http(&server, &poll, ""));
     let mut answers = [(one.status, &*one.body), (other.status, "")];
@@ -148,7 +137,7 @@ async fn two_polls_at_once_end_the_session() {
 #[tokio::test]
 async fn a_poll_that_is_given_up_ends_the_session() {
     let server = Server::start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let mut poll = connect(server.address).await;
     poll.write_all(format!("GET {session} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.unwrap();
     drop(poll);
@@ -159,7 +148,7 @@ async fn a_poll_that_is_given_up_ends_the_session() {
 #[tokio::test]
 async fn a_polling_client_says_goodbye() {
     let server = Server::start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     assert_eq!(http(&server, &format!("POST {session}"), "1").await.body, "ok");
     assert_eq!(http(&server, &format!("GET {session}"), "").await.body, "6");
     assert_eq!(http(&server, &format!("GET {session}"), "").await.status, 400);
@@ -169,7 +158,7 @@ async fn a_polling_client_says_goodbye() {
 #[tokio::test]
 async fn after_the_upgrade_requests_are_refused_and_nothing_is_lost() {
     let server = Server::start_with(json!({}), [quote("BTC_USD", 1)]).await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let websocket = session.replace("polling", "websocket");
     let mut client = Sio(Ws::to(&server, &websocket).await);
     client.0.send("2probe").await;
@@ -192,7 +181,7 @@ async fn after_the_upgrade_requests_are_refused_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_websocket_that_takes_over_wrongly_is_closed_and_polling_goes_on() {
     let server = Server::start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     for first in ["5", "40", "2", "x"] {
         let mut client = Ws::to(&server, &session.replace("polling", "websocket")).await;
         client.send(first).await;
@@ -239,7 +228,7 @@ async fn the_first_ping_comes_after_its_interval_and_wants_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_and_does_not_poll_is_let_go() {
     let server = Server::start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let ask = format!("POST {session}");
     while http(&server, &ask, &["40/x"; 9].join("\u{1e}")).await.status == 200 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -289,7 +278,7 @@ async fn bytes_of_events_are_let_go_and_others_are_out_of_place() {
 #[tokio::test]
 async fn a_post_that_breaks_off_ends_the_session() {
     let server = Server::start().await;
-    let session = open(&server).await;
+    let session = open_polling(&server, "").await;
     let mut post = connect(server.address).await;
     post.write_all(format!("POST {session} HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n40").as_bytes())
         .await
